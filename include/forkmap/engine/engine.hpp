@@ -1,0 +1,19 @@
+// What runs a call. A new way of running (threads, another cluster) is one new header with a model
+// of this, and its name where parallel.hpp chooses.
+#pragma once
+
+#include <concepts>
+#include <forkmap/transfer/job.hpp>
+#include <forkmap/transfer/results.hpp>
+#include <memory>
+
+namespace forkmap::detail {
+
+/// Runs a job to its end: when run() returns or throws, nothing of it is running any more. Failed
+/// tasks are in the results, sorted; what run() throws is a failure of the engine itself.
+template <class E>
+concept engine = requires(E const& e, job const& work) {
+  { e.run(work) } -> std::same_as<std::unique_ptr<call_results>>;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,213 @@
+// The engine that forks its workers at the call: plan -> share memory -> fork -> wait and repair ->
+// collect.
+#pragma once
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <forkmap/cpu.hpp>
+#include <forkmap/engine/engine.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/plan/dispatch.hpp>
+#include <forkmap/system/process.hpp>
+#include <forkmap/system/stdio.hpp>
+#include <forkmap/transfer/call_memory.hpp>
+#include <forkmap/transfer/results.hpp>
+#include <forkmap/worker/death.hpp>
+#include <forkmap/worker/failure_log.hpp>
+#include <forkmap/worker/life.hpp>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace forkmap::detail {
+
+/// Results in the call's shared memory.
+class fork_join_results final : public call_results {
+ public:
+  fork_join_results(job const& work, dispatch_plan const& plan)
+      : memory(plan, work.n_results, work.forked.bytes, work.forked.align),
+        arenas(memory.file(), memory.arenas(), plan.n_workers) {
+    slots = memory.results();
+    slot_bytes = work.forked.bytes;
+  }
+
+  reader record(std::uint64_t result) override { return arenas.record(offset_of(result)); }
+  void taken(std::uint64_t result) noexcept override { arenas.release(offset_of(result)); }
+
+  std::uint64_t offset_of(std::uint64_t result) const noexcept {
+    return reinterpret_cast<std::atomic<std::uint64_t> const*>(slots)[result].load(
+        std::memory_order_acquire);
+  }
+
+  call_memory memory;
+  arena_reader arenas;
+};
+
+/// One call: its workers, and the caller who watches over them.
+class fork_join_call {
+ public:
+  fork_join_call(job const& work, options const& how, dispatch_plan const& plan)
+      : work_(work),
+        how_(how),
+        plan_(plan),
+        results_(std::make_unique<fork_join_results>(work, plan)),
+        share_(std::max(1, effective_n_jobs(-1) / static_cast<int>(plan.n_workers))),
+        workers_(plan.n_workers),
+        idle_deaths_(plan.n_workers) {}
+
+  std::unique_ptr<call_results> run() {
+    flush_output();
+    {
+      // Until the workers ignore it: what SIGINT means is for the caller to decide.
+      sigint_blocked const signals;
+      for (std::uint32_t k = 0; k != plan_.n_workers; ++k) start(k, {}, signals);
+    }
+    watch();
+    for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
+      read_failures(results_->arenas, memory().slots()[k], results_->failures);
+    }
+    results_->failures.sort();
+    return std::move(results_);
+  }
+
+ private:
+  static constexpr int most_idle_deaths = 3;
+  static constexpr int stop_interval_ms = 50;
+
+  call_memory& memory() const noexcept { return results_->memory; }
+
+  /// Forks worker k. `left_over` is what its predecessor has left of a batch.
+  void start(std::uint32_t k, task_range left_over, sigint_blocked const& signals) {
+    worker_birth const birth{work_, how_,   plan_,     memory(), ::getpid(),
+                             k,     share_, left_over, signals};
+    workers_[k] = child_process::start([&] { live_as_worker(birth); });
+  }
+
+  /// Sleeps until a worker ends, and sees to what it left, until all have ended. Nothing but an end
+  /// needs the caller: a worker whose failure ends the call ends itself.
+  void watch() {
+    std::vector<pollfd> ends(plan_.n_workers);
+    auto left = plan_.n_workers;
+    while (left != 0) {
+      bool reaped_elsewhere = false;
+      for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
+        ends[k] = {workers_[k].handle(), POLLIN, 0};
+        reaped_elsewhere |= workers_[k] && workers_[k].handle() < 0;
+      }
+      auto const timeout = reaped_elsewhere ? 0 : how_.stop.stop_possible() ? stop_interval_ms : -1;
+      if (::poll(ends.data(), ends.size(), timeout) < 0 && errno != EINTR && errno != EAGAIN) {
+        throw_errno("poll for the end of workers");
+      }
+      for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
+        if (workers_[k] && (ends[k].revents != 0 || workers_[k].handle() < 0) && !goes_on(k)) {
+          --left;
+        }
+      }
+      if (left != 0 && how_.stop.stop_requested()) {
+        end_all();
+        note_stopped();
+        return;
+      }
+      if (left != 0 && memory().header().cancelled.load(std::memory_order_acquire)) {
+        end_all();
+        return;
+      }
+    }
+  }
+
+  /// Sees to the end of worker k. Returns: whether a replacement goes on in its place.
+  bool goes_on(std::uint32_t k) {
+    auto& slot = memory().slots()[k];
+    auto const pid = workers_[k].pid();
+    auto const end = workers_[k].wait();
+    auto const phase = slot.phase.load(std::memory_order_acquire);
+    if (phase == worker_phase::finished) return false;
+
+    auto const last = moment_of_death(
+        plan_, memory().lanes(), slot, k, work_.whole_batches, [&](std::uint64_t task) {
+          return has_failed(results_->arenas, slot, task) ||
+                 (!work_.flat && !work_.whole_batches && results_->offset_of(task) != 0);
+        });
+    if (last.was_running) results_->failures.add(death_of(last.task, pid, end));
+    if (last.in_batch) {
+      idle_deaths_[k] = 0;
+    } else if (phase != worker_phase::working || ++idle_deaths_[k] == most_idle_deaths) {
+      // Nothing to blame, and nothing to be gained by another try.
+      results_->failures.add(death_outside_tasks(pid, phase, end));
+      memory().header().cancelled.store(true, std::memory_order_release);
+    }
+    if (last.was_running && work_.stop_at_failure) {
+      memory().header().cancelled.store(true, std::memory_order_release);
+    }
+    if (memory().header().cancelled.load(std::memory_order_acquire)) return false;
+
+    // What is left of the batch stays marked as this slot's, also while no worker runs it.
+    bool const rest = last.left_over.begin < last.left_over.end;
+    slot.current.store(rest ? last.left_over.begin : nothing_running, std::memory_order_relaxed);
+    slot.phase.store(worker_phase::starting, std::memory_order_relaxed);
+    sigint_blocked const signals;
+    start(k, rest ? last.left_over : task_range{}, signals);
+    return true;
+  }
+
+  void end_all() noexcept {
+    for (auto& worker : workers_) worker.kill();
+    for (auto& worker : workers_) {
+      if (worker) worker.wait();
+    }
+  }
+
+  /// After a stop: which tasks had not ended.
+  void note_stopped() {
+    for (std::uint64_t task = 0; task != plan_.n_tasks; ++task) {
+      auto const batch = task / plan_.batch_tasks;
+      auto const mark = memory().lanes().owner_mark(batch);
+      auto reason = failure::never_started;
+      if (mark != 0) {
+        auto const& slot = memory().slots()[mark - 1];
+        auto const current = slot.current.load(std::memory_order_acquire);
+        bool const in_last_batch = current != nothing_running && current <= task &&
+                                   task < slot.batch_end.load(std::memory_order_acquire) &&
+                                   memory().lanes().owner_mark(current / plan_.batch_tasks) == mark;
+        if (!in_last_batch) continue;  // it had ended
+        bool const begun = slot.phase.load(std::memory_order_acquire) == worker_phase::working;
+        if (current == task && begun) reason = failure::cancelled;
+      }
+      results_->failures.add(cancelled_task(task, reason, 0));
+      if (work_.stop_at_failure) return;
+    }
+  }
+
+  job const& work_;
+  options const& how_;
+  dispatch_plan const& plan_;
+  std::unique_ptr<fork_join_results> results_;
+  int share_;                           // of the machine's cores, for each worker
+  std::vector<child_process> workers_;  // ends them, whatever is thrown
+  std::vector<int> idle_deaths_;
+};
+
+/// Forks workers for each call: they see all that the caller sees, and only results travel.
+class fork_join_engine {
+ public:
+  fork_join_engine(options const& how, int n_workers) noexcept : how_(how), n_workers_(n_workers) {}
+
+  std::unique_ptr<call_results> run(job const& work) const {
+    auto const plan =
+        make_plan(work.n_tasks, static_cast<std::uint32_t>(n_workers_), work.batch_tasks);
+    return fork_join_call(work, how_, plan).run();
+  }
+
+ private:
+  options const& how_;
+  int n_workers_;
+};
+
+static_assert(engine<fork_join_engine>);
+
+}  // namespace forkmap::detail

@@ -1,0 +1,124 @@
+// The engine without workers: n_jobs = 1, in the caller's own process and thread.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <forkmap/engine/engine.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/plan/dispatch.hpp>
+#include <forkmap/this_task.hpp>
+#include <forkmap/transfer/results.hpp>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace forkmap::detail {
+
+/// Results made in place, in memory of the caller's own; those not taken are destroyed.
+class serial_results final : public call_results {
+ public:
+  explicit serial_results(job const& work)
+      : align_(static_cast<std::align_val_t>(work.same_process.align)), destroy_(work.destroy) {
+    same_process = true;
+    slot_bytes = work.same_process.bytes;
+    std::size_t bytes = 0;
+    if (__builtin_mul_overflow(work.n_results, slot_bytes, &bytes)) throw std::bad_alloc();
+    if (destroy_ != nullptr) alive_.resize(work.n_results);
+    if (bytes != 0) slots = static_cast<std::byte*>(::operator new(bytes, align_));
+  }
+  ~serial_results() override {
+    for (std::uint64_t i = 0; i != alive_.size(); ++i) {
+      if (alive_[i]) destroy_(slots + i * slot_bytes, i);
+    }
+    if (slots != nullptr) ::operator delete(slots, align_);
+  }
+
+  reader record(std::uint64_t) override { std::terminate(); }  // never: everything is in place
+  void made(std::uint64_t i) noexcept {
+    if (destroy_ != nullptr) alive_[i] = true;
+  }
+  void taken(std::uint64_t i) noexcept override {
+    if (destroy_ == nullptr) return;
+    destroy_(slots + i * slot_bytes, i);
+    alive_[i] = false;
+  }
+
+ private:
+  std::align_val_t align_;
+  void (*destroy_)(std::byte*, std::uint64_t);
+  std::vector<bool> alive_{};
+};
+
+/// Tasks that run in the caller's process, one after the other.
+class serial_loop final : public task_loop {
+ public:
+  serial_loop(serial_results& into, bool stop_at_failure)
+      : into_(into), stop_at_failure_(stop_at_failure) {
+    current = &running_;
+    results = into.slots;
+    result_bytes = into.slot_bytes;
+    same_process = true;
+  }
+
+  bool failed(std::uint64_t index) override {
+    task_failure failure;
+    failure.index = index;
+    failure.pid = ::getpid();
+    failure.what = describe_current_exception();
+    into_.failures.add(std::move(failure));
+    return !stop_at_failure_;
+  }
+  writer& begin_record() override { std::terminate(); }  // never: same_process
+  void made(std::uint64_t result) override { into_.made(result); }
+
+ private:
+  serial_results& into_;
+  bool stop_at_failure_;
+  std::atomic<std::uint64_t> running_{no_task};
+};
+
+/// Runs every task here, in order.
+class serial_engine {
+ public:
+  explicit serial_engine(options const& how) noexcept : how_(how) {}
+
+  std::unique_ptr<call_results> run(job const& work) const {
+    auto results = std::make_unique<serial_results>(work);
+    serial_loop loop(*results, work.stop_at_failure);
+    task_frame frame;
+    frame.current = loop.current;
+    frame.seed = how_.seed;
+    active_frame_scope const scope(frame);
+
+    auto const plan = make_plan(work.n_tasks, 1, work.batch_tasks);
+    // Batches matter only where they have one result each, or where a stop is looked for.
+    auto const step =
+        work.whole_batches || how_.stop.stop_possible() ? plan.batch_tasks : plan.n_tasks;
+    for (std::uint64_t at = 0; at < plan.n_tasks; at = loop.end) {
+      if (how_.stop.stop_requested()) {
+        for (; at != plan.n_tasks; ++at) {
+          results->failures.add(cancelled_task(at, failure::never_started, ::getpid()));
+          if (work.stop_at_failure) break;
+        }
+        break;
+      }
+      loop.begin = at;
+      loop.end = at + std::min(step, plan.n_tasks - at);
+      work.run(work.tasks, loop);
+      if (work.stop_at_failure && !results->failures.empty()) break;
+    }
+    results->failures.sort();
+    return results;
+  }
+
+ private:
+  options const& how_;
+};
+
+static_assert(engine<serial_engine>);
+
+}  // namespace forkmap::detail

@@ -1,0 +1,104 @@
+// What a map throws when a task fails: the standard exception it threw, plus where and by whom.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace forkmap {
+namespace detail {
+
+/// What is known of a failed task; shared, so that copying an exception cannot throw.
+struct task_details {
+  std::size_t index = no_index;
+  pid_t pid = 0;
+  int attempt = 0;
+  std::string type_name{};
+  std::string trace{};
+  std::string message{};
+  int signal = 0;
+  int exit_status = -1;
+  std::size_t max_rss = 0;
+
+  static constexpr std::size_t no_index = static_cast<std::size_t>(-1);
+};
+
+}  // namespace detail
+
+/// Which task failed, in which worker, how. Not a std::exception, so that catching a remote<E>
+/// either as E or as task_context is never ambiguous.
+class task_context {
+ public:
+  explicit task_context(std::shared_ptr<detail::task_details const> details) noexcept
+      : details_(std::move(details)) {}
+
+  /// The task's place in its range; std::size_t(-1) for a worker_init or worker_exit that failed.
+  std::size_t index() const noexcept { return details_->index; }
+  /// The process that ran the task: the caller's own with n_jobs = 1.
+  pid_t worker_pid() const noexcept { return details_->pid; }
+  /// 0 for the first attempt.
+  int attempt() const noexcept { return details_->attempt; }
+  /// Demangled dynamic type of what was thrown; empty if nothing was.
+  std::string const& type_name() const noexcept { return details_->type_name; }
+  /// Where it died, if known; the chain of nested exceptions.
+  std::string const& trace() const noexcept { return details_->trace; }
+
+ protected:
+  detail::task_details const& details() const noexcept { return *details_; }
+
+ private:
+  std::shared_ptr<detail::task_details const> details_;
+};
+
+/// The task threw a type that has no standard base, so that the caller cannot rebuild it.
+class task_error : public std::runtime_error, public task_context {
+ public:
+  explicit task_error(task_context context, std::string const& what)
+      : std::runtime_error(what), task_context(std::move(context)) {}
+};
+
+/// The worker was ended by a signal or by exit() while it ran the task.
+class worker_died : public std::runtime_error, public task_context {
+ public:
+  explicit worker_died(task_context context, std::string const& what)
+      : std::runtime_error(what), task_context(std::move(context)) {}
+
+  /// The signal that ended it; 0 if none did, or if somebody else collected its status.
+  int signal() const noexcept { return details().signal; }
+  /// What it gave to exit(); -1 if it did not exit, or if somebody else collected its status.
+  int exit_status() const noexcept { return details().exit_status; }
+  /// The most memory it had resident, in bytes; 0 if unknown.
+  std::size_t max_rss() const noexcept { return details().max_rss; }
+};
+
+/// The call was cancelled from outside before this task had ended (options::stop).
+class task_cancelled : public std::runtime_error, public task_context {
+ public:
+  explicit task_cancelled(task_context context, std::string const& what)
+      : std::runtime_error(what), task_context(std::move(context)) {}
+};
+
+/// A standard exception that a task threw, rebuilt in the caller: catch it as E, as task_context or
+/// as std::exception. E is the type thrown or its nearest standard base; what() is the original
+/// text.
+template <class E> class remote : public E, public task_context {
+ public:
+  explicit remote(E error, task_context context)
+      : E(std::move(error)), task_context(std::move(context)) {}
+
+  char const* what() const noexcept override { return details().message.c_str(); }
+};
+
+/// A failed task as a value: what outcome::error() gives.
+struct failure : task_context {
+  enum kind { threw, died, timed_out, cancelled, never_started };
+  kind reason;
+  std::string message;
+};
+
+}  // namespace forkmap

@@ -1,0 +1,17 @@
+// forkmap: a parallel map in forked workers, for code that threads cannot help.
+#pragma once
+
+#include <forkmap/version.hpp>
+
+// Calls and the map
+#include <forkmap/delayed.hpp>
+#include <forkmap/collect.hpp>
+#include <forkmap/parallel.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/cpu.hpp>
+#include <forkmap/this_task.hpp>
+
+// What comes back
+#include <forkmap/error.hpp>
+#include <forkmap/outcome.hpp>
+#include <forkmap/serializer.hpp>

@@ -1,0 +1,215 @@
+// The map: tasks in, results in order out, in a pool of forked workers.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <forkmap/collect.hpp>
+#include <forkmap/cpu.hpp>
+#include <forkmap/delayed.hpp>
+#include <forkmap/engine/fork_join.hpp>
+#include <forkmap/engine/serial.hpp>
+#include <forkmap/error.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/outcome.hpp>
+#include <forkmap/this_task.hpp>
+#include <forkmap/transfer/task_source.hpp>
+#include <forkmap/transfer/typed_job.hpp>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace forkmap {
+namespace detail {
+
+/// Can be called without arguments.
+template <class Task>
+concept task = std::invocable<Task>;
+
+/// An input range of things that can be called without arguments.
+template <class Tasks>
+concept range_of_tasks =
+    std::ranges::input_range<Tasks> && task<indexed_element<std::remove_reference_t<Tasks>>>;
+
+/// fn can be called with each element.
+template <class F, class Xs>
+concept maps_over = std::ranges::input_range<Xs> &&
+                    (std::invocable<F&, indexed_element<std::remove_reference_t<Xs>>&> ||
+                     std::invocable<F&, indexed_element<std::remove_reference_t<Xs>>>);
+
+template <class Tasks> using source_of = called_tasks<std::remove_reference_t<Tasks>>;
+
+/// The decayed result of a source's tasks, checked: a reference result is copied.
+template <class Source>
+using result_of_source = std::remove_cvref_t<std::decay_t<typename Source::result_type>>;
+
+/// Runs a job as the options say.
+inline std::unique_ptr<call_results> run(job work, options const& how) {
+  auto const n_jobs = effective_n_jobs(how.n_jobs);
+  if (work.batch_tasks == 0) work.batch_tasks = how.batch_size;
+  bool const needs_workers = how.isolate || how.worker_init || how.worker_exit;
+  if (how.n_jobs == 1 && !needs_workers) return serial_engine(how).run(work);
+  return fork_join_engine(how, n_jobs).run(work);
+}
+
+}  // namespace detail
+
+/// A parallel map, configured and ready to be called, any number of times and from any thread: what
+/// parallel() returns.
+///
+/// A call forks workers, which see everything the caller sees, without copies; they take tasks
+/// until none is left, and only results travel back. A random-access range of known size is never
+/// materialised: a worker evaluates tasks[i] itself. Whatever a task changes in ordinary memory
+/// stays in its worker.
+///
+/// Errors (all calls): a task's exception as remote<E> for its standard type E, else task_error; a
+///   worker's death as worker_died; with several the one of the lowest index; the others are
+///   cancelled, and no worker outlives the call. std::system_error if the system refuses processes,
+///   memory or descriptors.
+/// Cost: about two forks and waits per two workers; page tables of private memory are copied,
+/// mapped
+///   files and shared memory cost nothing. Then about 2 ns per task and core.
+/// Forking: callable inside a task; the nested call forks workers of the worker.
+class parallel_map {
+ public:
+  explicit parallel_map(options how) : how_(std::move(how)) {
+    static_cast<void>(effective_n_jobs(how_.n_jobs));  // 0 is refused here
+  }
+
+  /// Runs a range of tasks.
+  /// Returns: std::vector<R> in input order; void when the tasks return void.
+  template <std::ranges::input_range Tasks>
+    requires detail::range_of_tasks<Tasks>
+  auto operator()(Tasks&& tasks) const {
+    detail::source_of<Tasks> source(tasks);
+    return run_map(source);
+  }
+
+  /// Runs one or more tasks, of any types.
+  /// Returns: std::tuple<R...>; std::monostate stands for void.
+  template <class... Task>
+    requires((detail::task<Task> && ...) && sizeof...(Task) > 0)
+  auto operator()(Task&&... task) const {
+    using tasks_type = detail::separate_tasks<Task...>;
+    (void)std::tuple<detail::task_result<typename tasks_type::template result_of<Task>>...>{};
+    tasks_type tasks{{std::forward<Task>(task)...}};
+    auto const results = detail::run(tasks.as_job(), how_);
+    results->failures.throw_first();
+    return tasks.take_all(*results);
+  }
+
+  // clang-format off
+  /// A map takes tasks (things that can be called without arguments) or one range of them.
+  template <class... NoTasks>
+  void operator()(NoTasks&&...) const = delete;  // forkmap: a map takes tasks, which can be called without arguments, or one range of them: write delayed(fn)(args...), or use .map(fn, range)
+  // clang-format on
+
+  /// Calls fn with each element of xs: fn(x), as an lvalue, or as an rvalue where fn needs one.
+  /// Returns: as for a range of tasks.
+  template <class F, std::ranges::input_range Xs>
+    requires detail::maps_over<F, Xs>
+  auto map(F fn, Xs&& xs) const {
+    detail::mapped_elements<F, std::remove_reference_t<Xs>> source(std::move(fn), xs);
+    return run_map(source);
+  }
+
+  /// Runs a range of tasks to the end, whatever becomes of each.
+  /// Returns: std::vector<outcome<R>>, one per task, in input order.
+  /// Errors: none for a task. What worker_init or worker_exit throws is thrown.
+  template <std::ranges::input_range Tasks>
+    requires detail::range_of_tasks<Tasks>
+  auto outcomes(Tasks&& tasks) const {
+    detail::source_of<Tasks> source(tasks);
+    using R = checked_result<detail::source_of<Tasks>>;
+    if (source.size() == 0) return std::vector<outcome<R>>{};
+    auto const results = detail::run(detail::map_job<R>(source, false), how_);
+    results->failures.throw_outside_tasks();
+    return detail::take_outcomes<R>(*results, source.size());
+  }
+
+  /// Folds the results: op(op(op(init, r0), r1), r2)..., where op(T, T) may be grouped freely but
+  /// is never reordered. Workers fold contiguous batches, the caller folds those in index order;
+  /// batches depend on the number of tasks (and batch_size) alone, so that one input has one
+  /// result, whatever n_jobs is. Returns: init for an empty range.
+  template <std::ranges::input_range Tasks, class T, class Op>
+    requires detail::range_of_tasks<Tasks>
+  T reduce(Tasks&& tasks, T init, Op op) const {
+    detail::source_of<Tasks> source(tasks);
+    using R = detail::result_of_source<detail::source_of<Tasks>>;
+    static_assert(
+        std::convertible_to<R, T>,
+        "forkmap: reduce(tasks, init, op): the tasks' results must convert to init's type");
+    static_assert(std::is_invocable_r_v<T, Op&, T, T>,
+                  "forkmap: reduce(tasks, init, op): op must take two values of init's type and "
+                  "return one");
+    (void)detail::task_result<T>{};
+    auto const n = source.size();
+    if (n == 0) return init;
+    auto const batch = how_.batch_size != 0 ? how_.batch_size : (n - 1) / reduce_batches + 1;
+    detail::fold_tasks<T, detail::source_of<Tasks>, Op> fold{source, op, batch};
+    auto const work = fold.as_job();
+    auto const results = detail::run(work, how_);
+    results->failures.throw_first();
+    for (std::uint64_t i = 0; i != work.n_results; ++i) {
+      init = op(std::move(init), detail::take<T>(*results, i));
+    }
+    return init;
+  }
+
+ private:
+  static constexpr std::uint64_t reduce_batches = 1024;
+
+  /// The result type of a source, refused with a sentence if it cannot travel.
+  template <class Source> static auto check_result() {
+    using R = detail::result_of_source<Source>;
+    (void)detail::task_result<R>{};
+    return std::type_identity<R>{};
+  }
+  template <class Source> using checked_result = typename decltype(check_result<Source>())::type;
+
+  template <class Source> auto run_map(Source& source) const {
+    using R = checked_result<Source>;
+    if constexpr (std::is_void_v<R>) {
+      if (source.size() == 0) return;
+      detail::run(detail::map_job<R>(source, true), how_)->failures.throw_first();
+    } else {
+      if (source.size() == 0) return std::vector<R>{};
+      auto const results = detail::run(detail::map_job<R>(source, true), how_);
+      results->failures.throw_first();
+      return detail::take_all<R>(*results, source.size());
+    }
+  }
+
+  options how_;
+};
+
+/// A map with these options, and no others.
+inline parallel_map parallel(options opts) { return parallel_map(std::move(opts)); }
+
+/// A map with this thread's defaults (scoped_config); every usable core without any.
+inline parallel_map parallel() { return parallel_map(detail::current_options()); }
+
+/// A map with n_jobs workers, and this thread's defaults for the rest.
+/// Errors: std::invalid_argument for 0 and for numbers that no int holds.
+/// Example: `auto roots = fm::parallel(2)(fm::delayed(slow_root)(2.0),
+/// fm::delayed(slow_root)(3.0));`
+template <std::integral N>
+  requires(!std::same_as<N, bool> && !std::same_as<N, char>)
+parallel_map parallel(N n_jobs) {
+  if (!std::in_range<int>(n_jobs)) {
+    throw std::invalid_argument("forkmap: n_jobs is " + std::to_string(n_jobs) +
+                                ", more workers than can be counted");
+  }
+  auto how = detail::current_options();
+  how.n_jobs = static_cast<int>(n_jobs);
+  return parallel_map(std::move(how));
+}
+
+}  // namespace forkmap

@@ -1,0 +1,136 @@
+// Child processes: made, waited for and ended by a descriptor that cannot mean another process.
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/descriptor.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace forkmap::detail {
+
+/// How a process ended. Unknown when somebody else collected its status: a SIGCHLD handler that
+/// waits for any child, or SIGCHLD ignored.
+struct process_end {
+  bool known = false;
+  int signal = 0;
+  int exit_status = -1;
+};
+
+/// One child process; empty (pid 0) when it has been waited for.
+class child_process {
+ public:
+  child_process() = default;
+  child_process(child_process&& other) noexcept
+      : pid_(std::exchange(other.pid_, 0)), handle_(std::move(other.handle_)) {}
+  child_process& operator=(child_process&& other) noexcept {
+    end();
+    pid_ = std::exchange(other.pid_, 0);
+    handle_ = std::move(other.handle_);
+    return *this;
+  }
+  ~child_process() { end(); }
+
+  /// Forks; the child runs `body`, which must not return.
+  /// Errors: std::system_error naming fork (processes, memory) or pidfd_open (descriptors, kernel
+  ///   older than 5.4); no process is left then.
+  template <class Body> static child_process start(Body const& body) {
+    auto const pid = ::fork();
+    if (pid == 0) {
+      body();
+      ::_exit(127);
+    }
+    if (pid < 0) throw_errno("fork of a worker");
+    child_process child;
+    child.pid_ = pid;
+    child.handle_ = descriptor(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    // ESRCH: it has ended and somebody else has already collected it.
+    if (!child.handle_ && errno != ESRCH) {
+      auto const code = errno;
+      ::kill(pid, SIGKILL);
+      child.wait_by_pid();
+      throw_system_error(code, "pidfd_open of a worker");
+    }
+    return child;
+  }
+
+  pid_t pid() const noexcept { return pid_; }
+  explicit operator bool() const noexcept { return pid_ != 0; }
+
+  /// Readable when the process has ended; -1 if that is known already.
+  int handle() const noexcept { return handle_.get(); }
+
+  void kill() const noexcept {
+    if (handle_) ::syscall(SYS_pidfd_send_signal, handle_.get(), SIGKILL, nullptr, 0);
+  }
+
+  /// Waits for its end and collects it.
+  process_end wait() noexcept {
+    process_end end;
+    siginfo_t info{};
+    if (handle_ && retry_interrupted([&] {
+                     return ::waitid(static_cast<idtype_t>(P_PIDFD),
+                                     static_cast<id_t>(handle_.get()), &info, WEXITED);
+                   }) == 0) {
+      end.known = true;
+      end.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
+      end.exit_status = info.si_code == CLD_EXITED ? info.si_status : -1;
+    }
+    pid_ = 0;
+    handle_.reset();
+    return end;
+  }
+
+ private:
+  void wait_by_pid() noexcept {
+    retry_interrupted([&] { return ::waitpid(pid_, nullptr, 0); });
+    pid_ = 0;
+  }
+
+  void end() noexcept {
+    if (pid_ == 0) return;
+    kill();
+    wait();
+  }
+
+  pid_t pid_ = 0;
+  descriptor handle_;
+};
+
+/// Blocks SIGINT on this thread for as long as it lives.
+class sigint_blocked {
+ public:
+  sigint_blocked() noexcept {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  sigint_blocked(sigint_blocked const&) = delete;
+  sigint_blocked& operator=(sigint_blocked const&) = delete;
+  ~sigint_blocked() { restore(); }
+
+  void restore() const noexcept { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+/// In a child: ends with its parent, and leaves Ctrl-C to it.
+/// The kernel's signal comes when the parent's *thread* that forked ends; that thread waits here
+/// for the call to end, so it is the same.
+inline void follow_parent(pid_t parent) noexcept {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);  // it ended before it could be followed
+  ::signal(SIGINT, SIG_IGN);
+}
+
+}  // namespace forkmap::detail

@@ -1,0 +1,87 @@
+// Shared memory without a name: nothing is left behind, however the program ends.
+#pragma once
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/descriptor.hpp>
+#include <string>
+#include <utility>
+
+namespace forkmap::detail {
+
+inline constexpr std::size_t page_bytes =
+    4096;  // the grain of offsets; larger pages divide into it
+
+inline constexpr std::size_t round_up(std::size_t bytes, std::size_t grain) {
+  return (bytes + grain - 1) / grain * grain;
+}
+
+/// One mapping, unmapped with its owner; empty after construction without one and after a move.
+class mapping {
+ public:
+  mapping() = default;
+  mapping(int fd, std::uint64_t offset, std::size_t bytes, int protection)
+      : bytes_(bytes),
+        data_(::mmap(nullptr, bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset))) {
+    if (data_ == MAP_FAILED) {
+      data_ = nullptr;
+      throw_errno("mmap of shared memory,", std::to_string(bytes) + " bytes");
+    }
+  }
+  mapping(mapping&& other) noexcept
+      : bytes_(std::exchange(other.bytes_, 0)), data_(std::exchange(other.data_, nullptr)) {}
+  mapping& operator=(mapping&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~mapping() {
+    if (data_ != nullptr) ::munmap(data_, bytes_);
+  }
+
+  std::byte* data() const noexcept { return static_cast<std::byte*>(data_); }
+  std::size_t size() const noexcept { return bytes_; }
+
+ private:
+  std::size_t bytes_ = 0;
+  void* data_ = nullptr;
+};
+
+/// A sparse memfd: costs nothing where it is not written, vanishes with its last user.
+class shared_file {
+ public:
+  /// Makes a file of `bytes`, all of it unallocated.
+  explicit shared_file(std::uint64_t bytes) : file_(::memfd_create("forkmap", MFD_CLOEXEC)) {
+    if (!file_) throw_errno("memfd_create");
+    if (retry_interrupted([&] { return ::ftruncate(file_.get(), static_cast<off_t>(bytes)); }) <
+        0) {
+      throw_errno("ftruncate of shared memory to", std::to_string(bytes) + " bytes");
+    }
+  }
+
+  /// The largest file that this process may make (RLIMIT_FSIZE counts for memfds too, and going
+  /// over it is a SIGXFSZ).
+  static std::uint64_t largest() noexcept {
+    constexpr auto off_t_max = std::uint64_t{1} << 62U;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return off_t_max;
+    return std::min<std::uint64_t>(limit.rlim_cur, off_t_max);
+  }
+
+  mapping map(std::uint64_t offset, std::size_t bytes, int protection) const {
+    return {file_.get(), offset, bytes, protection};
+  }
+
+  int get() const noexcept { return file_.get(); }
+
+ private:
+  descriptor file_;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,106 @@
+// What can be seen of an aggregate from outside, by asking what initialises it.
+//
+// Boost.PFR lists the members of an aggregate, but miscounts C arrays, refuses base classes and
+// cannot bind bit-fields; so these questions are asked first, in ways that cannot fail to compile.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+namespace forkmap::detail {
+
+template <class T> consteval bool points_into_worker();  // see transfer/traits.hpp
+
+/// Converts to any member type, but not to the aggregate itself.
+template <class Owner> struct anything {
+  template <class U>
+    requires(!std::same_as<std::remove_cv_t<U>, Owner>)
+  constexpr operator U() const noexcept;  // NOLINT(google-explicit-constructor): that is its use
+};
+
+/// The same, but forbidden for types that hold a pointer. Forbidden, not absent: braces are left
+/// out around the members of a member that nothing converts to, and then they are asked instead of
+/// it.
+template <class Owner> struct anything_without_pointer {
+  template <class U>
+    requires(!std::same_as<std::remove_cv_t<U>, Owner> &&
+             !points_into_worker<std::remove_cv_t<U>>())
+  constexpr operator U() const noexcept;  // NOLINT(google-explicit-constructor): that is its use
+  template <class U>
+    requires(!std::same_as<std::remove_cv_t<U>, Owner> && points_into_worker<std::remove_cv_t<U>>())
+  constexpr operator U() const noexcept = delete;
+};
+
+/// Converts to nothing but base classes of the aggregate.
+template <class Owner> struct any_base {
+  template <class U>
+    requires(!std::same_as<U, Owner> && std::is_base_of_v<U, Owner>)
+  constexpr operator U() const noexcept;  // NOLINT(google-explicit-constructor): that is its use
+};
+
+template <class T, std::size_t> using anything_at = anything<T>;
+
+// In these, members before position I are initialised by anything, then comes what is asked.
+template <class T, std::size_t... I> consteval bool takes(std::index_sequence<I...>) {
+  return requires { T{anything_at<T, I>{}...}; };
+}
+template <class T, std::size_t... I, std::size_t... Rest>
+consteval bool takes_without_pointer(std::index_sequence<I...>, std::index_sequence<Rest...>) {
+  return requires {
+    T{anything_at<T, I>{}..., anything_without_pointer<T>{}, anything_at<T, Rest>{}...};
+  };
+}
+template <class T, std::size_t... I, std::size_t... Rest>
+consteval bool takes_empty(std::index_sequence<I...>, std::index_sequence<Rest...>) {
+  return requires { T{anything_at<T, I>{}..., {}, anything_at<T, Rest>{}...}; };
+}
+
+/// Initialisers looked at: an aggregate of more is judged by its first ones.
+inline constexpr std::size_t most_initialisers = 64;
+
+/// How many initialisers T takes, with the braces of C arrays left out.
+template <class T, std::size_t N = 0> consteval std::size_t count_initialisers() {
+  if constexpr (N == most_initialisers)
+    return N;
+  else if constexpr (takes<T>(std::make_index_sequence<N + 1>{}))
+    return count_initialisers<T, N + 1>();
+  else if constexpr (N == 0 && takes<T>(std::make_index_sequence<2>{}))
+    return count_initialisers<T, 2>();
+  else
+    return N;
+}
+
+/// Whether a member of the aggregate, at any depth, is a pointer as far as can be seen.
+template <class T> consteval bool holds_pointer() {
+  constexpr auto n = count_initialisers<T>();
+  return []<std::size_t... I>(std::index_sequence<I...>) {
+    return (
+        (!takes_without_pointer<T>(std::make_index_sequence<I>{},
+                                   std::make_index_sequence<n - I - 1>{}) ||
+         // One initialiser more fits only where clang left out the braces all the same.
+         (n < most_initialisers && takes_without_pointer<T>(std::make_index_sequence<I>{},
+                                                            std::make_index_sequence<n - I>{}))) ||
+        ...);
+  }(std::make_index_sequence<n>{});
+}
+
+/// Whether the aggregate has a base class, or a member that is a C array.
+template <class T> consteval bool has_base_or_array_member() {
+  if constexpr (requires { T{any_base<T>{}}; }) {
+    return true;
+  } else {
+    constexpr auto n = count_initialisers<T>();
+    // {} initialises a whole array, so that fewer initialisers fit behind it than behind its first
+    // element.
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+      return (
+          (takes_empty<T>(std::make_index_sequence<I>{}, std::index_sequence<>{}) &&
+           !takes_empty<T>(std::make_index_sequence<I>{}, std::make_index_sequence<n - I - 1>{})) ||
+          ...);
+    }(std::make_index_sequence<n>{});
+  }
+}
+
+}  // namespace forkmap::detail

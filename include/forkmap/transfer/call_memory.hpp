@@ -1,0 +1,91 @@
+// The memory that a call's caller and workers share: one unnamed file.
+//
+//   offset 0        call_header
+//                   worker_slot  [n_workers]
+//                   ledger words [n_batches / 4]
+//                   results      [n_results * result_bytes]   a flat result, or the file offset of
+//                                                             the record that holds it; 0 = none
+//                                                             yet
+//   page boundary   arena of worker 0, worker 1, ...          see transfer/arena.hpp
+//
+// All but the arenas is one mapping, made before the fork, so that a small call touches one page.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <forkmap/plan/ledger.hpp>
+#include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/arena.hpp>
+#include <new>
+
+namespace forkmap::detail {
+
+struct alignas(128) call_header {
+  std::atomic<bool> cancelled;  // workers take nothing more
+};
+
+class call_memory {
+ public:
+  /// Errors: std::system_error naming the call that failed; std::bad_alloc if the sizes overflow.
+  call_memory(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
+              std::size_t result_align)
+      : layout_(plan, n_results, result_bytes, result_align),
+        file_(layout_.file_bytes),
+        map_(file_.map(0, layout_.mapped_bytes, PROT_READ | PROT_WRITE)) {
+    // Fresh pages of the file are zero, which is right for all but these.
+    for (std::uint32_t k = 0; k != plan.n_workers; ++k) {
+      auto const region = plan.first_batches(k);
+      auto& slot = slots()[k];
+      slot.current.store(nothing_running, std::memory_order_relaxed);
+      slot.cursor.store(region.begin, std::memory_order_relaxed);
+      slot.region_end.store(region.end, std::memory_order_relaxed);
+      slot.arena_next.store(layout_.arenas.begin(k), std::memory_order_relaxed);
+    }
+  }
+
+  call_header& header() const noexcept { return *at<call_header>(0); }
+  worker_slot* slots() const noexcept { return at<worker_slot>(layout_.slots); }
+  ledger lanes() const noexcept { return ledger(at<std::atomic<std::uint64_t>>(layout_.words)); }
+  std::byte* results() const noexcept { return map_.data() + layout_.results; }
+  arena_map const& arenas() const noexcept { return layout_.arenas; }
+  shared_file const& file() const noexcept { return file_; }
+
+ private:
+  struct layout {
+    std::size_t slots, words, results, mapped_bytes;
+    std::uint64_t file_bytes;
+    arena_map arenas;
+
+    layout(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
+           std::size_t result_align)
+        : slots(sizeof(call_header)),
+          words(slots + plan.n_workers * sizeof(worker_slot)),
+          results(round_up(words + ledger::words_for(plan.n_batches) * sizeof(std::uint64_t),
+                           std::max<std::size_t>(result_align, 64))) {
+      std::size_t all_results = 0;
+      if (__builtin_mul_overflow(n_results, result_bytes, &all_results) ||
+          __builtin_add_overflow(all_results, results + page_bytes, &mapped_bytes)) {
+        throw std::bad_alloc();
+      }
+      mapped_bytes = (mapped_bytes - 1) / page_bytes * page_bytes;
+      auto const largest = shared_file::largest();
+      if (largest <= mapped_bytes) throw std::bad_alloc();
+      constexpr auto most = std::uint64_t{1} << 44U;  // 16 TiB: more than any memory there is
+      arenas.first = mapped_bytes;
+      arenas.stride =
+          std::min(most, (largest - mapped_bytes) / plan.n_workers) / page_bytes * page_bytes;
+      file_bytes = arenas.begin(plan.n_workers);
+    }
+  };
+
+  template <class T> T* at(std::size_t offset) const noexcept {
+    return std::launder(reinterpret_cast<T*>(map_.data() + offset));
+  }
+
+  layout layout_;
+  shared_file file_;
+  mapping map_;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,171 @@
+// Values <-> bytes, by what can be seen of the type.
+#pragma once
+
+#include <boost/pfr/core.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/traits.hpp>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace forkmap::detail {
+
+template <class T> void encode(writer& out, T const& value);
+template <class T> T decode(reader& in);
+
+/// Elements that lie side by side and are bytes: one copy for all of them.
+template <class C>
+concept block_container = std::ranges::contiguous_range<C const> &&
+                          (travels_v<typename C::value_type> == travel::as_bytes) &&
+                          requires(C& c) { c.resize(std::size_t{}); };
+
+template <class C> void encode_container(writer& out, C const& c) {
+  auto const n = static_cast<std::uint64_t>(std::ranges::distance(c));
+  out.write(&n, sizeof n);
+  if constexpr (block_container<C>) {
+    out.write(std::ranges::data(c), static_cast<std::size_t>(n) * sizeof(typename C::value_type));
+  } else if constexpr (std::same_as<typename C::value_type, bool>) {  // std::vector<bool>'s proxies
+    for (bool const element : c) encode<bool>(out, element);
+  } else {
+    for (auto const& element : c) encode(out, element);
+  }
+}
+
+template <class C> C decode_container(reader& in) {
+  std::uint64_t n = 0;
+  in.read(&n, sizeof n);
+  C c;
+  if (n == 0) return c;
+  if constexpr (block_container<C> && is_a<C, std::basic_string>) {
+    auto const* data = in.take(static_cast<std::size_t>(n) * sizeof(typename C::value_type));
+    c.resize(static_cast<std::size_t>(n));
+    std::memcpy(c.data(), data, static_cast<std::size_t>(n) * sizeof(typename C::value_type));
+  } else if constexpr (block_container<C> && std::default_initializable<typename C::value_type> &&
+                       alignof(typename C::value_type) <= 8) {
+    using value_type = typename C::value_type;
+    // Records start on 8 bytes, but what precedes this block may have any length.
+    auto const* data = in.take(static_cast<std::size_t>(n) * sizeof(value_type));
+    if (reinterpret_cast<std::uintptr_t>(data) % alignof(value_type) == 0) {
+      auto const* first = reinterpret_cast<value_type const*>(data);
+      c.assign(first, first + n);  // one pass: resize() would write every page twice
+    } else {
+      c.resize(static_cast<std::size_t>(n));
+      std::memcpy(c.data(), data, static_cast<std::size_t>(n) * sizeof(value_type));
+    }
+  } else {
+    if constexpr (requires { c.reserve(std::size_t{}); }) c.reserve(static_cast<std::size_t>(n));
+    [[maybe_unused]] auto last = [&] {
+      if constexpr (requires { c.before_begin(); })
+        return c.before_begin();
+      else
+        return 0;
+    }();
+    for (std::uint64_t i = 0; i != n; ++i) {
+      if constexpr (requires { c.push_back(decode<element_of<C>>(in)); }) {
+        c.push_back(decode<element_of<C>>(in));
+      } else if constexpr (requires { c.insert(c.end(), decode<element_of<C>>(in)); }) {
+        c.insert(c.end(), decode<element_of<C>>(in));
+      } else {
+        last = c.insert_after(last, decode<element_of<C>>(in));
+      }
+    }
+  }
+  return c;
+}
+
+template <class T> T decode_bytes(reader& in) {
+  alignas(T) std::byte storage[sizeof(T)];
+  in.read(storage, sizeof storage);
+  return std::move(*std::launder(reinterpret_cast<T*>(storage)));
+}
+
+template <class V> V decode_variant(reader& in) {
+  std::uint64_t index = 0;
+  in.read(&index, sizeof index);
+  return [&]<std::size_t... I>(std::index_sequence<I...>) -> V {
+    std::optional<V> value;
+    (void)((I == index ? (value.emplace(std::in_place_index<I>,
+                                        decode<std::variant_alternative_t<I, V>>(in)),
+                          true)
+                       : false) ||
+           ...);
+    if (!value) throw std::bad_variant_access();
+    return std::move(*value);
+  }(std::make_index_sequence<std::variant_size_v<V>>{});
+}
+
+/// Appends `value` as its type's way of travelling says.
+template <class T> void encode(writer& out, T const& value) {
+  constexpr auto how = travels_v<T>;
+  static_assert(!refused(how),
+                "forkmap: writer::put of a type that cannot travel between processes; specialise "
+                "forkmap::serializer for it");
+  if constexpr (how == travel::by_serializer) {
+    serializer<T>::save(out, value);
+  } else if constexpr (how == travel::as_bytes) {
+    out.write(std::addressof(value), sizeof value);
+  } else if constexpr (how == travel::as_container) {
+    encode_container(out, value);
+  } else if constexpr (how == travel::as_path) {
+    encode(out, value.native());
+  } else if constexpr (how == travel::as_tuple) {
+    std::apply([&](auto const&... parts) { (encode(out, parts), ...); }, value);
+  } else if constexpr (how == travel::as_optional) {
+    encode(out, value.has_value());
+    if (value) encode(out, *value);
+  } else if constexpr (how == travel::as_variant) {
+    auto const index = static_cast<std::uint64_t>(value.index());
+    encode(out, index);
+    if (value.valueless_by_exception()) throw std::bad_variant_access();
+    std::visit([&](auto const& alternative) { encode(out, alternative); }, value);
+  } else if constexpr (how == travel::as_unique_ptr) {
+    encode(out, value != nullptr);
+    if (value) encode(out, *value);
+  } else if constexpr (how == travel::as_aggregate) {
+    boost::pfr::for_each_field(value, [&](auto const& member) { encode(out, member); });
+  }
+}
+
+/// Reads what encode wrote. Braces evaluate from left to right, which is the order of the bytes.
+template <class T> T decode(reader& in) {
+  constexpr auto how = travels_v<T>;
+  if constexpr (how == travel::by_serializer) {
+    return serializer<T>::load(in);
+  } else if constexpr (how == travel::as_bytes) {
+    return decode_bytes<T>(in);
+  } else if constexpr (how == travel::as_container) {
+    return decode_container<T>(in);
+  } else if constexpr (how == travel::as_path) {
+    return T(decode<typename T::string_type>(in));
+  } else if constexpr (how == travel::as_tuple) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return T{decode<std::tuple_element_t<I, T>>(in)...};
+    }(std::make_index_sequence<std::tuple_size_v<T>>{});
+  } else if constexpr (how == travel::as_optional) {
+    if (!decode<bool>(in)) return std::nullopt;
+    return T(std::in_place, decode<typename T::value_type>(in));
+  } else if constexpr (how == travel::as_variant) {
+    return decode_variant<T>(in);
+  } else if constexpr (how == travel::as_unique_ptr) {
+    using pointee = typename T::element_type;
+    if (!decode<bool>(in)) return nullptr;
+    return T(new pointee(decode<std::remove_cv_t<pointee>>(in)));
+  } else if constexpr (how == travel::as_aggregate) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return T{decode<boost::pfr::tuple_element_t<I, T>>(in)...};
+    }(std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+  }
+}
+
+}  // namespace forkmap::detail
+
+template <class T> void forkmap::writer::put(T const& value) { detail::encode(*this, value); }
+template <class T> T forkmap::reader::get() { return detail::decode<T>(*this); }

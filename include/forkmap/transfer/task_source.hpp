@@ -1,0 +1,115 @@
+// Tasks by their index, whatever kind of range they come in.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <ranges>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace forkmap::detail {
+
+template <class Range>
+concept indexable_range =
+    std::ranges::random_access_range<Range> && std::ranges::sized_range<Range>;
+
+/// The elements of a range by their index. A random-access range of known size is left where it is
+/// and evaluated at each access, in whichever process asks; any other is collected first: by
+/// address where its elements stay in place, by value where they are made on the way.
+template <class Range> class indexed_elements;
+
+template <indexable_range Range> class indexed_elements<Range> {
+  using iterator = std::ranges::iterator_t<Range>;
+
+ public:
+  explicit indexed_elements(Range& range)
+      : first_(std::ranges::begin(range)), size_(std::ranges::size(range)) {}
+
+  std::uint64_t size() const { return size_; }
+  decltype(auto) operator[](std::uint64_t i) {
+    return first_[static_cast<std::iter_difference_t<iterator>>(i)];
+  }
+
+ private:
+  iterator first_;
+  std::uint64_t size_;
+};
+
+template <class Range>
+  requires(!indexable_range<Range> && std::ranges::forward_range<Range> &&
+           std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>)
+class indexed_elements<Range> {
+  using element = std::remove_reference_t<std::ranges::range_reference_t<Range>>;
+
+ public:
+  explicit indexed_elements(Range& range) {
+    for (auto& each : range) elements_.push_back(std::addressof(each));
+  }
+
+  std::uint64_t size() const { return elements_.size(); }
+  element& operator[](std::uint64_t i) { return *elements_[i]; }
+
+ private:
+  std::vector<element*> elements_{};
+};
+
+template <class Range>
+  requires(!indexable_range<Range> &&
+           !(std::ranges::forward_range<Range> &&
+             std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>))
+class indexed_elements<Range> {
+ public:
+  explicit indexed_elements(Range& range) {
+    for (auto&& each : range) elements_.emplace_back(std::forward<decltype(each)>(each));
+  }
+
+  std::uint64_t size() const { return elements_.size(); }
+  decltype(auto) operator[](std::uint64_t i) { return elements_[i]; }
+
+ private:
+  std::vector<std::ranges::range_value_t<Range>> elements_{};
+};
+
+template <class Range>
+using indexed_element = decltype(std::declval<indexed_elements<Range>&>()[0]);
+
+/// A range of tasks: task i is called.
+template <class Range> class called_tasks {
+ public:
+  using result_type = std::invoke_result_t<indexed_element<Range>>;
+
+  explicit called_tasks(Range& tasks) : tasks_(tasks) {}
+  std::uint64_t size() const { return tasks_.size(); }
+  result_type operator()(std::uint64_t i) { return std::invoke(tasks_[i]); }
+
+ private:
+  indexed_elements<Range> tasks_;
+};
+
+/// A function over a range: it takes element i as an lvalue, or as an rvalue where it must.
+template <class Fn, class Range> class mapped_elements {
+  using element = indexed_element<Range>;
+  static constexpr bool takes_lvalue = std::is_invocable_v<Fn&, element&>;
+
+ public:
+  using argument = std::conditional_t<takes_lvalue, element&, element&&>;
+  using result_type = std::invoke_result_t<Fn&, argument>;
+
+  mapped_elements(Fn fn, Range& range) : fn_(std::move(fn)), elements_(range) {}
+  std::uint64_t size() const { return elements_.size(); }
+  result_type operator()(std::uint64_t i) {
+    auto&& each = elements_[i];
+    return std::invoke(fn_, static_cast<argument>(each));
+  }
+
+ private:
+  Fn fn_;
+  indexed_elements<Range> elements_;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,179 @@
+// Exceptions <-> bytes: every standard one keeps its type, its text and what else it holds.
+#pragma once
+
+#include <cxxabi.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <any>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <forkmap/error.hpp>
+#include <forkmap/transfer/codec.hpp>
+#include <forkmap/transfer/std_errors.hpp>
+#include <functional>
+#include <ios>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <typeinfo>
+#include <variant>
+
+namespace forkmap::detail {
+
+/// An exception taken apart.
+struct thrown {
+  std::uint32_t type = 0;  // its place in standard_exceptions; their number for any other type
+  std::string message{};
+  std::string type_name{};
+  std::string trace{};
+  std::int32_t code = 0;  // of a std::system_error and its kind
+  std::string category{};
+  std::uintptr_t category_address = 0;
+  std::uintptr_t category_vtable = 0;
+  std::string path1{};  // of a std::filesystem::filesystem_error
+  std::string path2{};
+
+  void save(writer& out) const {
+    for_each(*this, [&](auto const& member) { out.put(member); });
+  }
+  static thrown load(reader& in) {
+    thrown t;
+    for_each(t,
+             [&](auto& member) { member = in.get<std::remove_reference_t<decltype(member)>>(); });
+    return t;
+  }
+
+ private:
+  template <class Self, class Fn> static void for_each(Self& t, Fn fn) {
+    fn(t.type), fn(t.message), fn(t.type_name), fn(t.trace), fn(t.code), fn(t.category);
+    fn(t.category_address), fn(t.category_vtable), fn(t.path1), fn(t.path2);
+  }
+};
+
+inline std::string demangled(char const* name) {
+  int status = 0;
+  std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(name, nullptr, nullptr, &status),
+                                              std::free);
+  return status == 0 ? text.get() : name;
+}
+
+inline void note_code(thrown& t, std::error_code const& code) {
+  t.code = code.value();
+  t.category = code.category().name();
+  auto const* category = &code.category();
+  t.category_address = reinterpret_cast<std::uintptr_t>(category);
+  std::memcpy(&t.category_vtable, static_cast<void const*>(category), sizeof t.category_vtable);
+}
+
+/// A category of the program's own, made in a worker only: its name and numbers, without its texts.
+class foreign_category final : public std::error_category {
+ public:
+  char const* name() const noexcept override { return "forkmap.unknown"; }
+  std::string message(int value) const override {
+    return "error " + std::to_string(value) + " of a category that this process does not have";
+  }
+};
+
+/// The caller's own object for the category: known by name, or by lying at the same address with
+/// the same type, since workers are copies of the caller. Otherwise a stand-in.
+inline std::error_category const& category_of(thrown const& t) {
+  for (auto const* known :
+       {&std::generic_category(), &std::system_category(), &std::iostream_category()}) {
+    if (t.category == known->name()) return *known;
+  }
+  // The object may be a local static that only the worker has made, or lie in a library that only
+  // the worker has loaded: look without touching.
+  std::uintptr_t vtable = 0;
+  iovec local{&vtable, sizeof vtable};
+  iovec remote{reinterpret_cast<void*>(t.category_address), sizeof vtable};
+  if (::process_vm_readv(::getpid(), &local, 1, &remote, 1, 0) == sizeof vtable &&
+      vtable == t.category_vtable) {
+    return *reinterpret_cast<std::error_category const*>(t.category_address);
+  }
+  static foreign_category const foreign;
+  return foreign;
+}
+
+/// The chain of std::nested_exception below `e`, a line each.
+inline std::string nested_chain(std::exception const& e) {
+  auto const* nested = dynamic_cast<std::nested_exception const*>(&e);
+  if (nested == nullptr || nested->nested_ptr() == nullptr) return {};
+  try {
+    nested->rethrow_nested();
+  } catch (std::exception const& inner) {
+    return "caused by " + demangled(typeid(inner).name()) + ": " + inner.what() + '\n' +
+           nested_chain(inner);
+  } catch (...) {
+    return "caused by " + demangled(abi::__cxa_current_exception_type()->name()) + '\n';
+  }
+}
+
+/// Takes the exception being handled apart.
+/// Precondition: called in a catch block.
+inline thrown describe_current_exception() {
+  thrown t;
+  t.type = n_standard_exceptions;
+  auto const* type = abi::__cxa_current_exception_type();
+  t.type_name = type == nullptr ? "unknown" : demangled(type->name());
+  try {
+    throw;
+  } catch (abi::__forced_unwind&) {
+    throw;  // a thread being cancelled: not an exception that may be kept
+  } catch (std::exception const& e) {
+    t.type = standard_type_of(e);
+    t.message = e.what();
+    t.type_name = demangled(typeid(e).name());
+    t.trace = nested_chain(e);
+    if (auto const* fs = dynamic_cast<std::filesystem::filesystem_error const*>(&e)) {
+      t.path1 = fs->path1().native();
+      t.path2 = fs->path2().native();
+    }
+    if (auto const* system = dynamic_cast<std::system_error const*>(&e))
+      note_code(t, system->code());
+  } catch (std::string const& text) {
+    t.message = text;
+  } catch (char const* text) {
+    t.message = text == nullptr ? "" : text;
+  } catch (...) {
+    t.message = "threw " + t.type_name;
+  }
+  return t;
+}
+
+/// Builds remote<E> for the E that `t` names.
+template <class E> std::exception_ptr rebuild_as(thrown const& t, task_context const& context) {
+  if constexpr (std::same_as<E, std::filesystem::filesystem_error>) {
+    return std::make_exception_ptr(
+        remote<E>(E(t.message, t.path1, t.path2, {t.code, category_of(t)}), context));
+  } else if constexpr (std::derived_from<E, std::system_error>) {
+    if constexpr (std::same_as<E, std::ios_base::failure>) {
+      return std::make_exception_ptr(
+          remote<E>(E(t.message, std::error_code(t.code, category_of(t))), context));
+    } else {
+      return std::make_exception_ptr(
+          remote<E>(E(std::error_code(t.code, category_of(t)), t.message), context));
+    }
+  } else if constexpr (std::constructible_from<E, std::string const&>) {
+    return std::make_exception_ptr(remote<E>(E(t.message), context));
+  } else {
+    return std::make_exception_ptr(remote<E>(E(), context));
+  }
+}
+
+/// What the call throws for a task that threw.
+inline std::exception_ptr rebuild(thrown const& t, task_context const& context) {
+  std::exception_ptr built;
+  with_standard_type(t.type,
+                     [&]<class E>(std::type_identity<E>) { built = rebuild_as<E>(t, context); });
+  if (!built) built = std::make_exception_ptr(task_error(context, t.message));
+  return built;
+}
+
+}  // namespace forkmap::detail

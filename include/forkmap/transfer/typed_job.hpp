@@ -1,0 +1,188 @@
+// From typed tasks to a job and back: the only part of the engine side that is instantiated for
+// each map call.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <forkmap/outcome.hpp>
+#include <forkmap/transfer/results.hpp>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace forkmap::detail {
+
+/// Calls body(i) for each task of the loop; body's exceptions become failures.
+template <class Body> void for_each_task(task_loop& loop, Body&& body) {
+  auto i = loop.begin;
+  while (i != loop.end) {
+    try {
+      for (; i != loop.end; ++i) {
+        loop.current->store(i, std::memory_order_release);  // commits i - 1, too
+        body(i);
+      }
+    } catch (...) {
+      if (!loop.failed(i)) return;
+      ++i;
+    }
+  }
+}
+
+/// One result of type R for each task.
+template <class R, class Source> job map_job(Source& tasks, bool stop_at_failure) {
+  job work;
+  work.n_tasks = work.n_results = tasks.size();
+  work.forked = slot_of_forked<R>();
+  work.same_process = slot_of_object<R>();
+  work.flat = std::is_void_v<R> || flat_result<R>;
+  work.stop_at_failure = stop_at_failure;
+  work.tasks = std::addressof(tasks);
+  work.run = [](void* erased, task_loop& loop) {
+    auto& source = *static_cast<Source*>(erased);
+    for_each_task(loop, [&](std::uint64_t i) {
+      deliver<R>(loop, i, [&]() -> decltype(auto) { return source(i); });
+    });
+  };
+  work.destroy = destroyer<R>();
+  return work;
+}
+
+/// One result of type T for each batch of tasks, folded by op.
+template <class T, class Source, class Op> struct fold_tasks {
+  Source& source;
+  Op op;
+  std::uint64_t batch_tasks;
+
+  job as_job() {
+    job work;
+    work.n_tasks = source.size();
+    work.batch_tasks = batch_tasks;
+    work.n_results = work.n_tasks / batch_tasks + (work.n_tasks % batch_tasks != 0 ? 1 : 0);
+    work.forked = slot_of_forked<T>();
+    work.same_process = slot_of_object<T>();
+    work.flat = flat_result<T>;
+    work.whole_batches = true;
+    work.tasks = this;
+    work.run = [](void* erased, task_loop& loop) { static_cast<fold_tasks*>(erased)->run(loop); };
+    work.destroy = destroyer<T>();
+    return work;
+  }
+
+  void run(task_loop& loop) {
+    auto i = loop.begin;
+    try {
+      loop.current->store(i, std::memory_order_release);
+      T folded(source(i));
+      for (++i; i != loop.end; ++i) {
+        loop.current->store(i, std::memory_order_release);
+        folded = op(std::move(folded), static_cast<T>(source(i)));
+      }
+      --i;  // what the encoding throws is the last task's
+      deliver<T>(loop, loop.begin / batch_tasks, [&]() -> T&& { return std::move(folded); });
+    } catch (...) {
+      loop.failed(i);
+    }
+  }
+};
+
+/// Tasks of several types, a result of its own type for each.
+template <class... Task> struct separate_tasks {
+  template <class T> using result_of = std::remove_cvref_t<std::invoke_result_t<T>>;
+  using results_type = std::tuple<
+      std::conditional_t<std::is_void_v<result_of<Task>>, std::monostate, result_of<Task>>...>;
+
+  std::tuple<Task&&...> tasks;
+
+  job as_job() {
+    job work;
+    work.n_tasks = work.n_results = sizeof...(Task);
+    work.batch_tasks = 1;
+    work.forked = widest({slot_of_forked<result_of<Task>>()...});
+    work.same_process = widest({slot_of_object<result_of<Task>>()...});
+    work.tasks = this;
+    work.run = [](void* erased, task_loop& loop) {
+      static_cast<separate_tasks*>(erased)->run(loop, std::index_sequence_for<Task...>{});
+    };
+    work.destroy = [](std::byte* slot, std::uint64_t i) {
+      static constexpr std::array destroyers{destroyer<result_of<Task>>()...};
+      if (destroyers[i] != nullptr) destroyers[i](slot, i);
+    };
+    return work;
+  }
+
+  results_type take_all(call_results& results) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return results_type{take_one<result_of<Task>>(results, I)...};
+    }(std::index_sequence_for<Task...>{});
+  }
+
+ private:
+  static slot_shape widest(std::initializer_list<slot_shape> shapes) {
+    slot_shape all;
+    for (auto const& each : shapes) {
+      all.bytes = std::max(all.bytes, each.bytes);
+      all.align = std::max(all.align, each.align);
+    }
+    all.bytes = (all.bytes + all.align - 1) / all.align * all.align;
+    return all;
+  }
+
+  template <class R> static auto take_one(call_results& results, std::uint64_t i) {
+    if constexpr (std::is_void_v<R>)
+      return std::monostate{};
+    else
+      return take<R>(results, i);
+  }
+
+  template <std::size_t... I> void run(task_loop& loop, std::index_sequence<I...>) {
+    for_each_task(loop,
+                  [&](std::uint64_t i) { (void)((I == i && (run_one<I>(loop), true)) || ...); });
+  }
+  template <std::size_t I> void run_one(task_loop& loop) {
+    using task = std::tuple_element_t<I, std::tuple<Task...>>;
+    deliver<result_of<task>>(loop, I, [&]() -> decltype(auto) {
+      return std::invoke(std::forward<task>(std::get<I>(tasks)));
+    });
+  }
+};
+
+/// All results of a call without failures, in input order.
+template <class R> std::vector<R> take_all(call_results& results, std::uint64_t n) {
+  std::vector<R> all;
+  if constexpr (flat_result<R> && !std::same_as<R, bool>) {
+    auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
+    all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
+  } else {
+    all.reserve(static_cast<std::size_t>(n));
+    for (std::uint64_t i = 0; i != n; ++i) all.push_back(take<R>(results, i));
+  }
+  return all;
+}
+
+/// Every task's fate, in input order.
+template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, std::uint64_t n) {
+  std::vector<outcome<R>> all;
+  all.reserve(static_cast<std::size_t>(n));
+  auto failure = results.failures.begin();
+  for (std::uint64_t i = 0; i != n; ++i) {
+    if (failure != results.failures.end() && failure->index == i) {
+      all.emplace_back(failure->outcome());
+      // A task has one fate; a second record could only be an engine's mistake.
+      while (failure != results.failures.end() && failure->index == i) ++failure;
+    } else if constexpr (std::is_void_v<R>) {
+      all.emplace_back(std::in_place);
+    } else {
+      all.emplace_back(std::in_place, take<R>(results, i));
+    }
+  }
+  return all;
+}
+
+}  // namespace forkmap::detail

@@ -1,0 +1,150 @@
+// A worker's whole life, from the fork to _exit.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <forkmap/options.hpp>
+#include <forkmap/plan/ledger.hpp>
+#include <forkmap/plan/pace.hpp>
+#include <forkmap/system/process.hpp>
+#include <forkmap/system/stdio.hpp>
+#include <forkmap/this_task.hpp>
+#include <forkmap/transfer/call_memory.hpp>
+#include <forkmap/transfer/failures.hpp>
+#include <forkmap/transfer/job.hpp>
+#include <forkmap/worker/failure_log.hpp>
+#include <functional>
+
+namespace forkmap::detail {
+
+/// What a worker is born with: all of it the caller's memory, inherited.
+struct worker_birth {
+  job const& work;
+  options const& how;
+  dispatch_plan const& plan;
+  call_memory const& memory;
+  pid_t caller;
+  std::uint32_t number;
+  int share;                      // of the machine's cores
+  task_range left_over;           // of a predecessor's batch, to be run first
+  sigint_blocked const& signals;  // made before the fork
+};
+
+/// The tasks of one forked worker: results and failures go to shared memory.
+class worker_loop final : public task_loop {
+ public:
+  explicit worker_loop(worker_birth const& birth)
+      : stop_at_failure_(birth.work.stop_at_failure),
+        header_(birth.memory.header()),
+        slot_(birth.memory.slots()[birth.number]),
+        arena_(birth.memory.file().get(), slot_.arena_next.load(std::memory_order_relaxed),
+               birth.memory.arenas().begin(birth.number + 1)) {
+    current = &slot_.current;
+    results = birth.memory.results();
+    result_bytes = birth.work.forked.bytes;
+  }
+
+  bool failed(std::uint64_t index) override {
+    log_current_exception(arena_, slot_, index);
+    if (stop_at_failure_) header_.cancelled.store(true, std::memory_order_release);
+    return !stop_at_failure_;
+  }
+
+  writer& begin_record() override {
+    arena_.begin_record();
+    return arena_;
+  }
+
+  void made(std::uint64_t result) override {
+    auto const offset = publishable_record(arena_, slot_);
+    reinterpret_cast<std::atomic<std::uint64_t>*>(results)[result].store(offset,
+                                                                         std::memory_order_release);
+  }
+
+  /// A task has failed and the call wants no more, or the caller has cancelled it.
+  bool cancelled() const noexcept { return header_.cancelled.load(std::memory_order_relaxed); }
+
+ private:
+  bool stop_at_failure_;
+  call_header& header_;
+  worker_slot& slot_;
+  arena_writer arena_;
+};
+
+/// Runs the tasks that this worker gets.
+inline void run_tasks(worker_birth const& birth, worker_loop& loop) {
+  using clock = std::chrono::steady_clock;
+  auto const& work = birth.work;
+  auto& slot = birth.memory.slots()[birth.number];
+
+  if (birth.left_over.begin != birth.left_over.end) {
+    loop.begin = birth.left_over.begin;
+    loop.end = birth.left_over.end;
+    work.run(work.tasks, loop);
+    slot.current.store(nothing_running, std::memory_order_release);
+  }
+  claimant claims(birth.plan, birth.memory.lanes(), birth.memory.slots(), birth.number);
+  pace speed;
+  task_range tasks;
+  auto last = clock::now();
+  // With whole batches a claim is one batch, since each has a result of its own.
+  while (!loop.cancelled() && claims.next(tasks, work.whole_batches ? 1 : speed.most_batches())) {
+    loop.begin = tasks.begin;
+    loop.end = tasks.end;
+    work.run(work.tasks, loop);
+    if (speed.claim_done()) {
+      auto const now = clock::now();
+      speed.reading(now - last);
+      last = now;
+    }
+  }
+  slot.current.store(nothing_running, std::memory_order_release);
+}
+
+/// Runs worker_init or worker_exit; what it throws is a failure of the call, outside any task.
+inline bool run_hook(std::function<void(int)> const& hook, worker_birth const& birth,
+                     worker_loop& loop) {
+  if (!hook) return true;
+  try {
+    hook(static_cast<int>(birth.number));
+    return true;
+  } catch (...) {
+    loop.failed(outside_tasks);
+    birth.memory.header().cancelled.store(true, std::memory_order_release);
+    return false;
+  }
+}
+
+/// Lives as a worker. Called in the child of a fork; never returns, and nothing leaves it: what
+/// escapes (it would have to come from a lack of memory while recording a failure) is a death,
+/// which the caller sees.
+[[noreturn]] inline void live_as_worker(worker_birth const& birth) noexcept {
+  follow_parent(birth.caller);
+  birth.signals.restore();
+  leave_at_exit();
+  print_in_lines();
+  this_process = {.is_worker = true, .share = birth.share};
+
+  auto& slot = birth.memory.slots()[birth.number];
+  task_frame frame;
+  frame.worker = static_cast<int>(birth.number);
+  frame.current = &slot.current;
+  frame.seed = birth.how.seed;
+  active_frame = &frame;
+
+  worker_loop loop(birth);
+  if (run_hook(birth.how.worker_init, birth, loop)) {
+    slot.phase.store(worker_phase::working, std::memory_order_release);
+    run_tasks(birth, loop);
+    slot.phase.store(worker_phase::leaving, std::memory_order_release);
+    run_hook(birth.how.worker_exit, birth, loop);
+  }
+  flush_output();
+  slot.phase.store(worker_phase::finished, std::memory_order_release);
+  ::_exit(0);
+}
+
+}  // namespace forkmap::detail
