@@ -1,0 +1,170 @@
+// The element type of an array, as C++ has it and as NumPy spells it.
+#pragma once
+
+#include <bit>
+#include <charconv>
+#include <complex>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace forkmap::detail {
+
+/// One dtype: '<f8' is kind 'f', 8 bytes, order '<'.
+struct dtype {
+  char kind = 'V';             // b bool, i, u integers, f float, c complex, and S U V M m (inspect)
+  char byte_order = '|';       // '<', '>', or '|' where it has no meaning
+  std::size_t item_bytes = 0;  // of one element
+
+  friend constexpr bool operator==(dtype const&, dtype const&) = default;
+};
+
+inline constexpr char native_order = std::endian::native == std::endian::little ? '<' : '>';
+
+template <class T> inline constexpr bool is_complex = false;
+template <class T> inline constexpr bool is_complex<std::complex<T>> = std::floating_point<T>;
+
+/// An element type that a file can hold.
+template <class T>
+concept array_scalar = std::same_as<T, std::remove_cvref_t<T>> &&
+    (std::integral<T> || std::floating_point<T> || is_complex<T> || std::same_as<T, std::byte>);
+
+template <array_scalar T> constexpr dtype dtype_of() {
+  char const order = sizeof(T) == 1 ? '|' : native_order;
+  if constexpr (std::same_as<T, bool>) {
+    static_assert(sizeof(bool) == 1, "a file holds one byte per bool");
+    return {'b', order, 1};
+  } else if constexpr (std::same_as<T, std::byte>) {
+    return {'u', order, 1};
+  } else if constexpr (std::integral<T>) {
+    return {std::is_signed_v<T> ? 'i' : 'u', order, sizeof(T)};
+  } else if constexpr (std::floating_point<T>) {
+    return {'f', order, sizeof(T)};
+  } else {
+    return {'c', order, sizeof(T)};
+  }
+}
+
+/// Bytes that are reversed together when the order changes; a complex number has two such parts.
+constexpr std::size_t swapped_bytes(dtype const& type) {
+  return type.kind == 'c' ? type.item_bytes / 2 : type.item_bytes;
+}
+
+constexpr bool is_foreign(dtype const& type) {
+  return type.byte_order != '|' && type.byte_order != native_order;
+}
+
+/// NumPy's own spelling: '<f8', '|b1'.
+inline std::string spelling(dtype const& type) {
+  auto const number = type.kind == 'U' ? type.item_bytes / 4 : type.item_bytes;
+  return std::string{type.byte_order, type.kind} + std::to_string(number);
+}
+
+/// The C++ type to ask load for; empty where there is none.
+constexpr std::string_view cpp_name(dtype const& type) {
+  switch (type.kind) {
+    case 'b':
+      return "bool";
+    case 'i':
+      switch (type.item_bytes) {
+        case 1:
+          return "std::int8_t";
+        case 2:
+          return "std::int16_t";
+        case 4:
+          return "std::int32_t";
+        default:
+          return "std::int64_t";
+      }
+    case 'u':
+      switch (type.item_bytes) {
+        case 1:
+          return "std::uint8_t";
+        case 2:
+          return "std::uint16_t";
+        case 4:
+          return "std::uint32_t";
+        default:
+          return "std::uint64_t";
+      }
+    case 'f':
+      if (type.item_bytes == sizeof(float)) return "float";
+      if (type.item_bytes == sizeof(double)) return "double";
+      if (type.item_bytes == sizeof(long double)) return "long double";
+      return {};
+    case 'c':
+      if (type.item_bytes == sizeof(std::complex<float>)) return "std::complex<float>";
+      if (type.item_bytes == sizeof(std::complex<double>)) return "std::complex<double>";
+      if (type.item_bytes == sizeof(std::complex<long double>)) return "std::complex<long double>";
+      return {};
+    default:
+      return {};
+  }
+}
+
+/// Reads NumPy's spelling; nothing for what NumPy does not write. 'O' (Python objects) has 0 bytes.
+inline std::optional<dtype> parse_dtype(std::string_view text) {
+  dtype result;
+  bool const has_order =
+      !text.empty() && (text[0] == '<' || text[0] == '>' || text[0] == '|' || text[0] == '=');
+  char const order = has_order ? text[0] : '=';
+  text.remove_prefix(has_order ? 1 : 0);
+  if (text == "O" || text == "O8") return dtype{'O', '|', 0};
+  if (text.size() < 2) return {};
+  result.kind = text[0];
+  text.remove_prefix(1);
+
+  // datetime64 and timedelta64 name their unit: M8[ns].
+  if ((result.kind == 'M' || result.kind == 'm') && text.size() > 1 && text[1] == '[' &&
+      text.back() == ']') {
+    text = text.substr(0, 1);
+  }
+  std::uint32_t number = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return {};
+  if (text.size() > 1 && text[0] == '0') return {};
+
+  auto const is = [number](auto... allowed) { return ((number == allowed) || ...); };
+  bool known = false;
+  switch (result.kind) {
+    case 'b':
+      known = is(1U);
+      break;
+    case 'i':
+    case 'u':
+      known = is(1U, 2U, 4U, 8U);
+      break;
+    case 'f':
+      known = is(2U, 4U, 8U, 12U, 16U);
+      break;
+    case 'c':
+      known = is(8U, 16U, 24U, 32U);
+      break;
+    case 'M':
+    case 'm':
+      known = is(8U);
+      break;
+    case 'S':
+    case 'U':
+    case 'V':
+      known = true;
+      break;
+    default:
+      break;
+  }
+  if (!known) return {};
+
+  result.item_bytes = std::size_t{number} * (result.kind == 'U' ? 4U : 1U);
+  bool const ordered =
+      result.kind == 'U' || (result.item_bytes > 1 && result.kind != 'S' && result.kind != 'V');
+  // '|' says that order has no meaning; on two bytes and more that would be a guess.
+  if (ordered && order == '|') return {};
+  result.byte_order = !ordered ? '|' : order == '=' ? native_order : order;
+  return result;
+}
+
+}  // namespace forkmap::detail

@@ -1,0 +1,129 @@
+// The few Python literals that occur in an array's header, read strictly.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <forkmap/array_error.hpp>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace forkmap::detail {
+
+/// Text from a file, fit for an error message: short, printable, in quotes.
+inline std::string in_quotes(std::string_view text) {
+  constexpr std::size_t longest = 40;
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string result = "'";
+  for (char const c : text.substr(0, longest)) {
+    auto const byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      result += c;
+    } else {
+      result += {'\\', 'x', digits[byte >> 4U], digits[byte & 15U]};
+    }
+  }
+  return result + (text.size() > longest ? "'..." : "'");
+}
+
+/// Reads one token after another; every mistake is a format_error with the file and the position.
+class literal_reader {
+ public:
+  literal_reader(std::string_view text, std::filesystem::path const& file)
+      : text_(text), file_(&file) {}
+
+  [[noreturn]] void fail(std::string const& what) const {
+    throw format_error("forkmap: " + file_->string() + ": header, at character " +
+                           std::to_string(at_) + ": " + what,
+                       *file_);
+  }
+
+  /// The next character that is no space; '\0' at the end (a real NUL is refused by every reader).
+  char peek() {
+    while (at_ < text_.size() && is_space(text_[at_])) ++at_;
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
+
+  bool accept(char c) {
+    if (peek() != c || at_ == text_.size()) return false;
+    ++at_;
+    return true;
+  }
+
+  void expect(char c) {
+    if (!accept(c)) fail(std::string("expected '") + c + "', found " + found());
+  }
+
+  void expect_end() {
+    peek();
+    if (at_ != text_.size()) fail("unexpected " + found() + " after the end");
+  }
+
+  /// Text in single or double quotes, without escapes.
+  std::string_view string() {
+    char const quote = peek();
+    if (quote != '\'' && quote != '"') fail("expected a string, found " + found());
+    auto const start = ++at_;
+    while (at_ < text_.size() && text_[at_] != quote) {
+      if (text_[at_] == '\\' || text_[at_] == '\n') fail("a string with escapes or line ends");
+      ++at_;
+    }
+    if (at_ == text_.size()) fail("a string without an end");
+    return text_.substr(start, at_++ - start);
+  }
+
+  bool boolean() {
+    peek();
+    for (auto const& [word, value] : {word_value{"True", true}, word_value{"False", false}}) {
+      if (text_.substr(at_).starts_with(word) && !is_word(at_ + word.size())) {
+        at_ += word.size();
+        return value;
+      }
+    }
+    fail("expected True or False, found " + found());
+  }
+
+  /// A non-negative integer; Python 2's 10L is taken too, as NumPy does.
+  std::size_t integer() {
+    if (peek() == '-') fail("a negative number, " + found());
+    auto const start = at_;
+    std::size_t result = 0;
+    for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; ++at_) {
+      auto const digit = static_cast<std::size_t>(text_[at_] - '0');
+      if (result > (std::numeric_limits<std::size_t>::max() - digit) / 10) {
+        fail("a number that does not fit 64 bits");
+      }
+      result = result * 10 + digit;
+    }
+    if (at_ == start) fail("expected a number, found " + found());
+    if (at_ - start > 1 && text_[start] == '0') fail("a number that begins with 0");
+    if (at_ < text_.size() && text_[at_] == 'L') ++at_;
+    if (is_word(at_)) fail("expected a number, found " + in_quotes(text_.substr(start)));
+    return result;
+  }
+
+ private:
+  struct word_value {
+    std::string_view word;
+    bool value;
+  };
+
+  static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+  bool is_word(std::size_t at) const {
+    if (at >= text_.size()) return false;
+    char const c = text_[at];
+    return c == '_' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z');
+  }
+
+  std::string found() const {
+    return at_ < text_.size() ? in_quotes(text_.substr(at_, 16)) : "the end of the header";
+  }
+
+  std::string_view text_;
+  std::filesystem::path const* file_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace forkmap::detail
