@@ -1,0 +1,111 @@
+// Regular files: open, look, read, allocate, write. Each error names the call, the file, the cause.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <filesystem>
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/descriptor.hpp>
+#include <string>
+#include <string_view>
+
+namespace forkmap::detail {
+
+/// What fstat tells, in the types the rest of the library counts in.
+struct file_status {
+  dev_t device = 0;
+  ino_t inode = 0;
+  mode_t mode = 0;
+  std::size_t size = 0;
+};
+
+/// Opens an existing file. Never waits for a FIFO's other end, never gets a terminal.
+inline descriptor open_file(std::filesystem::path const& file, bool writable) {
+  int const flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  descriptor result(retry_interrupted([&] { return ::open(file.c_str(), flags); }));
+  if (!result) throw_errno("open", file.native());
+  return result;
+}
+
+inline file_status status_of(descriptor const& fd, std::filesystem::path const& file) {
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) throw_errno("fstat", file.native());
+  return {status.st_dev, status.st_ino, status.st_mode, static_cast<std::size_t>(status.st_size)};
+}
+
+/// Why a file of this mode is no regular file; empty if it is one.
+inline std::string_view irregular(mode_t mode) {
+  if (S_ISREG(mode)) return {};
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+/// Reads until `bytes` are there or the file ends; returns how many there were.
+inline std::size_t read_at(descriptor const& fd, void* out, std::size_t bytes, std::size_t offset,
+                           std::filesystem::path const& file) {
+  std::size_t done = 0;
+  while (done < bytes) {
+    auto const got = retry_interrupted([&] {
+      return ::pread(fd.get(), static_cast<char*>(out) + done, bytes - done,
+                     static_cast<off_t>(offset + done));
+    });
+    if (got < 0) throw_errno("read", file.native());
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+/// Writes all of `head` and then all of `data` at the file's position, in one call if it can be.
+inline void write_all(descriptor const& fd, std::string_view head, void const* data,
+                      std::size_t bytes, std::filesystem::path const& file) {
+  // writev() takes pointers to non-const, though it only reads.
+  auto* next_head = const_cast<char*>(head.data());
+  auto* next_data = const_cast<char*>(static_cast<char const*>(data));
+  auto head_left = head.size();
+  while (head_left + bytes > 0) {
+    iovec parts[] = {{next_head, head_left}, {next_data, bytes}};
+    auto const skipped = head_left == 0 ? 1 : 0;
+    auto const wrote =
+        retry_interrupted([&] { return ::writev(fd.get(), parts + skipped, 2 - skipped); });
+    if (wrote < 0) throw_errno("write", file.native());
+    // Linux writes at most 2 GiB per call, and less when a signal or a limit comes in between.
+    auto left = static_cast<std::size_t>(wrote);
+    auto const of_head = left < head_left ? left : head_left;
+    next_head += of_head;
+    head_left -= of_head;
+    left -= of_head;
+    next_data += left;
+    bytes -= left;
+  }
+}
+
+/// Reserves the first `bytes` of the file, so that lack of space is an error now and neither a
+/// half-written file nor a SIGBUS later. Returns false where the file system cannot.
+inline bool allocate(descriptor const& fd, std::size_t bytes, std::filesystem::path const& file) {
+  if (bytes == 0) return true;
+  auto const result =
+      retry_interrupted([&] { return ::fallocate(fd.get(), 0, 0, static_cast<off_t>(bytes)); });
+  if (result == 0) return true;
+  if (errno == EOPNOTSUPP || errno == ENOSYS) return false;
+  throw_errno("allocate " + std::to_string(bytes) + " bytes for", file.native());
+}
+
+inline void resize(descriptor const& fd, std::size_t bytes, std::filesystem::path const& file) {
+  auto const call = [&] { return ::ftruncate(fd.get(), static_cast<off_t>(bytes)); };
+  if (retry_interrupted(call) != 0) throw_errno("resize", file.native());
+}
+
+inline void sync(descriptor const& fd, std::filesystem::path const& file) {
+  // Not repeated after EINTR for the cause of an I/O error, which is reported once only.
+  if (::fsync(fd.get()) != 0) throw_errno("fsync", file.native());
+}
+
+}  // namespace forkmap::detail
