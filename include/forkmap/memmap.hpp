@@ -1,0 +1,100 @@
+// An array in a file, mapped: every process that has it shares the one copy in the page cache.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <forkmap/access.hpp>
+#include <forkmap/array/elements.hpp>
+#include <forkmap/mapped_file.hpp>
+#include <forkmap/shape.hpp>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace forkmap {
+namespace detail {
+struct memmap_access;
+}  // namespace detail
+
+/// An array in a file, mapped into memory. Made by load(), create() or open_raw().
+///
+/// Shape: a contiguous range of T; dims() and layout() are the array's own.
+/// Cost: a copy is one atomic increment; copies share one mapping, unmapped with the last of them.
+///   No descriptor is kept.
+/// Forking: a worker sees the same pages. What is written is seen by the caller if the file was
+///   opened read_write, and stays in the worker if copy_on_write.
+/// Example: `auto out = memmap<double>::create("out.npy", {rows, cols}); out(0, 1) = 2.5;`
+template <class T> class memmap : public detail::shared_elements<T, detail::mapped_file> {
+  using base = detail::shared_elements<T, detail::mapped_file>;
+
+ public:
+  /// An array of no elements and no file, to be assigned to.
+  memmap() : memmap(detail::no_mapped_file()) {}
+
+  /// An array that may be written is also one that may be read.
+  template <class U>
+  requires(std::same_as<U const, T> && !std::same_as<U, T>) memmap(memmap<U> const& other)
+      : base(other) {}  // NOLINT(google-explicit-constructor)
+
+  /// Makes a file of zeros and maps it read_write ("w+"): .npy by extension, else raw bytes.
+  ///
+  /// A file of that name is replaced, not overwritten: whoever has the old one mapped keeps it.
+  /// Errors: std::system_error naming the file; no space is ENOSPC here, not a SIGBUS later.
+  ///   std::invalid_argument for dims that do not fit, and for .npz, .joblib, .pkl.
+  static memmap create(std::filesystem::path const& file, shape dims,
+                       order layout = order::c) requires(!std::is_const_v<T>) {
+    return memmap(detail::create_mapped_file(file, detail::dtype_of<T>(), dims, layout));
+  }
+
+  /// Maps raw bytes of a file, `offset` bytes from its start, in the machine's byte order.
+  ///
+  /// Errors: std::system_error naming the file; format_error if it is too short;
+  ///   std::invalid_argument if the offset is not aligned for T.
+  template <detail::mapping_mode Mode>
+  static memmap open_raw(std::filesystem::path const& file, shape dims, Mode mode,
+                         std::size_t offset = 0) {
+    static_assert(std::is_const_v<T> || !std::same_as<Mode, read_only_t>,
+                  "memmap<T> can be written; open a read_only file as memmap<T const>");
+    return memmap(detail::open_raw_file(file, detail::dtype_of<std::remove_const_t<T>>(),
+                                        alignof(T), dims, detail::access_of(mode), offset));
+  }
+
+  /// The file as it was named when it was opened; empty if there is none.
+  std::filesystem::path const& path() const noexcept { return this->storage()->file; }
+  /// Where in the file the first element is, in bytes.
+  std::size_t offset() const noexcept { return this->storage()->offset; }
+
+  /// Returns when all that was written through any mapping of these pages is on the disk. Other
+  /// processes see it without. Nothing to do unless read_write.
+  ///
+  /// Errors: std::system_error.
+  void flush() const { this->storage()->flush(); }
+
+ private:
+  friend struct detail::memmap_access;
+
+  explicit memmap(std::shared_ptr<detail::mapped_file> file)
+      : base(file, file->memory.data(), file->dims.count()) {}
+};
+
+namespace detail {
+
+/// The way in for load() and for whoever sends a memmap to another process.
+struct memmap_access {
+  template <class T> static memmap<T> make(std::shared_ptr<mapped_file> file) {
+    return memmap<T>(std::move(file));
+  }
+
+  template <class T> static mapped_file_reference describe(memmap<T> const& array) {
+    return array.storage()->reference();
+  }
+
+  /// Errors: std::system_error naming the file, ESTALE if it is no longer the file described.
+  template <class T> static memmap<T> reopen(mapped_file_reference const& reference) {
+    return make<T>(reopen_mapped_file(reference, dtype_of<std::remove_const_t<T>>()));
+  }
+};
+
+}  // namespace detail
+}  // namespace forkmap

@@ -1,0 +1,130 @@
+// An array in memory of the process's own: what load(file, in_memory) gives.
+#pragma once
+
+#include <algorithm>
+#include <cassert>
+#include <concepts>
+#include <cstddef>
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/index.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/slice.hpp>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+namespace forkmap {
+namespace detail {
+
+/// Memory for elements, aligned as in a file; not touched before it is filled.
+class aligned_bytes {
+ public:
+  aligned_bytes() = default;
+  explicit aligned_bytes(std::size_t bytes)
+      : data_(bytes == 0 ? nullptr : static_cast<std::byte*>(::operator new(bytes, alignment))) {}
+
+  std::byte* get() const noexcept { return data_.get(); }
+
+ private:
+  static constexpr std::align_val_t alignment{64};
+  struct deleter {
+    void operator()(std::byte* data) const noexcept { ::operator delete(data, alignment); }
+  };
+  std::unique_ptr<std::byte, deleter> data_;
+};
+
+/// An array of any type, in memory.
+struct loaded_array {
+  aligned_bytes memory{};
+  shape dims{0};
+  order layout = order::c;
+};
+
+}  // namespace detail
+
+/// An array that owns its elements, as a vector does: a copy has elements of its own.
+///
+/// Shape: a contiguous range of T, with dims and a layout; otherwise memmap's interface.
+/// Cost: a copy copies the elements, a move does not.
+/// Forking: a worker has a copy (on write); what it changes stays there.
+template <class T> class owned_array {
+  static_assert(detail::array_scalar<T>,
+                "an array holds bool, integers, floating-point or complex numbers, or std::byte");
+
+ public:
+  using element_type = T;
+  using value_type = T;
+
+  owned_array() = default;
+  explicit owned_array(detail::loaded_array loaded)
+      : array_(std::move(loaded)), size_(array_.dims.count()) {}
+
+  owned_array(owned_array const& other)
+      : array_{detail::aligned_bytes(other.size_ * sizeof(T)), other.dims(), other.layout()},
+        size_(other.size_) {
+    std::copy(other.begin(), other.end(), data());
+  }
+  owned_array(owned_array&& other) noexcept
+      : array_(std::exchange(other.array_, {})), size_(std::exchange(other.size_, 0)) {}
+  owned_array& operator=(owned_array other) noexcept {
+    std::swap(array_, other.array_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~owned_array() = default;
+
+  T* data() noexcept { return reinterpret_cast<T*>(array_.memory.get()); }
+  T const* data() const noexcept { return reinterpret_cast<T const*>(array_.memory.get()); }
+  std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  T* begin() noexcept { return data(); }
+  T* end() noexcept { return data() + size_; }
+  T const* begin() const noexcept { return data(); }
+  T const* end() const noexcept { return data() + size_; }
+
+  /// The element at a position in memory, checked by an assertion only, as in a std::vector.
+  T& operator[](std::size_t position) noexcept {
+    assert(position < size_);
+    return data()[position];
+  }
+  T const& operator[](std::size_t position) const noexcept {
+    assert(position < size_);
+    return data()[position];
+  }
+
+  /// The element at an N-d index, in the array's layout.
+  ///
+  /// Errors: std::out_of_range naming index and dims, also for the wrong number of indices.
+  template <std::integral... I> T& operator()(I... index) {
+    return data()[detail::element_position(dims(), layout(), index...)];
+  }
+  template <std::integral... I> T const& operator()(I... index) const {
+    return data()[detail::element_position(dims(), layout(), index...)];
+  }
+
+  /// The elements at the positions [start, stop) in memory.
+  ///
+  /// Errors: std::out_of_range naming slice and size.
+  std::span<T> operator[](slice window) {
+    detail::check_window(window, size_);
+    return {data() + window.start, window.size()};
+  }
+  std::span<T const> operator[](slice window) const {
+    detail::check_window(window, size_);
+    return {data() + window.start, window.size()};
+  }
+
+  /// A span takes every other contiguous range by itself; see memmap's.
+  operator std::span<T>() && noexcept { return {data(), size_}; }  // NOLINT
+
+  shape const& dims() const noexcept { return array_.dims; }
+  order layout() const noexcept { return array_.layout; }
+
+ private:
+  detail::loaded_array array_{};
+  std::size_t size_ = 0;
+};
+
+}  // namespace forkmap
