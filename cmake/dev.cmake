@@ -1,0 +1,19 @@
+# The private target forkmap_dev: warnings and sanitizers for tests, examples and benchmarks. Never
+# installed, so no user ever gets these flags. Whether a warning is an error says
+# CMAKE_COMPILE_WARNING_AS_ERROR (the presets).
+set(FORKMAP_SANITIZE "" CACHE STRING "Sanitizers for tests, as for -fsanitize=: address,undefined")
+
+add_library(forkmap_dev INTERFACE)
+target_compile_options(forkmap_dev INTERFACE
+  -Wall -Wextra -Wpedantic
+  -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Wcast-qual
+  -Wnon-virtual-dtor -Woverloaded-virtual -Wextra-semi
+  $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond -Wlogical-op>
+  # g++ 12 sees overlapping copies inside std::string (GCC bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+
+if(FORKMAP_SANITIZE)
+  set(sanitize -fsanitize=${FORKMAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(forkmap_dev INTERFACE ${sanitize})
+  target_link_options(forkmap_dev INTERFACE ${sanitize})
+endif()

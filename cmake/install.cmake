@@ -1,0 +1,15 @@
+# install and export: find_package(forkmap) gives forkmap::forkmap.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/forkmap")  # share/: nothing depends on the machine
+install(TARGETS forkmap EXPORT forkmap-targets FILE_SET HEADERS)
+install(EXPORT forkmap-targets NAMESPACE forkmap:: DESTINATION "${package_dir}")
+
+# Below 1.0 a minor version may break its users.
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/forkmap-config-version.cmake"
+  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES
+  "${PROJECT_SOURCE_DIR}/cmake/forkmap-config.cmake"
+  "${PROJECT_BINARY_DIR}/forkmap-config-version.cmake"
+  DESTINATION "${package_dir}")

@@ -1,0 +1,12 @@
+# Reads the version from its one home, include/forkmap/version.hpp, into forkmap_version_read.
+set(forkmap_version_header "${CMAKE_CURRENT_LIST_DIR}/../include/forkmap/version.hpp")
+set(forkmap_version_read "")
+foreach(part IN ITEMS MAJOR MINOR PATCH)
+  file(STRINGS "${forkmap_version_header}" line REGEX "^#define FORKMAP_VERSION_${part} [0-9]+$")
+  if(NOT line MATCHES "([0-9]+)$")
+    message(FATAL_ERROR "forkmap: no FORKMAP_VERSION_${part} in ${forkmap_version_header}")
+  endif()
+  list(APPEND forkmap_version_read ${CMAKE_MATCH_1})
+endforeach()
+list(JOIN forkmap_version_read "." forkmap_version_read)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${forkmap_version_header}")

@@ -1,0 +1,42 @@
+# forkmap_tests(<folder>): every .cpp file in tests/<folder>, subfolders too, becomes part of the
+# executable <folder>_tests, and each test case in it the test "<folder>/<its name>".
+# A new file needs no change here. Names must hold neither ; nor \, which CMake and Catch2 take for
+# something else: such a test fails with "no test case of this name".
+find_package(Catch2 REQUIRED)
+include(Catch)
+
+set(test_timeout 120)  # seconds
+if(FORKMAP_SANITIZE)
+  set(test_timeout 600)
+endif()
+set(test_tmp "${CMAKE_CURRENT_BINARY_DIR}/tmp")
+file(MAKE_DIRECTORY "${test_tmp}")
+
+# Catch2's main is compiled once, and so is its header: slow to read in version 2.
+add_library(test_main OBJECT support/main.cpp support/leak_guard.cpp)
+target_link_libraries(test_main PUBLIC forkmap::forkmap forkmap_dev Catch2::Catch2)
+target_include_directories(test_main PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
+target_compile_definitions(test_main PUBLIC
+  FORKMAP_TEST_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
+target_precompile_headers(test_main PRIVATE support/catch.hpp <chrono> <filesystem> <ranges>)
+# Catch2 itself is neither under test nor quick to compile: unoptimised, and without sanitizers.
+set_source_files_properties(support/main.cpp PROPERTIES
+  SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-O0;-fno-sanitize=all")
+
+# forkmap_test_program(<name> <source>...): an executable of test cases, none registered.
+function(forkmap_test_program name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE test_main)
+  target_precompile_headers(${name} REUSE_FROM test_main)
+endfunction()
+
+function(forkmap_tests folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  forkmap_test_program(${folder}_tests ${sources})
+  catch_discover_tests(${folder}_tests
+    TEST_PREFIX "${folder}/"
+    PROPERTIES TIMEOUT ${test_timeout} ENVIRONMENT "TMPDIR=${test_tmp}")
+endfunction()

@@ -1,0 +1,70 @@
+// Which processes there are, read from /proc.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace support {
+
+/// One line of /proc/<pid>/stat.
+struct process {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  char state = '?';  // 'Z' is a zombie: dead, and nobody has waited for it yet
+  std::string name{};
+};
+
+/// Nothing when there is no such process.
+inline std::optional<process> find_process(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string const line(std::istreambuf_iterator<char>(file), {});
+  // The name stands in parentheses and may hold anything, so the last one ends it.
+  auto const open = line.find('(');
+  auto const close = line.rfind(')');
+  if (open == std::string::npos || close == std::string::npos) return std::nullopt;
+  process found{.pid = pid, .name = line.substr(open + 1, close - open - 1)};
+  std::istringstream(line.substr(close + 1)) >> found.state >> found.parent;
+  return found;
+}
+
+/// Whether `pid` still runs: a zombie does not.
+inline bool is_running(pid_t pid) {
+  auto const found = find_process(pid);
+  return found && found->state != 'Z' && found->state != 'X';
+}
+
+inline std::vector<process> all_processes() {
+  std::vector<process> all;
+  for (auto const& entry : std::filesystem::directory_iterator("/proc")) {
+    std::string const name = entry.path().filename();
+    pid_t pid = 0;
+    auto const [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error != std::errc() || end != name.data() + name.size()) continue;
+    if (auto found = find_process(pid)) all.push_back(*std::move(found));
+  }
+  return all;
+}
+
+/// The running descendants of `ancestor`, zombies left out. Who outlived their parent belong to
+/// init and are no descendants any more: list them before the parent ends.
+inline std::vector<pid_t> child_processes(pid_t ancestor = ::getpid()) {
+  auto const all = all_processes();
+  std::vector<pid_t> family{ancestor};
+  for (std::size_t next = 0; next < family.size(); ++next)
+    for (auto const& candidate : all)
+      if (candidate.parent == family[next] && candidate.state != 'Z')
+        family.push_back(candidate.pid);
+  family.erase(family.begin());
+  return family;
+}
+
+}  // namespace support

@@ -1,0 +1,44 @@
+// A folder of a test's own.
+#pragma once
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+namespace support {
+
+/// A new, empty folder under $TMPDIR (or /tmp), removed with all it holds by the destructor: in the
+/// process that made it, so that a worker which unwinds takes nothing away.
+class temporary_directory {
+ public:
+  temporary_directory() : temporary_directory(std::filesystem::temp_directory_path()) {}
+
+  /// The same under `parent`: a test that needs /dev/shm names it here.
+  explicit temporary_directory(std::filesystem::path const& parent) {
+    std::string name = parent / ("forkmap-test-" + std::to_string(::getpid()) + "-XXXXXX");
+    if (::mkdtemp(name.data()) == nullptr)
+      throw std::system_error(errno, std::system_category(), "mkdtemp " + name);
+    path_ = name;
+  }
+
+  temporary_directory(temporary_directory const&) = delete;
+  temporary_directory& operator=(temporary_directory const&) = delete;
+
+  ~temporary_directory() {
+    if (::getpid() != owner_) return;
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  std::filesystem::path const& path() const noexcept { return path_; }
+
+ private:
+  pid_t owner_ = ::getpid();
+  std::filesystem::path path_;
+};
+
+}  // namespace support

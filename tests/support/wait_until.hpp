@@ -1,0 +1,24 @@
+// Waiting for a condition instead of for a time.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+namespace support {
+
+/// Whether `condition()` became true within `limit`. The limit is generous because it is only ever
+/// reached by a failing test; a slow machine must not reach it.
+template <class Condition>
+[[nodiscard]] bool wait_until(Condition condition,
+                              std::chrono::milliseconds limit = std::chrono::seconds(30)) {
+  auto const end = std::chrono::steady_clock::now() + limit;
+  for (auto pause = std::chrono::microseconds(50);;) {
+    if (condition()) return true;
+    if (std::chrono::steady_clock::now() >= end) return condition();
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, std::chrono::microseconds(10'000));
+  }
+}
+
+}  // namespace support
