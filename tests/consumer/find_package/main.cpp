@@ -1,7 +1,9 @@
 // The installed library, as a program that found it uses it.
 #include <cstdio>
 #include <filesystem>
+#include <forkmap/dump.hpp>
 #include <forkmap/forkmap.hpp>
+#include <forkmap/load.hpp>
 #include <numeric>
 #include <vector>
 
@@ -19,7 +21,6 @@ int main() {
   for (int i = 0; i < 100; ++i)
     if (squares[static_cast<std::size_t>(i)] != i * i) return 2;
 
-#if __has_include(<forkmap/load.hpp>)
   auto const file = std::filesystem::temp_directory_path() / "forkmap-consumer.npy";
   std::vector<double> numbers(1000);
   std::iota(numbers.begin(), numbers.end(), 0.5);
@@ -28,7 +29,6 @@ int main() {
   bool const same = std::vector<double>(loaded.begin(), loaded.end()) == numbers;
   std::filesystem::remove(file);
   if (!same) return 3;
-#endif
 
   std::puts("consumer: the installed forkmap works");
 }
