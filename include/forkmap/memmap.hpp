@@ -74,8 +74,7 @@ template <class T> class memmap : public detail::shared_elements<T, detail::mapp
  private:
   friend struct detail::memmap_access;
 
-  explicit memmap(std::shared_ptr<detail::mapped_file> file)
-      : base(file, file->memory.data(), file->dims.count()) {}
+  explicit memmap(std::shared_ptr<detail::mapped_file> file) : base(std::move(file)) {}
 };
 
 namespace detail {

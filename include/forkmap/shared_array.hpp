@@ -46,17 +46,13 @@ template <class T> class shared_array : public detail::shared_elements<T, detail
   shared_array() : shared_array(shape{0}) {}
 
   explicit shared_array(shape dims, order layout = order::c)
-      : shared_array(detail::make_shared_storage(dims, layout, sizeof(T))) {}
+      : base(detail::make_shared_storage(dims, layout, sizeof(T))) {}
 
   /// An array that may be written is also one that may be read.
   template <class U>
-    requires(std::same_as<U const, T> && !std::same_as<U, T>)
-  shared_array(shared_array<U> const& other)  // NOLINT(google-explicit-constructor)
+  requires(std::same_as<U const, T> && !std::same_as<U, T>)
+      shared_array(shared_array<U> const& other)  // NOLINT(google-explicit-constructor)
       : base(other) {}
-
- private:
-  explicit shared_array(std::shared_ptr<detail::shared_storage> storage)
-      : base(storage, storage->memory.data(), storage->dims.count()) {}
 };
 
 }  // namespace forkmap

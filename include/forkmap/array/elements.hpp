@@ -15,9 +15,9 @@
 
 namespace forkmap::detail {
 
-/// A contiguous range of elements whose owner is a `Storage` (dims, layout) shared by every copy.
-/// Copying costs one atomic increment. There is no separate move: it would leave an object without
-/// a storage behind, which every accessor would have to look for.
+/// A contiguous range of elements whose owner is a `Storage` (memory, dims, layout) shared by every
+/// copy. Copying costs one atomic increment. There is no separate move: it would leave an object
+/// without a storage behind, which every accessor would have to look for.
 template <class T, class Storage> class shared_elements {
  public:
   using element_type = T;
@@ -61,8 +61,10 @@ template <class T, class Storage> class shared_elements {
   order layout() const noexcept { return storage_->layout; }
 
  protected:
-  shared_elements(std::shared_ptr<Storage> storage, std::byte* data, std::size_t size)
-      : storage_(std::move(storage)), data_(reinterpret_cast<T*>(data)), size_(size) {}
+  explicit shared_elements(std::shared_ptr<Storage> storage)
+      : storage_(std::move(storage)),
+        data_(reinterpret_cast<T*>(storage_->memory.data())),
+        size_(storage_->dims.count()) {}
 
   /// Elements that may be written are also elements that may be read.
   template <class U>

@@ -1,0 +1,125 @@
+// Files made to harm: each is refused with words, none is believed.
+#include <cstdint>
+#include <filesystem>
+#include <forkmap/inspect.hpp>
+#include <forkmap/load.hpp>
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
+
+extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size);
+
+namespace {
+
+std::filesystem::path const& corpus() {
+  static std::filesystem::path const folder =
+      std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus";
+  return folder;
+}
+
+/// The error's text, empty if there was none. Any other exception than the two fails the test.
+template <class Body> std::string refusal(Body body) {
+  try {
+    body();
+  } catch (fm::format_error const& error) {
+    return error.what();
+  } catch (fm::dtype_error const& error) {
+    return error.what();
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("format: the fuzzer's corpus is read or refused", "[array][format]") {
+  int files = 0;
+  for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
+    auto const bytes = support::file_bytes(entry.path());
+    CHECK(LLVMFuzzerTestOneInput(reinterpret_cast<std::uint8_t const*>(bytes.data()),
+                                 bytes.size()) == 0);
+    ++files;
+  }
+  CHECK(files > 100);
+}
+
+TEST_CASE("format: good files of the corpus open and bad ones say why", "[array][format]") {
+  for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
+    auto const file = entry.path();
+    INFO(file.filename());
+    auto const mapping = refusal([&] { fm::load<double>(file); });
+    auto const copying = refusal([&] { fm::load<double>(file, fm::in_memory); });
+    auto const looking = refusal([&] { fm::inspect(file); });
+    if (file.filename().native().starts_with("good_")) {
+      CHECK(copying.empty());
+      CHECK(looking.empty());
+      // What NumPy would copy because it is not aligned cannot be mapped.
+      if (file.filename() != "good_unaligned") CHECK(mapping.empty());
+    } else {
+      for (auto const& text : {mapping, copying, looking}) {
+        CHECK_THAT(text, ContainsSubstring(file.native()));
+        CHECK(text.size() < file.native().size() + 250);
+      }
+    }
+  }
+}
+
+TEST_CASE("format: an array that lies unaligned is read into memory only", "[array][format]") {
+  auto const file = corpus() / "good_unaligned";
+  CHECK_THROWS_WITH(fm::load<double>(file), ContainsSubstring("in_memory"));
+  CHECK(fm::load<double>(file, fm::in_memory).size() == 6);
+}
+
+TEST_CASE("format: other kinds of file are named", "[array][format]") {
+  auto const refused = [](std::string const& name) {
+    return refusal([&] { fm::load<double>(corpus() / ("bad_other_" + name)); });
+  };
+  CHECK_THAT(refused("zip"),
+             ContainsSubstring("zip archive (.npz)") && ContainsSubstring("opens .npy files only"));
+  CHECK_THAT(refused("pickle"), ContainsSubstring("a pickle"));
+  CHECK_THAT(refused("zlib"), ContainsSubstring("zlib-compressed"));
+  CHECK_THAT(refused("gzip"), ContainsSubstring("gzip-compressed"));
+  CHECK_THAT(refused("text"), ContainsSubstring("not an array file"));
+}
+
+TEST_CASE("format: a file cut anywhere is refused", "[array][format]") {
+  support::temporary_directory const folder;
+  auto const golden = std::filesystem::path(FORKMAP_TEST_DIR) / "format/numpy";
+  for (auto const* name : {"f8.npy", "b1.npy", "f8_version_2.npy", "f8_version_3.npy"}) {
+    auto const whole = support::file_bytes(golden / name);
+    for (std::size_t size = 0; size < whole.size(); ++size) {
+      auto const file = support::write_bytes(folder.path() / "cut.npy", whole.substr(0, size));
+      INFO(name << " cut to " << size);
+      CHECK_FALSE(refusal([&] { fm::inspect(file); }).empty());
+      CHECK_FALSE(refusal([&] { fm::load<double>(file); }).empty());
+      CHECK_FALSE(refusal([&] { fm::load<double>(file, fm::in_memory); }).empty());
+    }
+  }
+}
+
+TEST_CASE("format: any one byte changed is read or refused", "[array][format]") {
+  auto const whole =
+      support::file_bytes(std::filesystem::path(FORKMAP_TEST_DIR) / "format/numpy/f8.npy");
+  auto bytes = whole;
+  for (std::size_t at = 0; at < 128; ++at) {
+    for (unsigned value = 0; value < 256; ++value) {
+      bytes[at] = static_cast<char>(value);
+      LLVMFuzzerTestOneInput(reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size());
+    }
+    bytes[at] = whole[at];
+  }
+  SUCCEED("nothing was read outside the file");
+}
+
+TEST_CASE("format: a header longer than any that is needed is refused before it is read",
+          "[array][format]") {
+  support::temporary_directory const folder;
+  using namespace std::string_literals;
+  auto const file = support::write_bytes(folder.path() / "long.npy",
+                                         "\x93NUMPY\2\0\1\0\x20\0"s + std::string(1U << 22U, ' '));
+  CHECK_THROWS_WITH(fm::load<double>(file), ContainsSubstring("no more than 1048576"));
+}
