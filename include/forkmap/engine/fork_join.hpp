@@ -31,12 +31,13 @@ class fork_join_results final : public call_results {
  public:
   fork_join_results(job const& work, dispatch_plan const& plan)
       : memory(plan, work.n_results, work.forked.bytes, work.forked.align),
-        arenas(memory.file(), memory.arenas(), plan.n_workers) {
+        arenas(memory.file(), memory.arenas(), memory.slots(), plan.n_workers) {
     slots = memory.results();
     slot_bytes = work.forked.bytes;
   }
 
   reader record(std::uint64_t result) override { return arenas.record(offset_of(result)); }
+  std::size_t record_bytes() const noexcept override { return arenas.written(); }
   void taken(std::uint64_t result) noexcept override { arenas.release(offset_of(result)); }
 
   std::uint64_t offset_of(std::uint64_t result) const noexcept {

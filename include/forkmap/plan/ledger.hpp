@@ -72,6 +72,8 @@ class ledger {
   static std::uint64_t lane(std::uint64_t word, std::uint64_t batch) noexcept {
     return (word >> (batch % lanes * 16)) & 0xffffU;
   }
+  /// The memory that the words lie in.
+  std::byte* bytes() const noexcept { return reinterpret_cast<std::byte*>(words_); }
   /// A batch's owner plus 1; 0 if nobody has claimed it.
   std::uint64_t owner_mark(std::uint64_t batch) const noexcept {
     return lane(word(batch).load(std::memory_order_acquire), batch);

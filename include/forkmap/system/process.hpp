@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
 #include <optional>
@@ -46,7 +47,7 @@ class child_process {
     auto const pid = ::fork();
     if (pid == 0) {
       body();
-      ::_exit(127);
+      bound().exit_now(127);
     }
     if (pid < 0) throw_errno("fork of a worker");
     child_process child;
@@ -118,7 +119,7 @@ class sigint_blocked {
   sigint_blocked& operator=(sigint_blocked const&) = delete;
   ~sigint_blocked() { restore(); }
 
-  void restore() const noexcept { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  void restore() const noexcept { bound().pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
  private:
   sigset_t before_;
@@ -128,9 +129,11 @@ class sigint_blocked {
 /// The kernel's signal comes when the parent's *thread* that forked ends; that thread waits here
 /// for the call to end, so it is the same.
 inline void follow_parent(pid_t parent) noexcept {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);  // it ended before it could be followed
-  ::signal(SIGINT, SIG_IGN);
+  bound().prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (bound().getppid() != parent) bound().exit_now(1);  // it ended before it could be followed
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  bound().sigaction(SIGINT, &ignore, nullptr);
 }
 
 }  // namespace forkmap::detail

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
 #include <string>
@@ -21,6 +22,27 @@ inline constexpr std::size_t page_bytes =
 inline constexpr std::size_t round_up(std::size_t bytes, std::size_t grain) {
   return (bytes + grain - 1) / grain * grain;
 }
+
+/// Makes the pages of [data, data + bytes) present and writable at once, before they are written:
+/// a page costs a fifth to a tenth of what its own page fault would. Only advice: where the kernel
+/// has none of it (before 5.14), or no memory, the pages come one by one, as ever.
+inline void populate_for_writing(void* data, std::size_t bytes) noexcept {
+  constexpr int madv_populate_write = 23;
+  auto const first = reinterpret_cast<std::uintptr_t>(data) / page_bytes * page_bytes;
+  auto const last = reinterpret_cast<std::uintptr_t>(data) + bytes;
+  bound().madvise(reinterpret_cast<void*>(first), last - first, madv_populate_write);
+}
+
+/// The same for pages that will be read.
+inline void populate_for_reading(void const* data, std::size_t bytes) noexcept {
+  constexpr int madv_populate_read = 22;
+  auto const first = reinterpret_cast<std::uintptr_t>(data) / page_bytes * page_bytes;
+  auto const last = reinterpret_cast<std::uintptr_t>(data) + bytes;
+  bound().madvise(reinterpret_cast<void*>(first), last - first, madv_populate_read);
+}
+
+/// Memory that is written or read from one end to the other is populated in pieces of this size.
+inline constexpr std::size_t populate_bytes = std::size_t{256} << 10U;
 
 /// One mapping, unmapped with its owner; empty after construction without one and after a move.
 class mapping {

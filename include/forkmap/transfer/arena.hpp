@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
 #include <new>
@@ -30,7 +32,7 @@ struct arena_map {
 /// known by the file offset of its size, and only once somebody publishes that offset: a worker
 /// killed while writing leaves bytes that nobody looks at.
 ///
-/// Cost: no system call but one mmap per window; windows double up to 16 MiB or fit the record.
+/// Cost: no system call but one mmap per window; windows double up to 1 MiB, or fit the record.
 class arena_writer final : public writer {
  public:
   /// A writer for [begin, limit) of the file.
@@ -72,10 +74,13 @@ class arena_writer final : public writer {
     if (limit_ - begin < needed) throw std::bad_alloc();
     // A record that outgrows its window gets one that is twice as large, so that a long one made of
     // small pieces is remapped a logarithmic number of times.
-    next_window_bytes_ = std::min<std::size_t>(next_window_bytes_ * 2, std::size_t{16} << 20U);
+    next_window_bytes_ = std::min<std::size_t>(next_window_bytes_ * 2, std::size_t{1} << 20U);
     auto const bytes = std::min<std::uint64_t>(
         round_up(std::max(needed + needed / 2, next_window_bytes_), page_bytes), limit_ - begin);
     window_ = mapping(fd_, begin, bytes, PROT_READ | PROT_WRITE);
+    auto const soon = std::min(window_.size(), std::max(needed, next_window_bytes_));
+    populate_for_writing(window_.data() + (at - begin),
+                         soon - static_cast<std::size_t>(at - begin));
     window_begin_ = begin;
     cursor_ = window_.data() + (at - begin);
     end_ = window_.data() + window_.size();
@@ -87,28 +92,38 @@ class arena_writer final : public writer {
   std::uint64_t record_ = 0;
   mapping window_;
   std::uint64_t window_begin_ = 0;
-  std::size_t next_window_bytes_ = std::size_t{32} << 10U;
+  std::size_t next_window_bytes_ = std::size_t{16} << 10U;
 };
 
 /// Reads records of all workers of a call, mapping each worker's stretch once.
 class arena_reader {
  public:
-  arena_reader(shared_file const& file, arena_map where, std::size_t n_workers)
-      : file_(&file), where_(where), maps_(n_workers) {}
+  arena_reader(shared_file const& file, arena_map where, worker_slot const* slots,
+               std::size_t n_workers)
+      : file_(&file), where_(where), slots_(slots), maps_(n_workers) {}
 
   /// The record with that offset. Valid until the next call.
   /// Precondition: the record was published.
   reader record(std::uint64_t offset) {
     auto const worker = where_.owner(offset);
     auto const begin = where_.begin(worker);
-    auto& map = maps_[worker];
+    auto const& map = maps_[worker];
     auto const at = static_cast<std::size_t>(offset - begin);
     std::uint64_t bytes = 0;
-    ensure(map, begin, at + sizeof bytes);
+    ensure(worker, at + sizeof bytes);
     std::memcpy(&bytes, map.data() + at, sizeof bytes);
-    ensure(map, begin, at + sizeof bytes + bytes);
+    ensure(worker, at + sizeof bytes + bytes);
     auto const* data = map.data() + at + sizeof bytes;
     return {data, data + bytes};
+  }
+
+  /// The bytes of all records of all workers.
+  std::size_t written() const noexcept {
+    std::size_t bytes = 0;
+    for (std::size_t k = 0; k != maps_.size(); ++k) {
+      bytes += slots_[k].arena_next.load(std::memory_order_acquire) - where_.begin(k);
+    }
+    return bytes;
   }
 
   /// Gives the memory of a large record back before the call ends: with results of many gigabytes
@@ -128,16 +143,20 @@ class arena_reader {
   }
 
  private:
-  void ensure(mapping& map, std::uint64_t begin, std::size_t bytes) {
+  /// Maps what the worker has written by now, if more than when last asked.
+  void ensure(std::size_t worker, std::size_t bytes) {
+    auto& map = maps_[worker];
     if (map.size() >= bytes) return;
-    // Address space is free and the file sparse, but a mapping must not reach beyond what any
-    // limit on address space allows: double from what is needed.
-    auto const wanted = round_up(std::max(bytes + bytes / 2, std::size_t{1} << 20U), page_bytes);
-    map = file_->map(begin, std::min<std::size_t>(wanted, where_.stride), PROT_READ | PROT_WRITE);
+    auto const begin = where_.begin(worker);
+    auto const written = slots_[worker].arena_next.load(std::memory_order_acquire) - begin;
+    map = file_->map(begin, round_up(std::max<std::size_t>(bytes, written), page_bytes),
+                     PROT_READ | PROT_WRITE);
+    populate_for_reading(map.data(), map.size());
   }
 
   shared_file const* file_;
   arena_map where_;
+  worker_slot const* slots_;
   std::vector<mapping> maps_;
 };
 

@@ -11,6 +11,7 @@
 // All but the arenas is one mapping, made before the fork, so that a small call touches one page.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -42,6 +43,12 @@ class call_memory {
       slot.region_end.store(region.end, std::memory_order_relaxed);
       slot.arena_next.store(layout_.arenas.begin(k), std::memory_order_relaxed);
     }
+  }
+
+  /// In a worker: makes what all workers use present at once. Its own results and batches follow as
+  /// it comes to them.
+  void populate() const noexcept {
+    populate_for_writing(map_.data(), std::min(map_.size(), layout_.words + page_bytes));
   }
 
   call_header& header() const noexcept { return *at<call_header>(0); }

@@ -4,6 +4,7 @@
 #include <boost/pfr/core.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
 #include <forkmap/transfer/traits.hpp>
 #include <iterator>
@@ -55,6 +56,11 @@ template <class C> C decode_container(reader& in) {
     auto const* data = in.take(static_cast<std::size_t>(n) * sizeof(value_type));
     if (reinterpret_cast<std::uintptr_t>(data) % alignof(value_type) == 0) {
       auto const* first = reinterpret_cast<value_type const*>(data);
+      if constexpr (requires { c.reserve(std::size_t{}); }) {
+        auto const bytes = static_cast<std::size_t>(n) * sizeof(value_type);
+        c.reserve(static_cast<std::size_t>(n));
+        if (bytes >= populate_bytes) populate_for_writing(c.data(), bytes);
+      }
       c.assign(first, first + n);  // one pass: resize() would write every page twice
     } else {
       c.resize(static_cast<std::size_t>(n));

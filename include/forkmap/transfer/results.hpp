@@ -33,6 +33,8 @@ class call_results {
 
   /// The bytes of a result that is not flat. Valid until the next call.
   virtual reader record(std::uint64_t result) = 0;
+  /// The bytes of all records.
+  virtual std::size_t record_bytes() const noexcept { return 0; }
   /// That result, which is not flat, has been taken.
   virtual void taken(std::uint64_t result) noexcept = 0;
 };

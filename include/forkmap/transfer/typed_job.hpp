@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <forkmap/outcome.hpp>
+#include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/prepared_heap.hpp>
 #include <forkmap/transfer/results.hpp>
 #include <iterator>
 #include <memory>
@@ -156,11 +158,21 @@ template <class... Task> struct separate_tasks {
 /// All results of a call without failures, in input order.
 template <class R> std::vector<R> take_all(call_results& results, std::uint64_t n) {
   std::vector<R> all;
+  all.reserve(static_cast<std::size_t>(n));
   if constexpr (flat_result<R> && !std::same_as<R, bool>) {
+    auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
+    if (bytes >= populate_bytes) {
+      populate_for_reading(results.slots, bytes);
+      populate_for_writing(all.data(), bytes);
+    }
     auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
     all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
   } else {
-    all.reserve(static_cast<std::size_t>(n));
+    if constexpr (!std::same_as<R, bool>) {
+      auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
+      if (bytes >= populate_bytes) populate_for_writing(all.data(), bytes);
+    }
+    prepared_heap const heap(results.record_bytes());
     for (std::uint64_t i = 0; i != n; ++i) all.push_back(take<R>(results, i));
   }
   return all;
@@ -170,6 +182,7 @@ template <class R> std::vector<R> take_all(call_results& results, std::uint64_t 
 template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, std::uint64_t n) {
   std::vector<outcome<R>> all;
   all.reserve(static_cast<std::size_t>(n));
+  prepared_heap const heap(results.record_bytes());
   auto failure = results.failures.begin();
   for (std::uint64_t i = 0; i != n; ++i) {
     if (failure != results.failures.end() && failure->index == i) {

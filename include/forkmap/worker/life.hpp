@@ -3,8 +3,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/ledger.hpp>
@@ -74,6 +76,36 @@ class worker_loop final : public task_loop {
   arena_writer arena_;
 };
 
+/// Keeps the pages that a worker will soon write present, ahead of its tasks.
+class page_feeder {
+ public:
+  page_feeder(std::byte* base, std::size_t item_bytes) noexcept
+      : base_(base), item_bytes_(item_bytes) {}
+
+  /// Items [first, last) come next; items up to `bound` may come after them.
+  void upcoming(std::uint64_t first, std::uint64_t last, std::uint64_t bound) noexcept {
+    auto const begin = first * item_bytes_;
+    auto const end = last * item_bytes_;
+    if (populated_begin_ <= begin && end <= populated_end_) return;
+    auto const stop = std::max<std::uint64_t>(
+        end, std::min<std::uint64_t>(begin + next_bytes_, bound * item_bytes_));
+    // One page is not worth a call of its own.
+    if (stop - begin > page_bytes) populate_for_writing(base_ + begin, stop - begin);
+    populated_begin_ = begin;
+    populated_end_ = stop;
+    next_bytes_ = std::min(next_bytes_ * 4, populate_bytes);
+  }
+
+ private:
+  std::byte* base_;
+  std::size_t item_bytes_;
+  std::uint64_t populated_begin_ = 1;
+  std::uint64_t populated_end_ = 0;
+  std::size_t next_bytes_ = 4 * page_bytes;
+};
+
+inline constexpr std::uint64_t paced_batches = 256;
+
 /// Runs the tasks that this worker gets.
 inline void run_tasks(worker_birth const& birth, worker_loop& loop) {
   using clock = std::chrono::steady_clock;
@@ -89,13 +121,32 @@ inline void run_tasks(worker_birth const& birth, worker_loop& loop) {
   claimant claims(birth.plan, birth.memory.lanes(), birth.memory.slots(), birth.number);
   pace speed;
   task_range tasks;
-  auto last = clock::now();
+  // A few tasks are claimed one by one without asking the time: a clock's first reading in a
+  // process costs more than they do.
+  bool const paced = birth.plan.n_batches > paced_batches;
+  auto last = paced ? clock::now() : clock::time_point{};
+  page_feeder results(loop.results, loop.result_bytes);
+  auto const words = birth.memory.lanes();
+  page_feeder ledger_words(words.bytes(), sizeof(std::uint64_t));
+  auto const feed_ledger = [&] {
+    auto const next = slot.cursor.load(std::memory_order_relaxed) / ledger::lanes;
+    auto const region = slot.region_end.load(std::memory_order_relaxed) / ledger::lanes;
+    ledger_words.upcoming(next, next + 1, region + 1);
+  };
+  if (paced) feed_ledger();
   // With whole batches a claim is one batch, since each has a result of its own.
   while (!loop.cancelled() && claims.next(tasks, work.whole_batches ? 1 : speed.most_batches())) {
     loop.begin = tasks.begin;
     loop.end = tasks.end;
+    if (paced) {
+      feed_ledger();
+      if (!work.whole_batches) {
+        results.upcoming(tasks.begin, tasks.end,
+                         slot.region_end.load(std::memory_order_relaxed) * birth.plan.batch_tasks);
+      }
+    }
     work.run(work.tasks, loop);
-    if (speed.claim_done()) {
+    if (paced && speed.claim_done()) {
       auto const now = clock::now();
       speed.reading(now - last);
       last = now;
@@ -126,6 +177,7 @@ inline bool run_hook(std::function<void(int)> const& hook, worker_birth const& b
   birth.signals.restore();
   leave_at_exit();
   print_in_lines();
+  birth.memory.populate();
   this_process = {.is_worker = true, .share = birth.share};
 
   auto& slot = birth.memory.slots()[birth.number];
@@ -144,7 +196,8 @@ inline bool run_hook(std::function<void(int)> const& hook, worker_birth const& b
   }
   flush_output();
   slot.phase.store(worker_phase::finished, std::memory_order_release);
-  ::_exit(0);
+  bound().exit_now(0);
+  __builtin_unreachable();
 }
 
 }  // namespace forkmap::detail

@@ -1,0 +1,50 @@
+// Room on the heap for many small results, its pages present before they are written.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <forkmap/system/shared_memory.hpp>
+#include <new>
+#include <vector>
+
+namespace forkmap::detail {
+
+/// After a fork each page of the caller's heap costs a page fault when it is next written, and so
+/// does each new one: for many small results that is most of what taking them costs. This allocates
+/// blocks, populates them and gives them back to the allocator, which makes the results of them.
+/// The last block is kept for as long as this lives, so that the allocator does not return the
+/// others to the system at once.
+///
+/// Harmless with any allocator; worth it with those that reuse what was freed, as glibc's does.
+class prepared_heap {
+ public:
+  /// Prepares about that many bytes; none if they are too few to matter or too many to hold twice.
+  explicit prepared_heap(std::size_t bytes) noexcept {
+    if (bytes < least || bytes > most) return;
+    std::vector<void*> blocks;
+    try {
+      blocks.reserve(bytes / block_bytes + 1);
+      for (std::size_t done = 0; done < bytes; done += block_bytes) {
+        auto* const block = std::malloc(block_bytes);
+        if (block == nullptr) break;
+        blocks.push_back(block);
+        populate_for_writing(block, block_bytes);
+      }
+    } catch (std::bad_alloc const&) {  // then the results' pages come one by one
+    }
+    for (std::size_t i = 0; i + 1 < blocks.size(); ++i) std::free(blocks[i]);
+    if (!blocks.empty()) last_ = blocks.back();
+  }
+  prepared_heap(prepared_heap const&) = delete;
+  prepared_heap& operator=(prepared_heap const&) = delete;
+  ~prepared_heap() { std::free(last_); }
+
+ private:
+  static constexpr std::size_t block_bytes = std::size_t{64} << 10U;  // below any mmap threshold
+  static constexpr std::size_t least = std::size_t{256} << 10U;
+  static constexpr std::size_t most = std::size_t{64} << 20U;
+
+  void* last_ = nullptr;
+};
+
+}  // namespace forkmap::detail
