@@ -12,6 +12,7 @@ function(leak_guard_test case status said)
 endfunction()
 
 leak_guard_test("leaves nothing" 0 "passed")
+leak_guard_test("loses a child to a signal" 0 "passed")
 leak_guard_test("leaves a running child" 1 "left a running child")
 leak_guard_test("leaves a zombie" 1 "left a child that nobody waited for")
 leak_guard_test("leaves an orphan" 1 "left an orphan")

@@ -1,5 +1,5 @@
-// Test cases that must not pass, so that the guard is seen to work. cmake/leak_guard_tests.cmake
-// runs each one and says what the guard must answer.
+// Most of these test cases must not pass, so that the guard is seen to work.
+// cmake/leak_guard_tests.cmake runs each one and says what the guard must answer.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -56,6 +56,13 @@ TEST_CASE("leaves nothing") {
   CHECK(support::child_processes().empty());
   CHECK(support::is_running(::getpid()));
   CHECK(!support::is_running(program.pid()));
+}
+
+TEST_CASE("loses a child to a signal") {
+  int status = 0;
+  pid_t const child = forked([] { ::raise(SIGSEGV); });
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
 }
 
 TEST_CASE("leaves a running child") {
