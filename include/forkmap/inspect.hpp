@@ -1,6 +1,7 @@
 // What a file holds, without its data.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <filesystem>
@@ -12,15 +13,16 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace forkmap {
 
 /// What inspect() tells.
 struct array_info {
-  std::string dtype;           // as NumPy spells it: "<f8"
-  shape dims{};                // ...
-  order layout = order::c;     // ...
-  std::size_t offset = 0;      // of the data in the file, in bytes
+  std::string dtype;           // as the file spells it, NumPy's way: "<f8"
+  shape dims{};                // its extents
+  order layout = order::c;     // how the elements lie
+  std::size_t offset = 0;      // of the first element in the file, in bytes
   std::string format;          // "npy"
   std::size_t item_bytes = 0;  // of one element
 };

@@ -1,6 +1,7 @@
 // An array in a file, mapped: every process that has it shares the one copy in the page cache.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <filesystem>
 #include <forkmap/access.hpp>

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <forkmap/shape.hpp>
 #include <forkmap/slice.hpp>
+#include <span>
 #include <stdexcept>
 #include <string>
 

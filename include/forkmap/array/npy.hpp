@@ -6,15 +6,19 @@
 // Source: NEP 1 and numpy/lib/format.py, whose output this writes byte for byte.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/format.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/shape.hpp>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace forkmap::detail {
 
