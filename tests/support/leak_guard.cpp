@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <fstream>
 #include <system_error>
+#include <thread>
 
 #include "child_processes.hpp"
 #include "wait_until.hpp"
@@ -110,11 +111,13 @@ void leak_guard::check_children() {
       continue;
     }
     for (auto const& it : all_processes()) {
-      if (it.parent != owner_) continue;
+      // A zombie not waitable yet has threads left, which are on their way out.
+      if (it.parent != owner_ || it.state == 'Z') continue;
       complain("left a running child: " + describe(it));
       ::kill(it.pid, SIGKILL);
       ::waitpid(it.pid, nullptr, __WALL);
     }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
