@@ -15,3 +15,15 @@
 #include <forkmap/error.hpp>
 #include <forkmap/outcome.hpp>
 #include <forkmap/serializer.hpp>
+
+// Arrays in files and in shared memory
+#include <forkmap/access.hpp>
+#include <forkmap/array_error.hpp>
+#include <forkmap/dump.hpp>
+#include <forkmap/inspect.hpp>
+#include <forkmap/load.hpp>
+#include <forkmap/memmap.hpp>
+#include <forkmap/owned_array.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/shared_array.hpp>
+#include <forkmap/slice.hpp>

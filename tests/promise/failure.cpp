@@ -1,0 +1,351 @@
+// What a failing task does to its call: the right exception, and nothing left running.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <any>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <forkmap/forkmap.hpp>
+#include <functional>
+#include <ios>
+#include <memory>
+#include <new>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <typeinfo>
+#include <variant>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/child_processes.hpp"
+
+namespace fm = forkmap;
+using namespace std::chrono_literals;
+
+namespace {
+
+auto count_to(int n) { return std::views::iota(0, n); }
+
+template <class Fn> auto tasks_of(int n, Fn fn) {
+  return count_to(n) | std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
+}
+
+constexpr int job_counts[] = {1, 2, 5};
+
+/// What a task throws must arrive as E, with its text; the check gets the exception for the rest.
+template <class E, class Throw, class Check>
+void must_arrive(Throw throw_it, std::string const& text, Check check) {
+  for (int const n_jobs : job_counts) {
+    try {
+      fm::parallel(n_jobs)(tasks_of(9, [=](int i) {
+        if (i == 4) throw_it();
+        return i;
+      }));
+      FAIL("nothing was thrown");
+    } catch (E const& e) {
+      INFO(typeid(e).name());
+      REQUIRE(std::string(e.what()) == text);
+      auto const& context = dynamic_cast<fm::task_context const&>(e);
+      REQUIRE(context.index() == 4);
+      REQUIRE(context.attempt() == 0);
+      REQUIRE((context.worker_pid() == ::getpid()) == (n_jobs == 1));
+      check(e, context);
+    }
+  }
+}
+template <class E> void must_arrive(E const& thrown) {
+  must_arrive<E>([=] { throw thrown; }, thrown.what(), [](E const&, auto const&) {});
+}
+
+struct own_error : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+struct own_category : std::error_category {
+  char const* name() const noexcept override { return "own"; }
+  std::string message(int code) const override { return "own " + std::to_string(code); }
+};
+std::error_category const& category_made_in_worker() {
+  static own_category const it;
+  return it;
+}
+own_category const global_category;
+
+}  // namespace
+
+TEST_CASE("failure: every standard exception arrives as itself", "[failure]") {
+  must_arrive(std::logic_error("a"));
+  must_arrive(std::invalid_argument("b"));
+  must_arrive(std::domain_error("c"));
+  must_arrive(std::length_error("d"));
+  must_arrive(std::out_of_range("e"));
+  must_arrive(std::runtime_error("f"));
+  must_arrive(std::range_error("g"));
+  must_arrive(std::overflow_error("h"));
+  must_arrive(std::underflow_error("i"));
+  must_arrive(std::bad_alloc());
+  must_arrive(std::bad_array_new_length());
+  must_arrive(std::bad_cast());
+  must_arrive(std::bad_typeid());
+  must_arrive(std::bad_any_cast());
+  must_arrive(std::bad_optional_access());
+  must_arrive(std::bad_variant_access());
+  must_arrive(std::bad_weak_ptr());
+  must_arrive(std::bad_function_call());
+  must_arrive(std::bad_exception());
+  must_arrive(std::exception());
+  must_arrive(std::ios_base::failure("j"));
+}
+
+TEST_CASE("failure: system_error keeps its code, filesystem_error its paths", "[failure]") {
+  auto const code = std::make_error_code(std::errc::no_space_on_device);
+  must_arrive<std::system_error>([=] { throw std::system_error(code, "k"); },
+                                 std::system_error(code, "k").what(),
+                                 [&](auto const& e, auto const&) { REQUIRE(e.code() == code); });
+  std::filesystem::filesystem_error const fs("l", "/one", "/two", code);
+  must_arrive<std::filesystem::filesystem_error>([=] { throw fs; }, fs.what(),
+                                                 [&](auto const& e, auto const&) {
+                                                   REQUIRE(e.path1() == "/one");
+                                                   REQUIRE(e.path2() == "/two");
+                                                   REQUIRE(e.code() == code);
+                                                 });
+  must_arrive<std::system_error>(
+      [] { throw std::system_error(std::error_code(7, global_category)); }, "own 7",
+      [](auto const& e, auto const&) { REQUIRE(e.code() == std::error_code(7, global_category)); });
+  must_arrive<std::system_error>([] { throw std::system_error(std::error_code(8, category_made_in_worker())); },
+                                 "own 8",
+                                 [](auto const& e, auto const&) { REQUIRE(e.code().value() == 8); });
+}
+
+TEST_CASE("failure: a derived class arrives as its nearest standard base", "[failure]") {
+  must_arrive<std::invalid_argument>(
+      [] { throw own_error("bad input"); }, "bad input", [](auto const&, auto const& context) {
+        REQUIRE(context.type_name().find("own_error") != std::string::npos);
+      });
+}
+
+TEST_CASE("failure: what has no standard base arrives as task_error", "[failure]") {
+  must_arrive<fm::task_error>([] { throw 42; }, "threw int", [](auto const&, auto const& context) {
+    REQUIRE(context.type_name() == "int");
+  });
+  must_arrive<fm::task_error>([] { throw "text"; }, "text", [](auto const&, auto const&) {});
+  must_arrive<fm::task_error>([] { throw std::string("str"); }, "str",
+                              [](auto const&, auto const&) {});
+}
+
+TEST_CASE("failure: nested exceptions are in trace()", "[failure]") {
+  must_arrive<std::runtime_error>(
+      [] {
+        try {
+          throw std::out_of_range("inner");
+        } catch (...) {
+          std::throw_with_nested(std::runtime_error("outer"));
+        }
+      },
+      "outer", [](auto const&, auto const& context) {
+        REQUIRE(context.trace() == "caused by std::out_of_range: inner\n");
+      });
+}
+
+TEST_CASE("failure: a nested map's exception keeps its type", "[failure]") {
+  must_arrive<std::domain_error>(
+      [] {
+        fm::parallel(2).map([](int) { throw std::domain_error("deep"); }, count_to(2));
+      },
+      "deep", [](auto const&, auto const&) {});
+}
+
+TEST_CASE("failure: with several the lowest index that happened is thrown", "[failure]") {
+  for (int const n_jobs : job_counts) {
+    auto const fails = [](int i) -> int { throw std::out_of_range(std::to_string(i)); };
+    try {
+      fm::parallel({.n_jobs = n_jobs, .batch_size = 1})(tasks_of(5, fails));
+      FAIL("nothing was thrown");
+    } catch (std::out_of_range const& e) {
+      auto const index = dynamic_cast<fm::task_context const&>(e).index();
+      REQUIRE(e.what() == std::to_string(index));
+      REQUIRE(index < static_cast<std::size_t>(n_jobs));
+    }
+  }
+}
+
+TEST_CASE("failure: the others are cancelled and no worker outlives the call", "[failure]") {
+  auto const begin = std::chrono::steady_clock::now();
+  REQUIRE_THROWS_AS(fm::parallel(4)(tasks_of(4,
+                                             [](int i) {
+                                               if (i == 2) throw std::runtime_error("first");
+                                               std::this_thread::sleep_for(1h);
+                                             })),
+                    std::runtime_error);
+  REQUIRE(std::chrono::steady_clock::now() - begin < 60s);
+  REQUIRE(support::child_processes().empty());
+}
+
+TEST_CASE("failure: copying what was caught does not throw, and outlives the call", "[failure]") {
+  STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::remote<std::runtime_error>>);
+  STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::remote<std::filesystem::filesystem_error>>);
+  STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::worker_died>);
+  STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::task_error>);
+  STATIC_REQUIRE(!std::is_base_of_v<std::exception, fm::task_context>);
+}
+
+TEST_CASE("failure: outcomes keeps what succeeded and names what did not", "[failure]") {
+  for (int const n_jobs : job_counts) {
+    auto const fates = fm::parallel(n_jobs).outcomes(tasks_of(100, [](int i) {
+      if (i % 7 == 3) throw std::invalid_argument("odd " + std::to_string(i));
+      return std::to_string(i);
+    }));
+    REQUIRE(fates.size() == 100);
+    for (std::size_t i = 0; i != 100; ++i) {
+      REQUIRE(fates[i].has_value() == (i % 7 != 3));
+      if (fates[i]) {
+        REQUIRE(*fates[i] == std::to_string(i));
+        REQUIRE(fates[i].value().size() == fates[i]->size());
+      } else {
+        REQUIRE(fates[i].error().reason == fm::failure::threw);
+        REQUIRE(fates[i].error().index() == i);
+        REQUIRE(fates[i].error().message == "odd " + std::to_string(i));
+        REQUIRE_THROWS_AS(fates[i].value(), std::invalid_argument);
+        REQUIRE(fates[i].value_or("-") == "-");
+      }
+    }
+    auto const nothing = fm::parallel(n_jobs).outcomes(tasks_of(3, [](int i) {
+      if (i == 1) throw 1;
+    }));
+    REQUIRE(nothing[0].has_value());
+    nothing[0].value();
+    REQUIRE_THROWS_AS(nothing[1].value(), fm::task_error);
+  }
+}
+
+TEST_CASE("failure: reduce throws what a task threw", "[failure]") {
+  for (int const n_jobs : job_counts) {
+    try {
+      fm::parallel(n_jobs).reduce(tasks_of(5000,
+                                           [](int i) {
+                                             if (i == 2345) throw std::range_error("r");
+                                             return i;
+                                           }),
+                                  0, std::plus<>{});
+      FAIL("nothing was thrown");
+    } catch (std::range_error const& e) {
+      REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == 2345);
+    }
+  }
+}
+
+TEST_CASE("failure: results of tasks before the failing one are destroyed", "[failure]") {
+  auto const alive = std::make_shared<int>(0);
+  struct counted {
+    std::shared_ptr<int> count;
+  };
+  REQUIRE_THROWS_AS(fm::parallel(1)([=] { return std::string(1000, 'x'); },
+                                    []() -> std::vector<int> { throw std::runtime_error("x"); }),
+                    std::runtime_error);
+  REQUIRE(alive.use_count() == 1);
+}
+
+TEST_CASE("failure: a call after a failed one works", "[failure]") {
+  for (int round = 0; round != 50; ++round) {
+    REQUIRE_THROWS(fm::parallel(2)(tasks_of(3, [](int i) -> int { throw i; })));
+    REQUIRE(fm::parallel(2)(tasks_of(3, [](int i) { return i; })) == std::vector<int>{0, 1, 2});
+  }
+}
+
+TEST_CASE("death: a worker's death is the task's that it ran", "[failure]") {
+  auto const die_at = [](int index, auto how) {
+    return tasks_of(20, [=](int i) {
+      if (i == index) how();
+      return i;
+    });
+  };
+  try {
+    fm::parallel(2)(die_at(7, [] { ::kill(::getpid(), SIGKILL); }));
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.index() == 7);
+    REQUIRE(e.signal() == SIGKILL);
+    REQUIRE(e.exit_status() == -1);
+    REQUIRE(std::string(e.what()) == "task 7 killed its worker (pid " +
+                                         std::to_string(e.worker_pid()) + "): SIGKILL");
+  }
+  try {
+    fm::parallel(2)(die_at(7, [] { std::exit(3); }));
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.index() == 7);
+    REQUIRE(e.signal() == 0);
+    REQUIRE(e.exit_status() == 3);
+  }
+  REQUIRE_THROWS_AS(fm::parallel(2)(die_at(0, [] { ::_exit(0); })), fm::worker_died);
+  REQUIRE_THROWS_AS(fm::parallel(2)(die_at(19, [] { std::abort(); })), fm::worker_died);
+}
+
+TEST_CASE("death: outcomes keeps every other result", "[failure]") {
+  for (int const n : {20, 3000}) {
+    for (std::size_t const batch_size : {0U, 1U, 7U}) {
+      fm::shared_array<int> runs({static_cast<std::size_t>(n)});
+      auto const fates = fm::parallel({.n_jobs = 3, .batch_size = batch_size})
+                             .outcomes(tasks_of(n, [&](int i) {
+                               ++runs[static_cast<std::size_t>(i)];
+                               if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
+                               return std::to_string(i);
+                             }));
+      REQUIRE(fates.size() == static_cast<std::size_t>(n));
+      for (std::size_t i = 0; i != fates.size(); ++i) {
+        REQUIRE(runs[i] == 1);
+        REQUIRE(fates[i].has_value() == (i % 97 != 5));
+        if (fates[i]) REQUIRE(*fates[i] == std::to_string(i));
+        else REQUIRE(fates[i].error().reason == fm::failure::died);
+      }
+    }
+  }
+}
+
+TEST_CASE("death: before the first task it is nobody's, and ends the call", "[failure]") {
+  fm::options how{.n_jobs = 2};
+  how.worker_init = [](int) { std::exit(4); };
+  try {
+    fm::parallel(how).outcomes(tasks_of(4, [](int i) { return i; }));
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.index() == static_cast<std::size_t>(-1));
+    REQUIRE(e.exit_status() == 4);
+  }
+}
+
+TEST_CASE("failure: SIGCHLD ignored or reaped by the program", "[failure]") {
+  auto const results = [] {
+    return fm::parallel(2)(tasks_of(50, [](int i) { return i; })).size();
+  };
+  auto const death = [] {
+    try {
+      fm::parallel(2)(tasks_of(5, [](int i) {
+        if (i == 2) ::raise(SIGKILL);
+      }));
+    } catch (fm::worker_died const& e) {
+      return e.index();
+    }
+    return std::size_t{99};
+  };
+  for (auto const handler : {SIG_IGN, +[](int) {
+         int const saved = errno;
+         while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+         }
+         errno = saved;
+       }}) {
+    struct sigaction act{}, before{};
+    act.sa_handler = handler;
+    ::sigaction(SIGCHLD, &act, &before);
+    for (int round = 0; round != 20; ++round) {
+      CHECK(results() == 50);
+      CHECK(death() == 2);
+    }
+    ::sigaction(SIGCHLD, &before, nullptr);
+  }
+}

@@ -1,0 +1,205 @@
+// n_jobs, defaults, hooks, random numbers, and what a task can ask about itself.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <forkmap/forkmap.hpp>
+#include <numeric>
+#include <ranges>
+#include <set>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/catch.hpp"
+
+namespace fm = forkmap;
+
+namespace {
+auto count_to(int n) { return std::views::iota(0, n); }
+pid_t own_pid(int) { return ::getpid(); }
+}  // namespace
+
+TEST_CASE("options: n_jobs counts as joblib's does", "[options]") {
+  REQUIRE_THROWS_AS(fm::parallel(0), std::invalid_argument);
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 0}), std::invalid_argument);
+  REQUIRE_THROWS_AS(fm::effective_n_jobs(0), std::invalid_argument);
+  REQUIRE_THROWS_AS(fm::parallel(1L << 40), std::invalid_argument);
+  REQUIRE_THROWS_AS(fm::parallel(1ULL << 63), std::invalid_argument);
+  REQUIRE(fm::cpu_count() >= 1);
+  REQUIRE(fm::effective_n_jobs(-1) == fm::cpu_count());
+  REQUIRE(fm::effective_n_jobs(-2) == std::max(1, fm::cpu_count() - 1));
+  REQUIRE(fm::effective_n_jobs(-1000) == 1);
+  REQUIRE(fm::effective_n_jobs(7) == 7);
+  REQUIRE(fm::effective_n_jobs() == fm::cpu_count());
+}
+
+TEST_CASE("options: n_jobs = 1 runs here, isolate and hooks fork, -1 always forks", "[options]") {
+  auto const here = ::getpid();
+  REQUIRE(fm::parallel(1).map(own_pid, count_to(3)) == std::vector<pid_t>(3, here));
+  REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true}).map(own_pid, count_to(3))[0] != here);
+  REQUIRE(fm::parallel({.n_jobs = 1, .worker_init = [](int) {}}).map(own_pid, count_to(3))[0] !=
+          here);
+  for (auto const pid : fm::parallel(-1).map(own_pid, count_to(3))) REQUIRE(pid != here);
+  for (auto const pid : fm::parallel().map(own_pid, count_to(3))) REQUIRE(pid != here);
+}
+
+TEST_CASE("options: scoped_config sets this thread's defaults, nests and restores", "[options]") {
+  auto const here = ::getpid();
+  {
+    fm::scoped_config const outer({.n_jobs = 1, .seed = 5});
+    REQUIRE(fm::effective_n_jobs() == 1);
+    REQUIRE(fm::parallel().map(own_pid, count_to(2)) == std::vector<pid_t>(2, here));
+    auto const random = [](int) { return fm::this_task::rng()(); };
+    auto const expected = fm::parallel({.n_jobs = 2, .seed = 5}).map(random, count_to(4));
+    REQUIRE(fm::parallel(2).map(random, count_to(4)) == expected);
+    {
+      fm::scoped_config const inner({.n_jobs = 3});
+      REQUIRE(fm::effective_n_jobs() == 3);
+      REQUIRE(fm::parallel(2).map(random, count_to(4)) != expected);
+    }
+    REQUIRE(fm::effective_n_jobs() == 1);
+  }
+  REQUIRE(fm::effective_n_jobs() == fm::cpu_count());
+}
+
+TEST_CASE("options: hooks run once in each worker, around its tasks", "[options]") {
+  fm::shared_array<int> began({8}), ended({8}), between({8});
+  fm::options how{.n_jobs = 3};
+  how.worker_init = [&](int worker) { ++began[static_cast<std::size_t>(worker)]; };
+  how.worker_exit = [&](int worker) { ++ended[static_cast<std::size_t>(worker)]; };
+  fm::parallel(how).map(
+      [&](int) {
+        auto const w = static_cast<std::size_t>(fm::this_task::worker());
+        if (began[w] == 1 && ended[w] == 0) between[w] = 1;
+        else between[w] = -1000;
+      },
+      count_to(50));
+  REQUIRE(std::accumulate(began.begin(), began.end(), 0) == 3);
+  REQUIRE(std::accumulate(ended.begin(), ended.end(), 0) == 3);
+  REQUIRE(std::ranges::min(between) >= 0);
+}
+
+TEST_CASE("options: what a hook throws leaves the call, with no task's index", "[options]") {
+  for (bool const at_exit : {false, true}) {
+    fm::options how{.n_jobs = 2};
+    (at_exit ? how.worker_exit : how.worker_init) = [](int) {
+      throw std::length_error("no licence");
+    };
+    auto const check = [](auto const& call) {
+      try {
+        call();
+        FAIL("nothing was thrown");
+      } catch (std::length_error const& e) {
+        REQUIRE(std::string(e.what()) == "no licence");
+        REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == static_cast<std::size_t>(-1));
+      }
+    };
+    check([&] { fm::parallel(how).map([](int i) { return i; }, count_to(4)); });
+    check([&] {
+      fm::parallel(how).outcomes(count_to(4) |
+                                 std::views::transform([](int i) { return [i] { return i; }; }));
+    });
+  }
+}
+
+TEST_CASE("this_task: knows its index, worker and attempt", "[options]") {
+  using fm::this_task::attempt, fm::this_task::in_worker, fm::this_task::index,
+      fm::this_task::worker;
+  REQUIRE(index() == -1);
+  REQUIRE(worker() == -1);
+  REQUIRE(attempt() == 0);
+  REQUIRE(!in_worker());
+  for (int const n_jobs : {1, 2}) {
+    auto const indices = fm::parallel(n_jobs).map([](int) { return index(); }, count_to(100));
+    for (int i = 0; i != 100; ++i) REQUIRE(indices[static_cast<std::size_t>(i)] == i);
+    auto const inside = fm::parallel(n_jobs).map([](int) { return in_worker(); }, count_to(3));
+    REQUIRE(inside == std::vector<bool>(3, n_jobs != 1));
+    // A nested map has indices of its own; behind it the outer one's count again.
+    auto const around = fm::parallel(n_jobs).map(
+        [](int) {
+          auto const before = index();
+          auto const inner = fm::parallel(1).map([](int) { return index(); }, count_to(7));
+          return before == index() && inner.back() == 6;
+        },
+        count_to(3));
+    REQUIRE(around == std::vector<bool>(3, true));
+  }
+  REQUIRE(index() == -1);
+}
+
+TEST_CASE("this_task: rng depends on seed and index alone", "[options]") {
+  auto const draw = [](int) {
+    auto& rng = fm::this_task::rng();
+    return std::pair(rng(), rng());
+  };
+  auto const run = [&](int n_jobs, std::uint64_t seed) {
+    return fm::parallel({.n_jobs = n_jobs, .seed = seed}).map(draw, count_to(200));
+  };
+  auto const expected = run(1, 42);
+  REQUIRE(run(2, 42) == expected);
+  REQUIRE(run(5, 42) == expected);
+  REQUIRE(run(1, 42) == expected);
+  REQUIRE(run(2, 43) != expected);
+  std::set<std::uint64_t> distinct;
+  for (auto const& [a, b] : expected) distinct.insert({a, b});
+  REQUIRE(distinct.size() == 400);
+  // Calls of one task each: the second begins the stream anew.
+  auto const one = [&] { return fm::parallel(1).map(draw, count_to(1)); };
+  REQUIRE(one() == one());
+}
+
+TEST_CASE("options: a nested -1 has the worker's share of the machine", "[options]") {
+  auto const cpus = fm::cpu_count();
+  auto const nested =
+      fm::parallel(cpus).map([](int) { return fm::effective_n_jobs(); }, count_to(4 * cpus));
+  for (auto const each : nested) REQUIRE(each == (cpus > 1 ? 1 : cpus));
+  REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true}).map(
+              [](int) { return fm::effective_n_jobs(); }, count_to(1)) == std::vector<int>{cpus});
+}
+
+TEST_CASE("options: stop cancels a call from outside", "[options]") {
+  for (int const n_jobs : {1, 2}) {
+    fm::options how{.n_jobs = n_jobs};
+    std::stop_source source;
+    how.stop = source.get_token();
+    REQUIRE(fm::parallel(how).map([](int i) { return i; }, count_to(3)).size() == 3);
+    source.request_stop();
+    try {
+      fm::parallel(how).map([](int) { ::pause(); }, count_to(3));
+      FAIL("nothing was thrown");
+    } catch (fm::task_cancelled const& e) {
+      REQUIRE(e.index() == 0);
+    }
+  }
+}
+
+TEST_CASE("options: after a stop outcomes tells what had ended, run and not begun", "[options]") {
+  std::stop_source source;
+  fm::shared_array<int> running({1});
+  fm::options how{.n_jobs = 2};
+  how.stop = source.get_token();
+  std::jthread const stopper([&] {
+    while (std::atomic_ref(running[0]).load() < 2) std::this_thread::yield();
+    source.request_stop();
+  });
+  auto const fates = fm::parallel(how).outcomes(count_to(20) | std::views::transform([&](int i) {
+                                                  return [&running, i] {
+                                                    if (i < 2) return i;
+                                                    ++std::atomic_ref(running[0]);
+                                                    for (;;) ::pause();
+                                                  };
+                                                }));
+  REQUIRE(fates.size() == 20);
+  REQUIRE(*fates[0] == 0);
+  REQUIRE(*fates[1] == 1);
+  REQUIRE(fates[2].error().reason == fm::failure::cancelled);
+  REQUIRE(fates[3].error().reason == fm::failure::cancelled);
+  for (std::size_t i = 4; i != 20; ++i) {
+    REQUIRE(fates[i].error().reason == fm::failure::never_started);
+  }
+  REQUIRE_THROWS_AS(fates[5].value(), fm::task_cancelled);
+}

@@ -1,0 +1,134 @@
+// What workers print: once, in whole lines, before the call returns.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <forkmap/forkmap.hpp>
+#include <functional>
+#include <iostream>
+#include <ranges>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+
+namespace {
+
+/// What `body`, in a process of its own, writes to a descriptor that is redirected to a file.
+std::string printed_by(int descriptor, std::function<void()> const& body) {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "printed";
+  auto const outcomes = fm::parallel({.n_jobs = 1, .isolate = true})
+                            .outcomes(std::vector<std::function<void()>>{[&] {
+                              int const fd =
+                                  ::open(file.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_APPEND, 0600);
+                              ::dup2(fd, descriptor);
+                              ::close(fd);
+                              // As at a program's start: fully buffered output, unbuffered errors.
+                              static std::array<char, 4096> out;
+                              std::setvbuf(stdout, out.data(), _IOFBF, out.size());
+                              body();
+                            }});
+  outcomes.at(0).value();
+  return support::file_bytes(file);
+}
+
+std::vector<std::string> sorted_lines(std::string const& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  std::ranges::sort(lines);
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("output: what was buffered before the call appears once", "[output]") {
+  auto const text = printed_by(STDOUT_FILENO, [] {
+    std::printf("before ");
+    std::cout << "and ";
+    fm::parallel(3).map([](int) {}, std::views::iota(0, 9));
+    std::printf("after\n");
+  });
+  REQUIRE(text == "before and after\n");
+}
+
+TEST_CASE("output: what workers print is there when the call returns", "[output]") {
+  auto const text = printed_by(STDOUT_FILENO, [] {
+    fm::parallel(2).map(
+        [](int i) {
+          if (i % 2 == 0) std::printf("line %03d", i);
+          else std::cout << "line " << i / 100 << i / 10 % 10 << i % 10;
+          std::printf("\n");
+        },
+        std::views::iota(0, 200));
+    std::printf("~end\n");
+  });
+  auto const lines = sorted_lines(text);
+  REQUIRE(lines.size() == 201);
+  REQUIRE(text.ends_with("~end\n"));
+  for (std::size_t i = 0; i != 200; ++i) {
+    auto number = std::to_string(i);
+    number.insert(0, 3 - number.size(), '0');
+    REQUIRE(lines[i] == "line " + number);
+  }
+}
+
+TEST_CASE("output: lines of several workers stay whole, on stdout and stderr", "[output]") {
+  for (int const descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
+    auto const text = printed_by(descriptor, [&] {
+      fm::parallel(4).map(
+          [&](int i) {
+            auto& stream = descriptor == STDOUT_FILENO ? std::cout : std::cerr;
+            auto* const file = descriptor == STDOUT_FILENO ? stdout : stderr;
+            std::string const word(100, static_cast<char>('a' + i % 26));
+            for (int k = 0; k != 50; ++k) {
+              stream << word << ' ' << word << '\n';
+              std::fprintf(file, "%s", word.c_str());
+              std::fprintf(file, " %s\n", word.c_str());
+            }
+          },
+          std::views::iota(0, 26));
+    });
+    auto const lines = sorted_lines(text);
+    REQUIRE(lines.size() == 26 * 100);
+    for (std::size_t i = 0; i != lines.size(); ++i) {
+      std::string const word(100, static_cast<char>('a' + i / 100));
+      REQUIRE(lines[i] == word + ' ' + word);
+    }
+  }
+}
+
+TEST_CASE("output: exit() in a task does not run the caller's atexit handlers", "[output]") {
+  auto const text = printed_by(STDOUT_FILENO, [] {
+    std::atexit([] { std::printf("the caller's handler\n"); });
+    auto const fates = fm::parallel(2).outcomes(
+        std::vector<std::function<void()>>{[] {
+                                             std::printf("kept");
+                                             std::exit(5);
+                                           },
+                                           [] {}});
+    std::printf("%s\n", fates[0] ? " alive" : " dead");
+    std::fflush(stdout);
+  });
+  REQUIRE(text == "kept dead\n");
+}
+
+TEST_CASE("output: files that the program has open are not written twice", "[output]") {
+  support::temporary_directory const folder;
+  auto const name = folder.path() / "own";
+  auto* const file = std::fopen(name.c_str(), "w");
+  std::fprintf(file, "once ");
+  fm::parallel(2).map([](int) {}, std::views::iota(0, 4));
+  std::fprintf(file, "more\n");
+  std::fclose(file);
+  REQUIRE(support::file_bytes(name) == "once more\n");
+}

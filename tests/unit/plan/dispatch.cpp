@@ -1,0 +1,73 @@
+#include <cstdint>
+#include <forkmap/plan/dispatch.hpp>
+#include <forkmap/plan/n_jobs.hpp>
+#include <forkmap/plan/pace.hpp>
+#include <limits>
+#include <stdexcept>
+
+#include "support/catch.hpp"
+
+using namespace forkmap::detail;
+
+TEST_CASE("plan: n_jobs, as joblib counts", "[plan]") {
+  STATIC_REQUIRE(resolve_n_jobs(3, 8) == 3);
+  STATIC_REQUIRE(resolve_n_jobs(-1, 8) == 8);
+  STATIC_REQUIRE(resolve_n_jobs(-2, 8) == 7);
+  STATIC_REQUIRE(resolve_n_jobs(-8, 8) == 1);
+  STATIC_REQUIRE(resolve_n_jobs(-9, 8) == 1);
+  STATIC_REQUIRE(resolve_n_jobs(std::numeric_limits<int>::min(), 8) == 1);
+  REQUIRE_THROWS_AS(resolve_n_jobs(0, 8), std::invalid_argument);
+}
+
+TEST_CASE("plan: batches cover every task once", "[plan]") {
+  for (std::uint64_t const n : {1ULL, 5ULL, 1024ULL, 1025ULL, 262144ULL, 262145ULL, 100'000'007ULL}) {
+    for (std::uint64_t const size : {0ULL, 1ULL, 3ULL, 1000ULL, ~0ULL}) {
+      auto const plan = make_plan(n, 7, size);
+      REQUIRE(plan.n_batches >= 1);
+      REQUIRE(plan.tasks_of(0, plan.n_batches).end == n);
+      auto const last = plan.tasks_of(plan.n_batches - 1, plan.n_batches);
+      REQUIRE(last.begin < n);
+      REQUIRE(last.end == n);
+      REQUIRE(plan.n_batches <= most_batches);
+      REQUIRE(plan.n_workers <= plan.n_batches);
+      if (size != 0 && n <= most_batches) REQUIRE(plan.batch_tasks == size);
+    }
+  }
+}
+
+TEST_CASE("plan: the first stretches of the workers tile the batches", "[plan]") {
+  for (std::uint32_t const workers : {1U, 2U, 3U, 64U, 65534U}) {
+    auto const plan = make_plan(200'000, workers, 0);
+    REQUIRE(!plan.in_order);
+    std::uint64_t next = 0;
+    for (std::uint32_t k = 0; k != plan.n_workers; ++k) {
+      auto const region = plan.first_batches(k);
+      REQUIRE(region.begin == next);
+      REQUIRE(region.end >= region.begin);
+      next = region.end;
+    }
+    REQUIRE(next == plan.n_batches);
+  }
+}
+
+TEST_CASE("plan: few tasks are claimed in their order", "[plan]") {
+  auto const plan = make_plan(1024, 4, 0);
+  REQUIRE(plan.in_order);
+  REQUIRE(plan.first_batches(3).begin == 0);
+  REQUIRE(plan.first_batches(3).end == 1024);
+}
+
+TEST_CASE("plan: the pace takes more at a time from short tasks only", "[plan]") {
+  using namespace std::chrono_literals;
+  pace speed;
+  REQUIRE(speed.most_batches() == 1);
+  REQUIRE(speed.claim_done());
+  speed.reading(100ns);
+  REQUIRE(speed.most_batches() == ledger::lanes);
+  int claims = 0;
+  while (!speed.claim_done()) ++claims;
+  REQUIRE(claims + 1 == 2);  // twice as many as before, not all that fit at once
+  speed.reading(2ms);
+  REQUIRE(speed.most_batches() == 1);
+  REQUIRE(speed.claim_done());
+}

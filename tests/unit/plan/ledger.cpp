@@ -1,0 +1,122 @@
+// The dispatch protocol with threads in place of processes: this is what ThreadSanitizer can see.
+#include <atomic>
+#include <cstdint>
+#include <forkmap/plan/ledger.hpp>
+#include <forkmap/worker/death.hpp>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace forkmap::detail;
+
+namespace {
+
+/// Memory as the caller prepares it for its workers.
+struct board {
+  dispatch_plan plan;
+  std::unique_ptr<worker_slot[]> slots;
+  std::vector<std::atomic<std::uint64_t>> words;
+
+  explicit board(dispatch_plan const& p)
+      : plan(p),
+        slots(std::make_unique<worker_slot[]>(p.n_workers)),
+        words(ledger::words_for(p.n_batches)) {
+    for (std::uint32_t k = 0; k != p.n_workers; ++k) {
+      slots[k].current = nothing_running;
+      slots[k].cursor = p.first_batches(k).begin;
+      slots[k].region_end = p.first_batches(k).end;
+    }
+  }
+  ledger lanes() { return ledger(words.data()); }
+  claimant worker(std::uint32_t k) { return {plan, lanes(), slots.get(), k}; }
+};
+
+}  // namespace
+
+TEST_CASE("ledger: every task is claimed once, by whatever workers and batches", "[ledger]") {
+  for (std::uint64_t const n : {1ULL, 4ULL, 1000ULL, 1025ULL, 50'000ULL}) {
+    for (std::uint64_t const batch : {0ULL, 1ULL, 5ULL}) {
+      for (std::uint32_t const n_workers : {1U, 2U, 8U}) {
+        board shared(make_plan(n, n_workers, batch));
+        // Plain memory: that no two threads touch the same task is what TSan proves.
+        std::vector<int> runs(n);
+        std::vector<std::thread> threads;
+        for (std::uint32_t k = 0; k != shared.plan.n_workers; ++k) {
+          threads.emplace_back([&, k] {
+            auto claims = shared.worker(k);
+            task_range tasks;
+            for (std::uint64_t most = 1; claims.next(tasks, most); most = 5 - most) {
+              for (auto i = tasks.begin; i != tasks.end; ++i) {
+                shared.slots[k].current.store(i, std::memory_order_release);
+                ++runs[i];
+              }
+            }
+          });
+        }
+        for (auto& thread : threads) thread.join();
+        for (std::uint64_t i = 0; i != n; ++i) REQUIRE(runs[i] == 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("ledger: an idle worker steals half of the longest region", "[ledger]") {
+  board shared(make_plan(4000, 2, 0));
+  auto first = shared.worker(0);
+  task_range tasks;
+  // Worker 1 never comes: worker 0 takes its own stretch, then the other's, from the middle.
+  for (int i = 0; i != 2000; ++i) {
+    REQUIRE(first.next(tasks, 1));
+    REQUIRE(tasks.begin == static_cast<std::uint64_t>(i));
+  }
+  REQUIRE(first.next(tasks, 1));
+  REQUIRE(tasks.begin == 3000);
+  REQUIRE(shared.slots[1].region_end == 3000);
+}
+
+TEST_CASE("ledger: hints that lie cost time, not tasks", "[ledger]") {
+  board shared(make_plan(5000, 3, 0));
+  for (std::uint32_t k = 0; k != 3; ++k) {
+    shared.slots[k].cursor = 4999;  // all of them point past nearly everything
+    shared.slots[k].region_end = 5000;
+  }
+  std::vector<int> runs(5000);
+  task_range tasks;
+  for (std::uint32_t k = 0; k != 3; ++k) {
+    for (auto claims = shared.worker(k); claims.next(tasks, 4);) {
+      for (auto i = tasks.begin; i != tasks.end; ++i) ++runs[i];
+    }
+  }
+  REQUIRE(runs == std::vector<int>(5000, 1));
+}
+
+TEST_CASE("death: the last moment is read exactly at each step of the protocol", "[ledger]") {
+  board shared(make_plan(100, 2, 10));
+  auto& slot = shared.slots[0];
+  auto const moment = [&](bool ended = false) {
+    return moment_of_death(shared.plan, shared.lanes(), slot, 0, false,
+                           [&](std::uint64_t) { return ended; });
+  };
+  REQUIRE(!moment().in_batch);  // before the first claim
+
+  slot.batch_end = 20;
+  slot.current = 10;  // step 2, the claim not made
+  REQUIRE(!moment().in_batch);
+  shared.words[0] = std::uint64_t{2} << 16U;  // the other worker got it
+  REQUIRE(!moment().in_batch);
+
+  shared.words[0] = std::uint64_t{1} << 16U;  // step 3: claimed
+  REQUIRE(moment().was_running);
+  REQUIRE(moment().task == 10);
+  slot.current = 14;  // step 4
+  REQUIRE(moment().was_running);
+  REQUIRE(moment().task == 14);
+  REQUIRE(moment().left_over.begin == 15);
+  REQUIRE(moment().left_over.end == 20);
+  REQUIRE(!moment(true).was_running);  // it had recorded its end
+  REQUIRE(moment(true).left_over.begin == 15);
+  slot.current = nothing_running;  // step 5
+  REQUIRE(!moment().in_batch);
+}
