@@ -14,9 +14,8 @@ tests/support/install_missing.sh compiler cmake ninja boost catch2 benchmark
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
 export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(nproc)}
 
-for preset in "${@:-dev asan}"; do
-  presets+=($preset)
-done
+presets=("$@")
+[ $# -gt 0 ] || presets=(dev asan)
 
 for preset in "${presets[@]}"; do
   folder=build/$preset${FORKMAP_BUILD_SUFFIX:-}
