@@ -1,7 +1,8 @@
 // forkmap as a subdirectory, in a program of two translation units.
 #include <cstdio>
-#include <forkmap/forkmap.hpp>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 namespace fm = forkmap;
 

@@ -1,5 +1,6 @@
-#include <forkmap/forkmap.hpp>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 namespace fm = forkmap;
 

@@ -1,11 +1,10 @@
 // The installed library, as a program that found it uses it.
 #include <cstdio>
 #include <filesystem>
-#include <forkmap/dump.hpp>
-#include <forkmap/forkmap.hpp>
-#include <forkmap/load.hpp>
 #include <numeric>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 namespace fm = forkmap;
 
