@@ -4,12 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
-#include <forkmap/array/dtype.hpp>
-#include <forkmap/array/formats.hpp>
-#include <forkmap/mapped_file.hpp>
-#include <forkmap/shape.hpp>
-#include <forkmap/system/file.hpp>
-#include <forkmap/system/replacement.hpp>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -18,12 +12,19 @@
 #include <string_view>
 #include <utility>
 
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/formats.hpp>
+#include <forkmap/mapped_file.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/system/file.hpp>
+#include <forkmap/system/replacement.hpp>
+
 namespace forkmap {
 
 /// What dump() can write: a range of known size whose elements are scalars.
 template <class A>
 concept array_like = std::ranges::sized_range<A const> && std::ranges::input_range<A const> &&
-    detail::array_scalar<std::ranges::range_value_t<A const>>;
+                     detail::array_scalar<std::ranges::range_value_t<A const>>;
 
 /// How dump() writes.
 struct dump_options {

@@ -4,11 +4,11 @@
 #include <forkmap/version.hpp>
 
 // Calls and the map
-#include <forkmap/delayed.hpp>
 #include <forkmap/collect.hpp>
-#include <forkmap/parallel.hpp>
-#include <forkmap/options.hpp>
 #include <forkmap/cpu.hpp>
+#include <forkmap/delayed.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/parallel.hpp>
 #include <forkmap/this_task.hpp>
 
 // What comes back

@@ -5,15 +5,16 @@
 #include <array>
 #include <cstddef>
 #include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include <forkmap/array/formats.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
-#include <span>
-#include <string>
-#include <string_view>
-#include <utility>
 
 namespace forkmap {
 

@@ -5,6 +5,11 @@
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
 #include <forkmap/access.hpp>
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array_error.hpp>
@@ -12,10 +17,6 @@
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/memmap.hpp>
 #include <forkmap/owned_array.hpp>
-#include <memory>
-#include <string>
-#include <type_traits>
-#include <utility>
 
 namespace forkmap {
 namespace detail {

@@ -7,6 +7,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
 #include <forkmap/access.hpp>
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/formats.hpp>
@@ -15,10 +20,6 @@
 #include <forkmap/system/file.hpp>
 #include <forkmap/system/mapped_memory.hpp>
 #include <forkmap/system/replacement.hpp>
-#include <memory>
-#include <stdexcept>
-#include <string>
-#include <utility>
 
 namespace forkmap::detail {
 

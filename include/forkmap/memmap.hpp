@@ -4,14 +4,17 @@
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
-#include <forkmap/access.hpp>
-#include <forkmap/array/elements.hpp>
-#include <forkmap/mapped_file.hpp>
-#include <forkmap/shape.hpp>
 #include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+#include <forkmap/access.hpp>
+#include <forkmap/array/elements.hpp>
+#include <forkmap/mapped_file.hpp>
+#include <forkmap/sent_array.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/transfer/bytes.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -35,16 +38,17 @@ template <class T> class memmap : public detail::shared_elements<T, detail::mapp
 
   /// An array that may be written is also one that may be read.
   template <class U>
-  requires(std::same_as<U const, T> && !std::same_as<U, T>) memmap(memmap<U> const& other)
-      : base(other) {}  // NOLINT(google-explicit-constructor)
+    requires(std::same_as<U const, T> && !std::same_as<U, T>)
+  memmap(memmap<U> const& other) : base(other) {}  // NOLINT(google-explicit-constructor)
 
   /// Makes a file of zeros and maps it read_write ("w+"): .npy by extension, else raw bytes.
   ///
   /// A file of that name is replaced, not overwritten: whoever has the old one mapped keeps it.
   /// Errors: std::system_error naming the file; no space is ENOSPC here, not a SIGBUS later.
   ///   std::invalid_argument for dims that do not fit, and for .npz, .joblib, .pkl.
-  static memmap create(std::filesystem::path const& file, shape dims,
-                       order layout = order::c) requires(!std::is_const_v<T>) {
+  static memmap create(std::filesystem::path const& file, shape dims, order layout = order::c)
+    requires(!std::is_const_v<T>)
+  {
     return memmap(detail::create_mapped_file(file, detail::dtype_of<T>(), dims, layout));
   }
 
@@ -97,4 +101,43 @@ struct memmap_access {
 };
 
 }  // namespace detail
+
+/// As a task's result a memmap arrives as a mapping of the same file in the same mode; one opened
+/// copy_on_write with what the worker has made of its content.
+/// Errors: std::system_error ESTALE, naming the file, if it was replaced in the meantime.
+template <class T> struct serializer<memmap<T>> {
+  static void save(writer& out, memmap<T> const& array) {
+    auto const file = detail::memmap_access::describe(array);
+    out.put_count(file.path.size());
+    out.write(file.path.data(), file.path.size());
+    out.put_count(file.offset);
+    detail::sent_shape{file.dims, file.layout}.save(out);
+    out.put_count(static_cast<std::uint64_t>(file.mode));
+    out.put_count(file.device);
+    out.put_count(file.inode);
+    if (file.mode == detail::access::copy_on_write) {
+      detail::save_elements(out, array.data(), array.size());
+    }
+  }
+
+  static memmap<T> load(reader& in) {
+    detail::mapped_file_reference file;
+    auto const length = static_cast<std::size_t>(in.get_count());
+    file.path.assign(reinterpret_cast<char const*>(in.take(length)), length);
+    file.offset = static_cast<std::size_t>(in.get_count());
+    auto const sent = detail::sent_shape::load(in);
+    file.dims = sent.dims;
+    file.layout = sent.layout;
+    file.mode = static_cast<detail::access>(in.get_count());
+    file.device = static_cast<dev_t>(in.get_count());
+    file.inode = static_cast<ino_t>(in.get_count());
+    if (file.mode != detail::access::copy_on_write) {
+      return detail::memmap_access::reopen<T>(file);
+    }
+    auto array = detail::memmap_access::reopen<std::remove_const_t<T>>(file);
+    detail::load_elements(in, array.data(), array.size());
+    return array;
+  }
+};
+
 }  // namespace forkmap

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <exception>
-#include <forkmap/error.hpp>
 #include <memory>
 #include <type_traits>
 #include <utility>
 #include <variant>
+
+#include <forkmap/error.hpp>
 
 namespace forkmap {
 namespace detail {

@@ -5,15 +5,18 @@
 #include <cassert>
 #include <concepts>
 #include <cstddef>
-#include <forkmap/array/dtype.hpp>
-#include <forkmap/array/index.hpp>
-#include <forkmap/shape.hpp>
-#include <forkmap/slice.hpp>
 #include <memory>
 #include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
+
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/index.hpp>
+#include <forkmap/sent_array.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/slice.hpp>
+#include <forkmap/transfer/bytes.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -125,6 +128,21 @@ template <class T> class owned_array {
  private:
   detail::loaded_array array_{};
   std::size_t size_ = 0;
+};
+
+/// As a task's result an owned_array arrives as a copy.
+template <class T> struct serializer<owned_array<T>> {
+  static void save(writer& out, owned_array<T> const& array) {
+    detail::sent_shape{array.dims(), array.layout()}.save(out);
+    detail::save_elements(out, array.data(), array.size());
+  }
+  static owned_array<T> load(reader& in) {
+    auto const sent = detail::sent_shape::load(in);
+    auto const bytes = sent.dims.count() * sizeof(T);
+    owned_array<T> array({detail::aligned_bytes(bytes), sent.dims, sent.layout});
+    detail::load_elements(in, array.data(), array.size());
+    return array;
+  }
 };
 
 }  // namespace forkmap

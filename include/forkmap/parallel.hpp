@@ -4,6 +4,17 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
 #include <forkmap/collect.hpp>
 #include <forkmap/cpu.hpp>
 #include <forkmap/delayed.hpp>
@@ -15,16 +26,6 @@
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/task_source.hpp>
 #include <forkmap/transfer/typed_job.hpp>
-#include <functional>
-#include <limits>
-#include <memory>
-#include <ranges>
-#include <stdexcept>
-#include <string>
-#include <tuple>
-#include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace forkmap {
 namespace detail {

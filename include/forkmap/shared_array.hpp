@@ -2,13 +2,16 @@
 #pragma once
 
 #include <concepts>
-#include <forkmap/array/elements.hpp>
-#include <forkmap/mapped_file.hpp>
-#include <forkmap/shape.hpp>
-#include <forkmap/system/mapped_memory.hpp>
 #include <memory>
 #include <type_traits>
 #include <utility>
+
+#include <forkmap/array/elements.hpp>
+#include <forkmap/mapped_file.hpp>
+#include <forkmap/sent_array.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/system/mapped_memory.hpp>
+#include <forkmap/transfer/bytes.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -50,9 +53,24 @@ template <class T> class shared_array : public detail::shared_elements<T, detail
 
   /// An array that may be written is also one that may be read.
   template <class U>
-  requires(std::same_as<U const, T> && !std::same_as<U, T>)
-      shared_array(shared_array<U> const& other)  // NOLINT(google-explicit-constructor)
+    requires(std::same_as<U const, T> && !std::same_as<U, T>)
+  shared_array(shared_array<U> const& other)  // NOLINT(google-explicit-constructor)
       : base(other) {}
+};
+
+/// As a task's result a shared_array arrives as a new one with the same elements: only one made
+/// before the fork is the same memory on both sides, and that need not be returned.
+template <class T> struct serializer<shared_array<T>> {
+  static void save(writer& out, shared_array<T> const& array) {
+    detail::sent_shape{array.dims(), array.layout()}.save(out);
+    detail::save_elements(out, array.data(), array.size());
+  }
+  static shared_array<T> load(reader& in) {
+    auto const sent = detail::sent_shape::load(in);
+    shared_array<std::remove_const_t<T>> array(sent.dims, sent.layout);
+    detail::load_elements(in, array.data(), array.size());
+    return array;
+  }
 };
 
 }  // namespace forkmap

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
-#include <forkmap/forkmap.hpp>
 #include <functional>
 #include <ios>
 #include <memory>
@@ -21,6 +20,8 @@
 #include <typeinfo>
 #include <variant>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
@@ -117,22 +118,23 @@ TEST_CASE("failure: system_error keeps its code, filesystem_error its paths", "[
   must_arrive<std::system_error>(
       [] { throw std::system_error(std::error_code(7, global_category)); }, "own 7",
       [](auto const& e, auto const&) { REQUIRE(e.code() == std::error_code(7, global_category)); });
-  must_arrive<std::system_error>([] { throw std::system_error(std::error_code(8, category_made_in_worker())); },
-                                 "own 8",
-                                 [](auto const& e, auto const&) { REQUIRE(e.code().value() == 8); });
+  must_arrive<std::system_error>(
+      [] { throw std::system_error(std::error_code(8, category_made_in_worker())); }, "own 8",
+      [](auto const& e, auto const&) { REQUIRE(e.code().value() == 8); });
 }
 
 TEST_CASE("failure: a derived class arrives as its nearest standard base", "[failure]") {
   must_arrive<std::invalid_argument>(
-      [] { throw own_error("bad input"); }, "bad input", [](auto const&, auto const& context) {
+      [] { throw own_error("bad input"); }, "bad input",
+      [](auto const&, auto const& context) {
         REQUIRE(context.type_name().find("own_error") != std::string::npos);
       });
 }
 
 TEST_CASE("failure: what has no standard base arrives as task_error", "[failure]") {
-  must_arrive<fm::task_error>([] { throw 42; }, "threw int", [](auto const&, auto const& context) {
-    REQUIRE(context.type_name() == "int");
-  });
+  must_arrive<fm::task_error>(
+      [] { throw 42; }, "threw int",
+      [](auto const&, auto const& context) { REQUIRE(context.type_name() == "int"); });
   must_arrive<fm::task_error>([] { throw "text"; }, "text", [](auto const&, auto const&) {});
   must_arrive<fm::task_error>([] { throw std::string("str"); }, "str",
                               [](auto const&, auto const&) {});
@@ -147,16 +149,15 @@ TEST_CASE("failure: nested exceptions are in trace()", "[failure]") {
           std::throw_with_nested(std::runtime_error("outer"));
         }
       },
-      "outer", [](auto const&, auto const& context) {
+      "outer",
+      [](auto const&, auto const& context) {
         REQUIRE(context.trace() == "caused by std::out_of_range: inner\n");
       });
 }
 
 TEST_CASE("failure: a nested map's exception keeps its type", "[failure]") {
   must_arrive<std::domain_error>(
-      [] {
-        fm::parallel(2).map([](int) { throw std::domain_error("deep"); }, count_to(2));
-      },
+      [] { fm::parallel(2).map([](int) { throw std::domain_error("deep"); }, count_to(2)); },
       "deep", [](auto const&, auto const&) {});
 }
 
@@ -188,7 +189,8 @@ TEST_CASE("failure: the others are cancelled and no worker outlives the call", "
 
 TEST_CASE("failure: copying what was caught does not throw, and outlives the call", "[failure]") {
   STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::remote<std::runtime_error>>);
-  STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::remote<std::filesystem::filesystem_error>>);
+  STATIC_REQUIRE(
+      std::is_nothrow_copy_constructible_v<fm::remote<std::filesystem::filesystem_error>>);
   STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::worker_died>);
   STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::task_error>);
   STATIC_REQUIRE(!std::is_base_of_v<std::exception, fm::task_context>);
@@ -271,8 +273,8 @@ TEST_CASE("death: a worker's death is the task's that it ran", "[failure]") {
     REQUIRE(e.index() == 7);
     REQUIRE(e.signal() == SIGKILL);
     REQUIRE(e.exit_status() == -1);
-    REQUIRE(std::string(e.what()) == "task 7 killed its worker (pid " +
-                                         std::to_string(e.worker_pid()) + "): SIGKILL");
+    REQUIRE(std::string(e.what()) ==
+            "task 7 killed its worker (pid " + std::to_string(e.worker_pid()) + "): SIGKILL");
   }
   try {
     fm::parallel(2)(die_at(7, [] { std::exit(3); }));
@@ -290,18 +292,20 @@ TEST_CASE("death: outcomes keeps every other result", "[failure]") {
   for (int const n : {20, 3000}) {
     for (std::size_t const batch_size : {0U, 1U, 7U}) {
       fm::shared_array<int> runs({static_cast<std::size_t>(n)});
-      auto const fates = fm::parallel({.n_jobs = 3, .batch_size = batch_size})
-                             .outcomes(tasks_of(n, [&](int i) {
-                               ++runs[static_cast<std::size_t>(i)];
-                               if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
-                               return std::to_string(i);
-                             }));
+      auto const fates =
+          fm::parallel({.n_jobs = 3, .batch_size = batch_size}).outcomes(tasks_of(n, [&](int i) {
+            ++runs[static_cast<std::size_t>(i)];
+            if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
+            return std::to_string(i);
+          }));
       REQUIRE(fates.size() == static_cast<std::size_t>(n));
       for (std::size_t i = 0; i != fates.size(); ++i) {
         REQUIRE(runs[i] == 1);
         REQUIRE(fates[i].has_value() == (i % 97 != 5));
-        if (fates[i]) REQUIRE(*fates[i] == std::to_string(i));
-        else REQUIRE(fates[i].error().reason == fm::failure::died);
+        if (fates[i])
+          REQUIRE(*fates[i] == std::to_string(i));
+        else
+          REQUIRE(fates[i].error().reason == fm::failure::died);
       }
     }
   }
@@ -320,9 +324,7 @@ TEST_CASE("death: before the first task it is nobody's, and ends the call", "[fa
 }
 
 TEST_CASE("failure: SIGCHLD ignored or reaped by the program", "[failure]") {
-  auto const results = [] {
-    return fm::parallel(2)(tasks_of(50, [](int i) { return i; })).size();
-  };
+  auto const results = [] { return fm::parallel(2)(tasks_of(50, [](int i) { return i; })).size(); };
   auto const death = [] {
     try {
       fm::parallel(2)(tasks_of(5, [](int i) {
@@ -334,11 +336,11 @@ TEST_CASE("failure: SIGCHLD ignored or reaped by the program", "[failure]") {
     return std::size_t{99};
   };
   for (auto const handler : {SIG_IGN, +[](int) {
-         int const saved = errno;
-         while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-         }
-         errno = saved;
-       }}) {
+                               int const saved = errno;
+                               while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+                               }
+                               errno = saved;
+                             }}) {
     struct sigaction act{}, before{};
     act.sa_handler = handler;
     ::sigaction(SIGCHLD, &act, &before);

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <complex>
 #include <deque>
-#include <forkmap/forkmap.hpp>
 #include <list>
 #include <map>
 #include <memory>
@@ -20,6 +19,8 @@
 #include <unordered_map>
 #include <variant>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
 
@@ -98,15 +99,14 @@ TEST_CASE("map: batch_size only groups the tasks", "[map]") {
 }
 
 TEST_CASE("map: never more workers than tasks", "[map]") {
-  auto const workers =
-      fm::parallel(8).map([](int) { return fm::this_task::worker(); }, numbers(2));
+  auto const workers = fm::parallel(8).map([](int) { return fm::this_task::worker(); }, numbers(2));
   REQUIRE(std::ranges::max(workers) < 2);
 }
 
 TEST_CASE("map: separate tasks give a tuple, monostate for void", "[map]") {
   for (int const n_jobs : job_counts) {
-    auto const [a, b, c, d] = fm::parallel(n_jobs)([] { return 1; }, [] { return std::string("two"); },
-                                                   [] {}, fm::delayed(square)(3));
+    auto const [a, b, c, d] = fm::parallel(n_jobs)(
+        [] { return 1; }, [] { return std::string("two"); }, [] {}, fm::delayed(square)(3));
     REQUIRE(a == 1);
     REQUIRE(b == "two");
     STATIC_REQUIRE(std::same_as<decltype(c), std::monostate const>);
@@ -131,9 +131,8 @@ TEST_CASE("map: .map(fn, xs) calls fn with each element", "[map]") {
     REQUIRE(fm::parallel(n_jobs).map([](auto&& x) { return x * 2; }, std::list<int>{1, 2, 3}) ==
             std::vector<int>{2, 4, 6});
     // Elements that are made on the way, and taken as rvalues.
-    auto owners = std::views::iota(0, 3) | std::views::transform([](int i) {
-                    return std::make_unique<int>(i);
-                  });
+    auto owners = std::views::iota(0, 3) |
+                  std::views::transform([](int i) { return std::make_unique<int>(i); });
     REQUIRE(fm::parallel(n_jobs).map([](std::unique_ptr<int> p) { return *p; }, owners) ==
             std::vector<int>{0, 1, 2});
   }
@@ -145,9 +144,9 @@ TEST_CASE("map: ranges of every kind", "[map]") {
     std::list<std::function<int()>> const list{[] { return 1; }, [] { return 2; }};
     REQUIRE(map(list) == std::vector<int>{1, 2});
     std::istringstream in("3 4 5");
-    REQUIRE(map(std::views::istream<int>(in) |
-                std::views::transform([](int x) { return [x] { return x; }; })) ==
-            std::vector<int>{3, 4, 5});
+    REQUIRE(map(std::views::istream<int>(in) | std::views::transform([](int x) {
+                  return [x] { return x; };
+                })) == std::vector<int>{3, 4, 5});
     auto const xs = numbers(10);
     REQUIRE(map(xs | std::views::filter([](int x) { return x % 2 == 0; }) |
                 std::views::transform([](int x) { return [x] { return x; }; })) ==
@@ -200,10 +199,10 @@ TEST_CASE("map: reduce has one result for one input, whatever n_jobs is", "[map]
   auto const tasks = xs | std::views::transform([](int x) { return [x] { return std::sin(x); }; });
   auto const expected = fm::parallel(1).reduce(tasks, 1.0, std::plus<>{});
   REQUIRE(expected == Catch::Approx(1.0 + [&] {
-    double sum = 0;
-    for (int const x : xs) sum += std::sin(x);
-    return sum;
-  }()));
+            double sum = 0;
+            for (int const x : xs) sum += std::sin(x);
+            return sum;
+          }()));
   for (int const n_jobs : {2, 3, 7}) {
     REQUIRE(fm::parallel(n_jobs).reduce(tasks, 1.0, std::plus<>{}) == expected);
   }
@@ -239,9 +238,8 @@ TEST_CASE("map: result types of every kind come back", "[map]") {
           std::tuple(1, 'c', strings{"t"}));
   REQUIRE(there_and_back([] { return std::optional<std::string>("o"); }) == "o");
   REQUIRE(!there_and_back([] { return std::optional<std::string>(); }));
-  REQUIRE(std::get<std::string>(there_and_back([] {
-            return std::variant<int, std::string>("v");
-          })) == "v");
+  REQUIRE(std::get<std::string>(
+              there_and_back([] { return std::variant<int, std::string>("v"); })) == "v");
   REQUIRE(*there_and_back([] { return std::make_unique<std::string>("u"); }) == "u");
   REQUIRE(there_and_back([] { return std::unique_ptr<int>(); }) == nullptr);
   REQUIRE(there_and_back([] { return std::complex<float>(1, 2); }) == std::complex<float>(1, 2));
@@ -290,9 +288,8 @@ template <> struct forkmap::serializer<opaque> {
 };
 
 TEST_CASE("map: aggregates need no macro, other classes a serializer", "[map]") {
-  auto const back = there_and_back([] {
-    return report{"n", {{1, 2}, {3, 4}}, {{"k", 5}}, std::make_unique<int>(6)};
-  });
+  auto const back = there_and_back(
+      [] { return report{"n", {{1, 2}, {3, 4}}, {{"k", 5}}, std::make_unique<int>(6)}; });
   REQUIRE(back.name == "n");
   REQUIRE(back.path[1].y == 4);
   REQUIRE(back.counts.at("k") == 5);
@@ -312,9 +309,9 @@ TEST_CASE("map: aggregates need no macro, other classes a serializer", "[map]") 
 TEST_CASE("map: a reference result is copied, bool gives vector<bool>", "[map]") {
   std::vector<std::string> const words{"a", "b"};
   for (int const n_jobs : job_counts) {
-    auto const results = fm::parallel(n_jobs).map(
-        [&](std::size_t i) -> std::string const& { return words[i]; },
-        std::views::iota(std::size_t{0}, std::size_t{2}));
+    auto const results =
+        fm::parallel(n_jobs).map([&](std::size_t i) -> std::string const& { return words[i]; },
+                                 std::views::iota(std::size_t{0}, std::size_t{2}));
     STATIC_REQUIRE(std::same_as<decltype(results), std::vector<std::string> const>);
     REQUIRE(results == words);
     auto const flags = fm::parallel(n_jobs).map([](int i) { return i % 3 == 0; }, numbers(4));
@@ -327,8 +324,8 @@ TEST_CASE("map: results of any size: 256 MiB at once, 10^6 short strings", "[map
   REQUIRE(big.size() == std::size_t{1} << 25U);
   REQUIRE(big.front() == 1.5);
   REQUIRE(big.back() == 1.5);
-  auto const many = fm::parallel(2).map([](int i) { return std::to_string(i); },
-                                        std::views::iota(0, 1'000'000));
+  auto const many =
+      fm::parallel(2).map([](int i) { return std::to_string(i); }, std::views::iota(0, 1'000'000));
   for (int i = 0; i != 1'000'000; ++i) {
     if (many[static_cast<std::size_t>(i)] != std::to_string(i)) FAIL("result " << i);
   }

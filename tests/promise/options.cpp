@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <forkmap/forkmap.hpp>
 #include <numeric>
 #include <ranges>
 #include <set>
@@ -13,6 +12,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
 
@@ -74,8 +75,10 @@ TEST_CASE("options: hooks run once in each worker, around its tasks", "[options]
   fm::parallel(how).map(
       [&](int) {
         auto const w = static_cast<std::size_t>(fm::this_task::worker());
-        if (began[w] == 1 && ended[w] == 0) between[w] = 1;
-        else between[w] = -1000;
+        if (began[w] == 1 && ended[w] == 0)
+          between[w] = 1;
+        else
+          between[w] = -1000;
       },
       count_to(50));
   REQUIRE(std::accumulate(began.begin(), began.end(), 0) == 3);
@@ -157,8 +160,9 @@ TEST_CASE("options: a nested -1 has the worker's share of the machine", "[option
   auto const nested =
       fm::parallel(cpus).map([](int) { return fm::effective_n_jobs(); }, count_to(4 * cpus));
   for (auto const each : nested) REQUIRE(each == (cpus > 1 ? 1 : cpus));
-  REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true}).map(
-              [](int) { return fm::effective_n_jobs(); }, count_to(1)) == std::vector<int>{cpus});
+  REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true})
+              .map([](int) { return fm::effective_n_jobs(); }, count_to(1)) ==
+          std::vector<int>{cpus});
 }
 
 TEST_CASE("options: stop cancels a call from outside", "[options]") {

@@ -6,13 +6,14 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <forkmap/forkmap.hpp>
 #include <functional>
 #include <iostream>
 #include <ranges>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
@@ -26,17 +27,16 @@ namespace {
 std::string printed_by(int descriptor, std::function<void()> const& body) {
   support::temporary_directory const folder;
   auto const file = folder.path() / "printed";
-  auto const outcomes = fm::parallel({.n_jobs = 1, .isolate = true})
-                            .outcomes(std::vector<std::function<void()>>{[&] {
-                              int const fd =
-                                  ::open(file.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_APPEND, 0600);
-                              ::dup2(fd, descriptor);
-                              ::close(fd);
-                              // As at a program's start: fully buffered output, unbuffered errors.
-                              static std::array<char, 4096> out;
-                              std::setvbuf(stdout, out.data(), _IOFBF, out.size());
-                              body();
-                            }});
+  auto const outcomes =
+      fm::parallel({.n_jobs = 1, .isolate = true}).outcomes(std::vector<std::function<void()>>{[&] {
+        int const fd = ::open(file.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_APPEND, 0600);
+        ::dup2(fd, descriptor);
+        ::close(fd);
+        // As at a program's start: fully buffered output, unbuffered errors.
+        static std::array<char, 4096> out;
+        std::setvbuf(stdout, out.data(), _IOFBF, out.size());
+        body();
+      }});
   outcomes.at(0).value();
   return support::file_bytes(file);
 }
@@ -65,8 +65,10 @@ TEST_CASE("output: what workers print is there when the call returns", "[output]
   auto const text = printed_by(STDOUT_FILENO, [] {
     fm::parallel(2).map(
         [](int i) {
-          if (i % 2 == 0) std::printf("line %03d", i);
-          else std::cout << "line " << i / 100 << i / 10 % 10 << i % 10;
+          if (i % 2 == 0)
+            std::printf("line %03d", i);
+          else
+            std::cout << "line " << i / 100 << i / 10 % 10 << i % 10;
           std::printf("\n");
         },
         std::views::iota(0, 200));
@@ -110,12 +112,12 @@ TEST_CASE("output: lines of several workers stay whole, on stdout and stderr", "
 TEST_CASE("output: exit() in a task does not run the caller's atexit handlers", "[output]") {
   auto const text = printed_by(STDOUT_FILENO, [] {
     std::atexit([] { std::printf("the caller's handler\n"); });
-    auto const fates = fm::parallel(2).outcomes(
-        std::vector<std::function<void()>>{[] {
-                                             std::printf("kept");
-                                             std::exit(5);
-                                           },
-                                           [] {}});
+    auto const fates =
+        fm::parallel(2).outcomes(std::vector<std::function<void()>>{[] {
+                                                                      std::printf("kept");
+                                                                      std::exit(5);
+                                                                    },
+                                                                    [] {}});
     std::printf("%s\n", fates[0] ? " alive" : " dead");
     std::fflush(stdout);
   });

@@ -30,7 +30,8 @@ template <class T> inline constexpr bool is_complex<std::complex<T>> = std::floa
 
 /// An element type that a file can hold.
 template <class T>
-concept array_scalar = std::same_as<T, std::remove_cvref_t<T>> &&
+concept array_scalar =
+    std::same_as<T, std::remove_cvref_t<T>> &&
     (std::integral<T> || std::floating_point<T> || is_complex<T> || std::same_as<T, std::byte>);
 
 template <array_scalar T> constexpr dtype dtype_of() {

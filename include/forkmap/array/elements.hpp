@@ -4,14 +4,15 @@
 #include <cassert>
 #include <concepts>
 #include <cstddef>
-#include <forkmap/array/dtype.hpp>
-#include <forkmap/array/index.hpp>
-#include <forkmap/shape.hpp>
-#include <forkmap/slice.hpp>
 #include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>
+
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/index.hpp>
+#include <forkmap/shape.hpp>
+#include <forkmap/slice.hpp>
 
 namespace forkmap::detail {
 
@@ -53,7 +54,8 @@ template <class T, class Storage> class shared_elements {
   /// A span takes every contiguous range by itself, except a temporary one to be written through.
   /// An operator for the others too would make g++ warn (-Wconversion) wherever it is passed over.
   operator std::span<T>() const&& noexcept  // NOLINT(google-explicit-constructor)
-      requires(!std::is_const_v<T>) {
+    requires(!std::is_const_v<T>)
+  {
     return {data_, size_};
   }
 
@@ -68,8 +70,8 @@ template <class T, class Storage> class shared_elements {
 
   /// Elements that may be written are also elements that may be read.
   template <class U>
-  requires(std::same_as<U const, T> &&
-           !std::same_as<U, T>) explicit shared_elements(shared_elements<U, Storage> const& other)
+    requires(std::same_as<U const, T> && !std::same_as<U, T>)
+  explicit shared_elements(shared_elements<U, Storage> const& other)
       : storage_(other.storage_), data_(other.data_), size_(other.size_) {}
 
   shared_elements(shared_elements const&) = default;

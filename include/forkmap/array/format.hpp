@@ -4,12 +4,13 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <forkmap/array/dtype.hpp>
-#include <forkmap/array_error.hpp>
-#include <forkmap/shape.hpp>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array_error.hpp>
+#include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
 

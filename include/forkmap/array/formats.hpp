@@ -2,12 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <forkmap/array/format.hpp>
-#include <forkmap/array/literal.hpp>
-#include <forkmap/array/npy.hpp>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include <forkmap/array/format.hpp>
+#include <forkmap/array/literal.hpp>
+#include <forkmap/array/npy.hpp>
 
 namespace forkmap::detail {
 

@@ -4,11 +4,12 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
-#include <forkmap/shape.hpp>
-#include <forkmap/slice.hpp>
 #include <span>
 #include <stdexcept>
 #include <string>
+
+#include <forkmap/shape.hpp>
+#include <forkmap/slice.hpp>
 
 namespace forkmap::detail {
 

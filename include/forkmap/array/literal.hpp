@@ -3,10 +3,11 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <forkmap/array_error.hpp>
 #include <limits>
 #include <string>
 #include <string_view>
+
+#include <forkmap/array_error.hpp>
 
 namespace forkmap::detail {
 

@@ -10,15 +10,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <forkmap/array/dtype.hpp>
-#include <forkmap/array/format.hpp>
-#include <forkmap/array/literal.hpp>
-#include <forkmap/shape.hpp>
 #include <limits>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/format.hpp>
+#include <forkmap/array/literal.hpp>
+#include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
 

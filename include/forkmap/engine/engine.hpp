@@ -3,9 +3,10 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
+
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/results.hpp>
-#include <memory>
 
 namespace forkmap::detail {
 

@@ -9,6 +9,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include <forkmap/cpu.hpp>
 #include <forkmap/engine/engine.hpp>
 #include <forkmap/options.hpp>
@@ -20,9 +24,6 @@
 #include <forkmap/worker/death.hpp>
 #include <forkmap/worker/failure_log.hpp>
 #include <forkmap/worker/life.hpp>
-#include <memory>
-#include <utility>
-#include <vector>
 
 namespace forkmap::detail {
 
@@ -36,11 +37,11 @@ class fork_join_results final : public call_results {
     slot_bytes = work.forked.bytes;
   }
 
-  reader record(std::uint64_t result) override { return arenas.record(offset_of(result)); }
+  reader record(std::uint64_t result) override { return arenas.record(name_of(result)); }
   std::size_t record_bytes() const noexcept override { return arenas.written(); }
-  void taken(std::uint64_t result) noexcept override { arenas.release(offset_of(result)); }
+  void taken(std::uint64_t result) noexcept override { arenas.release(name_of(result)); }
 
-  std::uint64_t offset_of(std::uint64_t result) const noexcept {
+  std::uint64_t name_of(std::uint64_t result) const noexcept {
     return reinterpret_cast<std::atomic<std::uint64_t> const*>(slots)[result].load(
         std::memory_order_acquire);
   }
@@ -132,7 +133,7 @@ class fork_join_call {
     auto const last = moment_of_death(
         plan_, memory().lanes(), slot, k, work_.whole_batches, [&](std::uint64_t task) {
           return has_failed(results_->arenas, slot, task) ||
-                 (!work_.flat && !work_.whole_batches && results_->offset_of(task) != 0);
+                 (!work_.flat && !work_.whole_batches && results_->name_of(task) != 0);
         });
     if (last.was_running) results_->failures.add(death_of(last.task, pid, end));
     if (last.in_batch) {

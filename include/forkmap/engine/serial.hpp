@@ -7,14 +7,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
+#include <new>
+#include <vector>
+
 #include <forkmap/engine/engine.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/results.hpp>
-#include <memory>
-#include <new>
-#include <vector>
 
 namespace forkmap::detail {
 

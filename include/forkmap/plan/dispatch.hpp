@@ -42,8 +42,8 @@ struct dispatch_plan {
   }
 };
 
-/// Above this many tasks they are claimed in larger batches, so that the ledger stays at 512 KiB.
-inline constexpr std::uint64_t most_batches = std::uint64_t{1} << 18U;
+/// Above this many tasks they are claimed in larger batches, so that the ledger stays at 128 KiB.
+inline constexpr std::uint64_t most_batches = std::uint64_t{1} << 16U;
 /// Up to this many batches are claimed in order.
 inline constexpr std::uint64_t in_order_batches = 1024;
 

@@ -27,6 +27,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+
 #include <forkmap/plan/dispatch.hpp>
 
 namespace forkmap::detail {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+
 #include <forkmap/plan/ledger.hpp>
 
 namespace forkmap::detail {

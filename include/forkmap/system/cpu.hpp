@@ -7,11 +7,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
-#include <forkmap/system/call.hpp>
-#include <forkmap/system/descriptor.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/descriptor.hpp>
 
 namespace forkmap::detail {
 

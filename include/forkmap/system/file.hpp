@@ -9,10 +9,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
-#include <forkmap/system/call.hpp>
-#include <forkmap/system/descriptor.hpp>
 #include <string>
 #include <string_view>
+
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/descriptor.hpp>
 
 namespace forkmap::detail {
 
@@ -33,7 +34,7 @@ inline descriptor open_file(std::filesystem::path const& file, bool writable) {
 }
 
 inline file_status status_of(descriptor const& fd, std::filesystem::path const& file) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd.get(), &status) != 0) throw_errno("fstat", file.native());
   return {status.st_dev, status.st_ino, status.st_mode, static_cast<std::size_t>(status.st_size)};
 }

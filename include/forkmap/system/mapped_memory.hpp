@@ -1,14 +1,16 @@
 // Mapped memory, through Boost.Interprocess. Boost's types and errors end here.
 #pragma once
 
-#include <boost/interprocess/anonymous_shared_memory.hpp>
-#include <boost/interprocess/mapped_region.hpp>
 #include <cstddef>
 #include <filesystem>
+#include <string>
+
+#include <boost/interprocess/anonymous_shared_memory.hpp>
+#include <boost/interprocess/mapped_region.hpp>
+
 #include <forkmap/access.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
-#include <string>
 
 namespace forkmap::detail {
 

@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <forkmap/system/bound.hpp>
-#include <forkmap/system/call.hpp>
-#include <forkmap/system/descriptor.hpp>
 #include <optional>
 #include <string>
 #include <utility>
+
+#include <forkmap/system/bound.hpp>
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/descriptor.hpp>
 
 namespace forkmap::detail {
 

@@ -18,11 +18,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <string>
+#include <utility>
+
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
 #include <forkmap/system/file.hpp>
-#include <string>
-#include <utility>
 
 namespace forkmap::detail {
 
@@ -81,7 +82,7 @@ class replacement {
     if (!target_.has_filename()) {
       throw_system_error(target_.empty() ? ENOENT : EISDIR, "write", target_.native());
     }
-    struct stat status {};
+    struct stat status{};
     if (::stat(target_.c_str(), &status) != 0) {
       if (errno == ENOENT) return;
       throw_errno("write", target_.native());

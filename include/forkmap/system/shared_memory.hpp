@@ -8,11 +8,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <utility>
+
 #include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
-#include <string>
-#include <utility>
 
 namespace forkmap::detail {
 
@@ -43,6 +44,18 @@ inline void populate_for_reading(void const* data, std::size_t bytes) noexcept {
 
 /// Memory that is written or read from one end to the other is populated in pieces of this size.
 inline constexpr std::size_t populate_bytes = std::size_t{256} << 10U;
+
+/// Makes private memory present that will now be filled from one end to the other: in huge pages
+/// where it is large and the system has them.
+inline void prepare_to_fill(void* data, std::size_t bytes) noexcept {
+  constexpr std::uintptr_t huge_page = std::uintptr_t{2} << 20U;
+  if (bytes < populate_bytes) return;
+  auto const begin = reinterpret_cast<std::uintptr_t>(data);
+  auto const first = (begin + huge_page - 1) / huge_page * huge_page;
+  auto const last = (begin + bytes) / huge_page * huge_page;
+  if (first < last) bound().madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  populate_for_writing(data, bytes);
+}
 
 /// One mapping, unmapped with its owner; empty after construction without one and after a move.
 class mapping {

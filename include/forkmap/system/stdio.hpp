@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdio>
-#include <forkmap/system/bound.hpp>
 #include <iostream>
 #include <streambuf>
+
+#include <forkmap/system/bound.hpp>
 
 namespace forkmap::detail {
 

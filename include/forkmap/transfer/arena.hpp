@@ -8,11 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
+#include <vector>
+
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
-#include <new>
-#include <vector>
 
 namespace forkmap::detail {
 
@@ -28,11 +29,28 @@ struct arena_map {
   }
 };
 
-/// Appends records to a worker's stretch. A record is [size: 8 bytes][bytes], contiguous; it is
-/// known by the file offset of its size, and only once somebody publishes that offset: a worker
-/// killed while writing leaves bytes that nobody looks at.
+/// What names a record: its offset in the file and its size, in one word that can be published by
+/// one store. 0 names none. A record of `large` bytes or more is named by a descriptor in the
+/// arena.
+struct record_name {
+  static constexpr unsigned offset_bits = 48;
+  static constexpr std::uint64_t large = 0xffff;
+
+  std::uint64_t offset;
+  std::uint64_t bytes;
+
+  static constexpr std::uint64_t pack(std::uint64_t offset, std::uint64_t bytes) {
+    return offset | bytes << offset_bits;
+  }
+  static constexpr record_name unpack(std::uint64_t name) {
+    return {name & ((std::uint64_t{1} << offset_bits) - 1), name >> offset_bits};
+  }
+};
+
+/// Appends records, contiguous bytes, to a worker's stretch. A record exists once somebody
+/// publishes its name: a worker killed while writing leaves bytes that nobody looks at.
 ///
-/// Cost: no system call but one mmap per window; windows double up to 1 MiB, or fit the record.
+/// Cost: no system call but two per window; windows double up to 1 MiB, or fit the record.
 class arena_writer final : public writer {
  public:
   /// A writer for [begin, limit) of the file.
@@ -40,21 +58,24 @@ class arena_writer final : public writer {
       : fd_(fd), next_(begin), limit_(limit) {}
 
   /// Starts a record.
-  void begin_record() {
+  void begin_record() noexcept {
     record_ = next_;
-    constexpr std::uint64_t to_come = 0;
-    cursor_ = window_.data() == nullptr ? nullptr : window_.data() + (next_ - window_begin_);
-    end_ = window_.data() == nullptr ? nullptr : window_.data() + window_.size();
-    if (cursor_ >= end_) cursor_ = end_ = nullptr;
-    write(&to_come, sizeof to_come);
+    cursor_ = end_ = nullptr;
+    if (window_.data() != nullptr && next_ - window_begin_ < window_.size()) {
+      cursor_ = window_.data() + (next_ - window_begin_);
+      end_ = window_.data() + window_.size();
+    }
   }
 
-  /// Ends the record and returns the file offset that names it.
-  std::uint64_t end_record() noexcept {
-    std::uint64_t const bytes = position() - record_ - sizeof(std::uint64_t);
-    std::memcpy(window_.data() + (record_ - window_begin_), &bytes, sizeof bytes);
-    next_ = (position() + 7U) & ~std::uint64_t{7};
-    return record_;
+  /// Ends the record. Returns: its name.
+  std::uint64_t end_record() {
+    record_name const done{record_, position() - record_};
+    next_ = position();
+    if (done.bytes < record_name::large) return record_name::pack(done.offset, done.bytes);
+    begin_record();
+    write(&done, sizeof done);
+    next_ = position();
+    return record_name::pack(record_, record_name::large);
   }
 
   /// Where the next record will begin.
@@ -102,19 +123,12 @@ class arena_reader {
                std::size_t n_workers)
       : file_(&file), where_(where), slots_(slots), maps_(n_workers) {}
 
-  /// The record with that offset. Valid until the next call.
-  /// Precondition: the record was published.
-  reader record(std::uint64_t offset) {
-    auto const worker = where_.owner(offset);
-    auto const begin = where_.begin(worker);
-    auto const& map = maps_[worker];
-    auto const at = static_cast<std::size_t>(offset - begin);
-    std::uint64_t bytes = 0;
-    ensure(worker, at + sizeof bytes);
-    std::memcpy(&bytes, map.data() + at, sizeof bytes);
-    ensure(worker, at + sizeof bytes + bytes);
-    auto const* data = map.data() + at + sizeof bytes;
-    return {data, data + bytes};
+  /// The record of that name. Valid until the next call.
+  /// Precondition: the name was published.
+  reader record(std::uint64_t name) {
+    auto const where = locate(name);
+    auto const* const data = mapped(where);
+    return {data, data + where.bytes};
   }
 
   /// The bytes of all records of all workers.
@@ -129,20 +143,34 @@ class arena_reader {
   /// Gives the memory of a large record back before the call ends: with results of many gigabytes
   /// the copies in the caller and in shared memory need not all exist at once.
   /// Precondition: the record was read.
-  void release(std::uint64_t offset) noexcept {
-    constexpr std::size_t worth_a_call = std::size_t{1} << 20U;
-    auto const worker = where_.owner(offset);
-    auto const& map = maps_[worker];
-    auto const at = static_cast<std::size_t>(offset - where_.begin(worker));
-    std::uint64_t bytes = 0;
-    std::memcpy(&bytes, map.data() + at, sizeof bytes);
-    if (bytes < worth_a_call) return;
-    auto const first = round_up(at + sizeof bytes, page_bytes);
-    auto const last = (at + sizeof bytes + bytes) / page_bytes * page_bytes;
-    if (first < last) ::madvise(map.data() + first, last - first, MADV_REMOVE);
+  void release(std::uint64_t name) noexcept {
+    constexpr std::uint64_t worth_a_call = std::uint64_t{1} << 20U;
+    if (record_name::unpack(name).bytes < record_name::large) return;
+    auto const where = locate(name);
+    if (where.bytes < worth_a_call) return;
+    auto const worker = where_.owner(where.offset);
+    auto const at = static_cast<std::size_t>(where.offset - where_.begin(worker));
+    auto const first = round_up(at, page_bytes);
+    auto const last = (at + where.bytes) / page_bytes * page_bytes;
+    if (first < last) ::madvise(maps_[worker].data() + first, last - first, MADV_REMOVE);
   }
 
  private:
+  record_name locate(std::uint64_t name) {
+    auto where = record_name::unpack(name);
+    if (where.bytes == record_name::large) {
+      std::memcpy(&where, mapped({where.offset, sizeof where}), sizeof where);
+    }
+    return where;
+  }
+
+  std::byte const* mapped(record_name where) {
+    auto const worker = where_.owner(where.offset);
+    auto const at = static_cast<std::size_t>(where.offset - where_.begin(worker));
+    ensure(worker, at + where.bytes);
+    return maps_[worker].data() + at;
+  }
+
   /// Maps what the worker has written by now, if more than when last asked.
   void ensure(std::size_t worker, std::size_t bytes) {
     auto& map = maps_[worker];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 
@@ -29,6 +30,23 @@ class writer {
     if (static_cast<std::size_t>(end_ - cursor_) < n) grow(n);
     if (n != 0) std::memcpy(cursor_, bytes, n);
     cursor_ += n;
+  }
+
+  /// Appends a count: one byte for small ones, at most ten.
+  /// Source: LEB128.
+  void put_count(std::uint64_t n) {
+    std::byte encoded[10];
+    std::size_t length = 0;
+    for (; n >= 0x80; n >>= 7U) encoded[length++] = static_cast<std::byte>((n & 0x7fU) | 0x80U);
+    encoded[length++] = static_cast<std::byte>(n);
+    write(encoded, length);
+  }
+
+  /// Appends padding up to the next multiple of `grain` (at most 64): the reader skips it with
+  /// align.
+  void align(std::size_t grain) {
+    constexpr std::byte zeros[64]{};
+    write(zeros, (grain - reinterpret_cast<std::uintptr_t>(cursor_) % grain) % grain);
   }
 
   /// Appends a value of any type that may be a task's result.
@@ -68,6 +86,22 @@ class reader {
     auto const* from = cursor_;
     cursor_ += n;
     return from;
+  }
+
+  /// Reads what writer::put_count wrote.
+  std::uint64_t get_count() {
+    std::uint64_t n = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      auto const next = std::to_integer<std::uint64_t>(*take(1));
+      n |= (next & 0x7fU) << shift;
+      if (next < 0x80) break;
+    }
+    return n;
+  }
+
+  /// Skips what writer::align wrote.
+  void align(std::size_t grain) {
+    take((grain - reinterpret_cast<std::uintptr_t>(cursor_) % grain) % grain);
   }
 
   std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - cursor_); }

@@ -15,10 +15,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <new>
+
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/arena.hpp>
-#include <new>
 
 namespace forkmap::detail {
 
@@ -76,12 +77,11 @@ class call_memory {
         throw std::bad_alloc();
       }
       mapped_bytes = (mapped_bytes - 1) / page_bytes * page_bytes;
-      auto const largest = shared_file::largest();
+      auto const largest =
+          std::min(shared_file::largest(), std::uint64_t{1} << record_name::offset_bits);
       if (largest <= mapped_bytes) throw std::bad_alloc();
-      constexpr auto most = std::uint64_t{1} << 44U;  // 16 TiB: more than any memory there is
       arenas.first = mapped_bytes;
-      arenas.stride =
-          std::min(most, (largest - mapped_bytes) / plan.n_workers) / page_bytes * page_bytes;
+      arenas.stride = (largest - mapped_bytes) / plan.n_workers / page_bytes * page_bytes;
       file_bytes = arenas.begin(plan.n_workers);
     }
   };

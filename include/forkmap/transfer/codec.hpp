@@ -1,12 +1,8 @@
 // Values <-> bytes, by what can be seen of the type.
 #pragma once
 
-#include <boost/pfr/core.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <forkmap/system/shared_memory.hpp>
-#include <forkmap/transfer/bytes.hpp>
-#include <forkmap/transfer/traits.hpp>
 #include <iterator>
 #include <memory>
 #include <new>
@@ -17,6 +13,12 @@
 #include <utility>
 #include <variant>
 
+#include <boost/pfr/core.hpp>
+
+#include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/traits.hpp>
+
 namespace forkmap::detail {
 
 template <class T> void encode(writer& out, T const& value);
@@ -26,13 +28,24 @@ template <class T> T decode(reader& in);
 template <class C>
 concept block_container = std::ranges::contiguous_range<C const> &&
                           (travels_v<typename C::value_type> == travel::as_bytes) &&
-                          requires(C& c) { c.resize(std::size_t{}); };
+                          requires(C& c, typename C::value_type const* p) {
+                            c.assign(p, p);
+                            c.resize(std::size_t{});
+                          };
+
+/// Blocks of this many bytes start where an array of their elements may be read in place.
+inline constexpr std::size_t aligned_block_bytes = 256;
 
 template <class C> void encode_container(writer& out, C const& c) {
   auto const n = static_cast<std::uint64_t>(std::ranges::distance(c));
-  out.write(&n, sizeof n);
+  out.put_count(n);
   if constexpr (block_container<C>) {
-    out.write(std::ranges::data(c), static_cast<std::size_t>(n) * sizeof(typename C::value_type));
+    using value_type = typename C::value_type;
+    auto const bytes = static_cast<std::size_t>(n) * sizeof(value_type);
+    if constexpr (alignof(value_type) > 1 && alignof(value_type) <= 64) {
+      if (bytes >= aligned_block_bytes) out.align(alignof(value_type));
+    }
+    out.write(std::ranges::data(c), bytes);
   } else if constexpr (std::same_as<typename C::value_type, bool>) {  // std::vector<bool>'s proxies
     for (bool const element : c) encode<bool>(out, element);
   } else {
@@ -40,32 +53,35 @@ template <class C> void encode_container(writer& out, C const& c) {
   }
 }
 
+/// Fills an empty container with the n elements of a block.
+template <class C> void decode_block(reader& in, std::size_t n, C& c) {
+  using value_type = typename C::value_type;
+  auto const bytes = n * sizeof(value_type);
+  if constexpr (alignof(value_type) > 1 && alignof(value_type) <= 64) {
+    if (bytes >= aligned_block_bytes) in.align(alignof(value_type));
+  }
+  auto const* const data = in.take(bytes);
+  if (bytes >= populate_bytes) {
+    if constexpr (requires { c.reserve(n); }) {
+      c.reserve(n);
+      prepare_to_fill(c.data(), bytes);
+    }
+  }
+  if (reinterpret_cast<std::uintptr_t>(data) % alignof(value_type) == 0) {
+    auto const* const first = reinterpret_cast<value_type const*>(data);
+    c.assign(first, first + n);  // one pass: resize() would write every element twice
+  } else {
+    c.resize(n);
+    std::memcpy(c.data(), data, bytes);
+  }
+}
+
 template <class C> C decode_container(reader& in) {
-  std::uint64_t n = 0;
-  in.read(&n, sizeof n);
+  auto const n = in.get_count();
   C c;
   if (n == 0) return c;
-  if constexpr (block_container<C> && is_a<C, std::basic_string>) {
-    auto const* data = in.take(static_cast<std::size_t>(n) * sizeof(typename C::value_type));
-    c.resize(static_cast<std::size_t>(n));
-    std::memcpy(c.data(), data, static_cast<std::size_t>(n) * sizeof(typename C::value_type));
-  } else if constexpr (block_container<C> && std::default_initializable<typename C::value_type> &&
-                       alignof(typename C::value_type) <= 8) {
-    using value_type = typename C::value_type;
-    // Records start on 8 bytes, but what precedes this block may have any length.
-    auto const* data = in.take(static_cast<std::size_t>(n) * sizeof(value_type));
-    if (reinterpret_cast<std::uintptr_t>(data) % alignof(value_type) == 0) {
-      auto const* first = reinterpret_cast<value_type const*>(data);
-      if constexpr (requires { c.reserve(std::size_t{}); }) {
-        auto const bytes = static_cast<std::size_t>(n) * sizeof(value_type);
-        c.reserve(static_cast<std::size_t>(n));
-        if (bytes >= populate_bytes) populate_for_writing(c.data(), bytes);
-      }
-      c.assign(first, first + n);  // one pass: resize() would write every page twice
-    } else {
-      c.resize(static_cast<std::size_t>(n));
-      std::memcpy(c.data(), data, static_cast<std::size_t>(n) * sizeof(value_type));
-    }
+  if constexpr (block_container<C>) {
+    decode_block(in, static_cast<std::size_t>(n), c);
   } else {
     if constexpr (requires { c.reserve(std::size_t{}); }) c.reserve(static_cast<std::size_t>(n));
     [[maybe_unused]] auto last = [&] {

@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
-#include <forkmap/error.hpp>
-#include <forkmap/outcome.hpp>
-#include <forkmap/transfer/thrown.hpp>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <forkmap/error.hpp>
+#include <forkmap/outcome.hpp>
+#include <forkmap/transfer/thrown.hpp>
 
 namespace forkmap::detail {
 

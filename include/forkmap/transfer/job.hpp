@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+
 #include <forkmap/transfer/bytes.hpp>
 
 namespace forkmap::detail {

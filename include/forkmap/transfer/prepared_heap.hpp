@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
-#include <forkmap/system/shared_memory.hpp>
 #include <new>
 #include <vector>
+
+#include <forkmap/system/shared_memory.hpp>
 
 namespace forkmap::detail {
 
@@ -18,8 +20,12 @@ namespace forkmap::detail {
 /// Harmless with any allocator; worth it with those that reuse what was freed, as glibc's does.
 class prepared_heap {
  public:
-  /// Prepares about that many bytes; none if they are too few to matter or too many to hold twice.
-  explicit prepared_heap(std::size_t bytes) noexcept {
+  /// Prepares room for about n results of that many bytes in all; none if they are too few to
+  /// matter or too many to hold twice.
+  prepared_heap(std::size_t result_bytes, std::uint64_t n) noexcept {
+    if (result_bytes == 0) return;
+    constexpr std::size_t block_overhead = 24;  // of an allocation: its header, and rounding up
+    auto const bytes = result_bytes + static_cast<std::size_t>(n) * block_overhead;
     if (bytes < least || bytes > most) return;
     std::vector<void*> blocks;
     try {

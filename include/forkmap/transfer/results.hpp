@@ -6,15 +6,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <forkmap/transfer/codec.hpp>
-#include <forkmap/transfer/failures.hpp>
-#include <forkmap/transfer/job.hpp>
 #include <memory>
 #include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
 #include <variant>
+
+#include <forkmap/transfer/codec.hpp>
+#include <forkmap/transfer/failures.hpp>
+#include <forkmap/transfer/job.hpp>
 
 namespace forkmap::detail {
 

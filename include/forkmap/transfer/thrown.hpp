@@ -11,9 +11,6 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <forkmap/error.hpp>
-#include <forkmap/transfer/codec.hpp>
-#include <forkmap/transfer/std_errors.hpp>
 #include <functional>
 #include <ios>
 #include <memory>
@@ -24,6 +21,10 @@
 #include <system_error>
 #include <typeinfo>
 #include <variant>
+
+#include <forkmap/error.hpp>
+#include <forkmap/transfer/codec.hpp>
+#include <forkmap/transfer/std_errors.hpp>
 
 namespace forkmap::detail {
 

@@ -2,11 +2,8 @@
 #pragma once
 
 #include <array>
-#include <boost/pfr/core.hpp>
 #include <concepts>
 #include <cstddef>
-#include <forkmap/transfer/aggregate.hpp>
-#include <forkmap/transfer/bytes.hpp>
 #include <functional>
 #include <iterator>
 #include <memory>
@@ -18,6 +15,11 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+
+#include <boost/pfr/core.hpp>
+
+#include <forkmap/transfer/aggregate.hpp>
+#include <forkmap/transfer/bytes.hpp>
 
 namespace forkmap::detail {
 

@@ -6,10 +6,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <forkmap/outcome.hpp>
-#include <forkmap/system/shared_memory.hpp>
-#include <forkmap/transfer/prepared_heap.hpp>
-#include <forkmap/transfer/results.hpp>
 #include <iterator>
 #include <memory>
 #include <new>
@@ -18,6 +14,11 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <forkmap/outcome.hpp>
+#include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/prepared_heap.hpp>
+#include <forkmap/transfer/results.hpp>
 
 namespace forkmap::detail {
 
@@ -159,20 +160,16 @@ template <class... Task> struct separate_tasks {
 template <class R> std::vector<R> take_all(call_results& results, std::uint64_t n) {
   std::vector<R> all;
   all.reserve(static_cast<std::size_t>(n));
+  if constexpr (!std::same_as<R, bool>) {
+    prepare_to_fill(all.data(), static_cast<std::size_t>(n) * sizeof(R));
+  }
   if constexpr (flat_result<R> && !std::same_as<R, bool>) {
     auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
-    if (bytes >= populate_bytes) {
-      populate_for_reading(results.slots, bytes);
-      populate_for_writing(all.data(), bytes);
-    }
+    if (bytes >= populate_bytes) populate_for_reading(results.slots, bytes);
     auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
     all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
   } else {
-    if constexpr (!std::same_as<R, bool>) {
-      auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
-      if (bytes >= populate_bytes) populate_for_writing(all.data(), bytes);
-    }
-    prepared_heap const heap(results.record_bytes());
+    prepared_heap const heap(results.record_bytes(), n);
     for (std::uint64_t i = 0; i != n; ++i) all.push_back(take<R>(results, i));
   }
   return all;
@@ -182,7 +179,7 @@ template <class R> std::vector<R> take_all(call_results& results, std::uint64_t 
 template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, std::uint64_t n) {
   std::vector<outcome<R>> all;
   all.reserve(static_cast<std::size_t>(n));
-  prepared_heap const heap(results.record_bytes());
+  prepared_heap const heap(results.record_bytes(), n);
   auto failure = results.failures.begin();
   for (std::uint64_t i = 0; i != n; ++i) {
     if (failure != results.failures.end() && failure->index == i) {

@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include <cstdint>
+#include <string>
+
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/job.hpp>
-#include <string>
 
 namespace forkmap::detail {
 

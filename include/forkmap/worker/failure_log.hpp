@@ -1,12 +1,13 @@
 // The failures of one worker, in its arena: a list that the caller reads when the worker has ended.
 //
-//   1. The record is written: [offset of the one before][index][the exception taken apart].
+//   1. The record is written: [name of the one before][index][the exception taken apart].
 //   2. slot.arena_next moves behind it, so that a replacement never writes over it.
 //   3. slot.failures names it (release): only now does it exist.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/failures.hpp>
@@ -15,10 +16,10 @@
 namespace forkmap::detail {
 
 /// Ends the record being written and keeps it from being written over. Returns its name.
-inline std::uint64_t publishable_record(arena_writer& arena, worker_slot& slot) noexcept {
-  auto const offset = arena.end_record();
+inline std::uint64_t publishable_record(arena_writer& arena, worker_slot& slot) {
+  auto const name = arena.end_record();
   slot.arena_next.store(arena.next(), std::memory_order_release);
-  return offset;
+  return name;
 }
 
 /// Records the exception being handled as task `index`'s.

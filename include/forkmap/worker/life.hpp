@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+
 #include <forkmap/options.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/plan/pace.hpp>
@@ -18,7 +20,6 @@
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/worker/failure_log.hpp>
-#include <functional>
 
 namespace forkmap::detail {
 
@@ -61,8 +62,8 @@ class worker_loop final : public task_loop {
   }
 
   void made(std::uint64_t result) override {
-    auto const offset = publishable_record(arena_, slot_);
-    reinterpret_cast<std::atomic<std::uint64_t>*>(results)[result].store(offset,
+    auto const name = publishable_record(arena_, slot_);
+    reinterpret_cast<std::atomic<std::uint64_t>*>(results)[result].store(name,
                                                                          std::memory_order_release);
   }
 

@@ -1,9 +1,10 @@
 #include <cstdint>
+#include <limits>
+#include <stdexcept>
+
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/plan/n_jobs.hpp>
 #include <forkmap/plan/pace.hpp>
-#include <limits>
-#include <stdexcept>
 
 #include "support/catch.hpp"
 
@@ -20,7 +21,8 @@ TEST_CASE("plan: n_jobs, as joblib counts", "[plan]") {
 }
 
 TEST_CASE("plan: batches cover every task once", "[plan]") {
-  for (std::uint64_t const n : {1ULL, 5ULL, 1024ULL, 1025ULL, 262144ULL, 262145ULL, 100'000'007ULL}) {
+  for (std::uint64_t const n :
+       {1ULL, 5ULL, 1024ULL, 1025ULL, 262144ULL, 262145ULL, 100'000'007ULL}) {
     for (std::uint64_t const size : {0ULL, 1ULL, 3ULL, 1000ULL, ~0ULL}) {
       auto const plan = make_plan(n, 7, size);
       REQUIRE(plan.n_batches >= 1);

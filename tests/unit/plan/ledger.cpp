@@ -1,11 +1,12 @@
 // The dispatch protocol with threads in place of processes: this is what ThreadSanitizer can see.
 #include <atomic>
 #include <cstdint>
-#include <forkmap/plan/ledger.hpp>
-#include <forkmap/worker/death.hpp>
 #include <memory>
 #include <thread>
 #include <vector>
+
+#include <forkmap/plan/ledger.hpp>
+#include <forkmap/worker/death.hpp>
 
 #include "support/catch.hpp"
 

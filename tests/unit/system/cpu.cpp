@@ -1,7 +1,8 @@
 #include <filesystem>
-#include <forkmap/system/cpu.hpp>
 #include <fstream>
 #include <string>
+
+#include <forkmap/system/cpu.hpp>
 
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"

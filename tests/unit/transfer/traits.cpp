@@ -4,7 +4,6 @@
 #include <complex>
 #include <deque>
 #include <filesystem>
-#include <forkmap/serializer.hpp>
 #include <forward_list>
 #include <functional>
 #include <map>
@@ -16,6 +15,8 @@
 #include <tuple>
 #include <variant>
 #include <vector>
+
+#include <forkmap/serializer.hpp>
 
 #include "support/catch.hpp"
 

@@ -1,0 +1,49 @@
+// What arrays have in common when they travel as results. Not for users.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <type_traits>
+
+#include <forkmap/shape.hpp>
+#include <forkmap/transfer/bytes.hpp>
+
+namespace forkmap::detail {
+
+/// The extents and the layout of an array.
+struct sent_shape {
+  shape dims{};
+  order layout = order::c;
+
+  void save(writer& out) const {
+    out.put_count(dims.rank());
+    for (auto const extent : dims) out.put_count(extent);
+    out.put_count(static_cast<std::uint64_t>(layout));
+  }
+  static sent_shape load(reader& in) {
+    std::array<std::size_t, shape::max_rank> extents{};
+    auto const rank = static_cast<std::size_t>(in.get_count());
+    if (rank > extents.size())
+      throw std::runtime_error("forkmap: an array's shape arrived damaged");
+    for (std::size_t axis = 0; axis != rank; ++axis) {
+      extents[axis] = static_cast<std::size_t>(in.get_count());
+    }
+    sent_shape sent;
+    sent.dims = shape(std::span<std::size_t const>(extents.data(), rank));
+    sent.layout = static_cast<order>(in.get_count());
+    return sent;
+  }
+};
+
+/// The elements of an array, copied.
+template <class T> void save_elements(writer& out, T const* data, std::size_t n) {
+  out.write(data, n * sizeof(T));
+}
+template <class T> void load_elements(reader& in, T* data, std::size_t n) {
+  in.read(data, n * sizeof(T));
+}
+
+}  // namespace forkmap::detail
