@@ -1,0 +1,79 @@
+// How long does whoever includes forkmap wait for the compiler? CPU time, without optimisation. The
+// floor includes the standard headers that forkmap cannot do without.
+#include <benchmark/benchmark.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "support/by_hand.hpp"
+#include "support/paired.hpp"
+#include "support/temporary_folder.hpp"
+
+using bench::by_hand::check;
+
+namespace {
+
+constexpr char standard_headers[] =
+    "#include <atomic>\n#include <chrono>\n#include <exception>\n#include <filesystem>\n"
+    "#include <functional>\n#include <memory>\n#include <random>\n#include <ranges>\n"
+    "#include <span>\n#include <stop_token>\n#include <string>\n#include <tuple>\n"
+    "#include <variant>\n#include <vector>\n";
+
+double children_seconds() {
+  rusage used{};
+  check(::getrusage(RUSAGE_CHILDREN, &used) == 0, "getrusage");
+  auto const seconds = [](timeval const& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
+/// Compiles a program, and returns the CPU time that it took.
+double compile(std::string const& program) {
+  bench::temporary_folder const folder;
+  auto const source = (folder / "main.cpp").native();
+  auto const object = (folder / "main.o").native();
+  std::ofstream(source) << program;
+  auto const before = children_seconds();
+  bench::by_hand::fork_and_wait(1, [&] {
+    ::execlp(FORKMAP_BENCH_COMPILER, FORKMAP_BENCH_COMPILER, "-std=c++20", "-O0",
+             "-I" FORKMAP_BENCH_INCLUDE, "-I" FORKMAP_BENCH_BOOST, "-c", source.c_str(), "-o",
+             object.c_str(), static_cast<char*>(nullptr));
+    ::_exit(1);
+  });
+  return children_seconds() - before;
+}
+
+void compiles(benchmark::State& state, std::string const& program, bench::question const& asked) {
+  bench::in_turns(
+      state, asked, [] { return compile(standard_headers + std::string("int main() {}\n")); },
+      [&] { return compile(program); });
+}
+BENCHMARK_CAPTURE(compiles, umbrella, "#include <forkmap/forkmap.hpp>\nint main() {}\n",
+                  {.text = "compiling an empty main with forkmap.hpp / with standard headers",
+                   .limit = 2})
+    ->Iterations(3)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(compiles, one_map,
+                  "#include <forkmap/forkmap.hpp>\n"
+                  "#include <cmath>\n"
+                  "double root(int x) { return std::sqrt(x); }\n"
+                  "int main() {\n"
+                  "  auto tasks = std::views::iota(0, 10) |\n"
+                  "      std::views::transform([](int i) { return forkmap::delayed(root)(i); });\n"
+                  "  return forkmap::parallel(2)(tasks).size() != 10;\n"
+                  "}\n",
+                  {.text = "compiling one map call / an empty main with standard headers",
+                   .limit = 4})
+    ->Iterations(3)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+
+}  // namespace

@@ -1,0 +1,108 @@
+// What a programmer without forkmap would write, and no more: the material of the floors.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+namespace bench::by_hand {
+
+/// A floor that fails is no floor.
+inline void check(bool good, char const* what) {
+  if (good) return;
+  std::perror(what);
+  std::abort();
+}
+
+/// Memory shared with the processes that are forked later: a counter, then n elements.
+template <class T> class shared_results {
+ public:
+  explicit shared_results(std::size_t n)
+      : bytes_(first_byte + n * sizeof(T)),
+        memory_(
+            ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    check(memory_ != MAP_FAILED, "mmap");
+    new (memory_) std::atomic<std::size_t>(0);
+  }
+  shared_results(shared_results const&) = delete;
+  shared_results& operator=(shared_results const&) = delete;
+  ~shared_results() { ::munmap(memory_, bytes_); }
+
+  std::atomic<std::size_t>& next() const {
+    return *static_cast<std::atomic<std::size_t>*>(memory_);
+  }
+  T* data() const { return reinterpret_cast<T*>(static_cast<std::byte*>(memory_) + first_byte); }
+
+ private:
+  static constexpr std::size_t first_byte = 64;
+  std::size_t bytes_;
+  void* memory_;
+};
+
+/// Runs body() in each of n forked processes, and waits for them.
+template <class Body> void fork_and_wait(int n, Body&& body) {
+  std::vector<pid_t> children;
+  for (int k = 0; k != n; ++k) {
+    auto const child = ::fork();
+    check(child >= 0, "fork");
+    if (child == 0) {
+      body();
+      ::_exit(0);
+    }
+    children.push_back(child);
+  }
+  for (auto const child : children) {
+    int status = 0;
+    check(::waitpid(child, &status, 0) == child && status == 0, "waitpid");
+  }
+}
+
+/// Two processes take chunks of [0, n) from a shared counter, and call body(i) for each index.
+template <class Body>
+void in_two_processes(std::atomic<std::size_t>& next, std::size_t n, std::size_t chunk,
+                      Body&& body) {
+  fork_and_wait(2, [&] {
+    for (;;) {
+      auto const begin = next.fetch_add(chunk, std::memory_order_relaxed);
+      if (begin >= n) return;
+      auto const end = n - begin < chunk ? n : begin + chunk;
+      for (auto i = begin; i != end; ++i) body(i);
+    }
+  });
+}
+
+/// A file's bytes from `offset`, mapped to be read.
+class mapped_file {
+ public:
+  mapped_file(char const* file, std::size_t offset, std::size_t bytes)
+      : offset_(offset), bytes_(offset + bytes) {
+    auto const fd = ::open(file, O_RDONLY | O_CLOEXEC);
+    check(fd >= 0, "open");
+    memory_ = ::mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, fd, 0);
+    check(memory_ != MAP_FAILED, "mmap");
+    ::close(fd);
+  }
+  mapped_file(mapped_file const&) = delete;
+  mapped_file& operator=(mapped_file const&) = delete;
+  ~mapped_file() { ::munmap(memory_, bytes_); }
+
+  double const* data() const {
+    return reinterpret_cast<double const*>(static_cast<std::byte const*>(memory_) + offset_);
+  }
+
+ private:
+  std::size_t offset_;
+  std::size_t bytes_;
+  void* memory_ = nullptr;
+};
+
+}  // namespace bench::by_hand
