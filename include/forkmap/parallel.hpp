@@ -99,11 +99,12 @@ class parallel_map {
     requires((detail::task<Task> && ...) && sizeof...(Task) > 0)
   auto operator()(Task&&... task) const {
     using tasks_type = detail::separate_tasks<Task...>;
-    (void)std::tuple<detail::task_result<typename tasks_type::template result_of<Task>>...>{};
     tasks_type tasks{{std::forward<Task>(task)...}};
-    auto const results = detail::run(tasks.as_job(), how_);
-    results->failures.throw_first();
-    return tasks.take_all(*results);
+    if constexpr (tasks_type::can_travel) {
+      auto const results = detail::run(tasks.as_job(), how_);
+      results->failures.throw_first();
+      return tasks.take_all(*results);
+    }
   }
 
   // clang-format off
@@ -138,7 +139,8 @@ class parallel_map {
   /// Folds the results: op(op(op(init, r0), r1), r2)..., where op(T, T) may be grouped freely but
   /// is never reordered. Workers fold contiguous batches, the caller folds those in index order;
   /// batches depend on the number of tasks (and batch_size) alone, so that one input has one
-  /// result, whatever n_jobs is. Returns: init for an empty range.
+  /// result, whatever n_jobs is.
+  /// Returns: init for an empty range.
   template <std::ranges::input_range Tasks, class T, class Op>
     requires detail::range_of_tasks<Tasks>
   T reduce(Tasks&& tasks, T init, Op op) const {
@@ -150,16 +152,19 @@ class parallel_map {
     static_assert(std::is_invocable_r_v<T, Op&, T, T>,
                   "forkmap: reduce(tasks, init, op): op must take two values of init's type and "
                   "return one");
-    (void)detail::task_result<T>{};
-    auto const n = source.size();
-    if (n == 0) return init;
-    auto const batch = how_.batch_size != 0 ? how_.batch_size : (n - 1) / reduce_batches + 1;
-    detail::fold_tasks<T, detail::source_of<Tasks>, Op> fold{source, op, batch};
-    auto const work = fold.as_job();
-    auto const results = detail::run(work, how_);
-    results->failures.throw_first();
-    for (std::uint64_t i = 0; i != work.n_results; ++i) {
-      init = op(std::move(init), detail::take<T>(*results, i));
+    using checked = typename detail::task_result<T>::type;
+    if constexpr (!std::is_void_v<checked> && std::convertible_to<R, T> &&
+                  std::is_invocable_r_v<T, Op&, T, T>) {
+      auto const n = source.size();
+      if (n == 0) return init;
+      auto const batch = how_.batch_size != 0 ? how_.batch_size : (n - 1) / reduce_batches + 1;
+      detail::fold_tasks<T, detail::source_of<Tasks>, Op> fold{source, op, batch};
+      auto const work = fold.as_job();
+      auto const results = detail::run(work, how_);
+      results->failures.throw_first();
+      for (std::uint64_t i = 0; i != work.n_results; ++i) {
+        init = op(std::move(init), detail::take<T>(*results, i));
+      }
     }
     return init;
   }
@@ -167,13 +172,9 @@ class parallel_map {
  private:
   static constexpr std::uint64_t reduce_batches = 1024;
 
-  /// The result type of a source, refused with a sentence if it cannot travel.
-  template <class Source> static auto check_result() {
-    using R = detail::result_of_source<Source>;
-    (void)detail::task_result<R>{};
-    return std::type_identity<R>{};
-  }
-  template <class Source> using checked_result = typename decltype(check_result<Source>())::type;
+  /// The result type of a source; refused with a sentence if it cannot travel.
+  template <class Source>
+  using checked_result = typename detail::task_result<detail::result_of_source<Source>>::type;
 
   template <class Source> auto run_map(Source& source) const {
     using R = checked_result<Source>;

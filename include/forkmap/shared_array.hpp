@@ -39,9 +39,9 @@ inline std::shared_ptr<shared_storage> make_shared_storage(shape const& dims, or
 /// Shape: a contiguous range of T; the interface of memmap without a file.
 /// Errors: std::system_error if there is no memory for it; std::invalid_argument for dims that do
 ///   not fit.
-/// Cost: a copy is one atomic increment; copies share the memory. Pages are made when first
-/// touched. Forking: what a worker writes is seen by the caller and by all other workers. Example:
-/// `shared_array<double> sums({n}); // tasks: sums[i] = ...`
+/// Cost: a copy is one atomic increment; copies share the memory. Pages are made when first touched.
+/// Forking: what a worker writes is seen by the caller and by all other workers.
+/// Example: `shared_array<double> sums({n}); // tasks: sums[i] = ...`
 template <class T> class shared_array : public detail::shared_elements<T, detail::shared_storage> {
   using base = detail::shared_elements<T, detail::shared_storage>;
 

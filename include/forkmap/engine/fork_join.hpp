@@ -122,7 +122,8 @@ class fork_join_call {
     }
   }
 
-  /// Sees to the end of worker k. Returns: whether a replacement goes on in its place.
+  /// Sees to the end of worker k.
+  /// Returns: whether a replacement goes on in its place.
   bool goes_on(std::uint32_t k) {
     auto& slot = memory().slots()[k];
     auto const pid = workers_[k].pid();

@@ -18,7 +18,8 @@ class pace {
 
   std::uint64_t most_batches() const noexcept { return most_; }
 
-  /// Notes a claim that has been run. Returns: whether the clock is due.
+  /// Notes a claim that has been run.
+  /// Returns: whether the clock is due.
   bool claim_done() noexcept { return --claims_left_ == 0; }
 
   /// Takes the time that the claims since the last reading needed.

@@ -67,7 +67,8 @@ class arena_writer final : public writer {
     }
   }
 
-  /// Ends the record. Returns: its name.
+  /// Ends the record.
+  /// Returns: its name.
   std::uint64_t end_record() {
     record_name const done{record_, position() - record_};
     next_ = position();

@@ -170,25 +170,33 @@ template <class T>
 concept flat_result = std::is_trivially_copyable_v<T> && !std::is_void_v<T> &&
                       (travels_v<T> != travel::by_serializer);
 
+/// Why a result type is refused. Variable templates, so that compilers name the type with the
+/// sentence.
+template <class T> inline constexpr travel travels_or_void = travels_v<T>;
+template <> inline constexpr travel travels_or_void<void> = travel::as_bytes;
+template <class T>
+inline constexpr bool points_into_worker_memory = travels_or_void<T> == travel::points_into_worker;
+template <class T>
+inline constexpr bool members_cannot_be_listed =
+    travels_or_void<T> == travel::has_base_or_array_member;
+template <class T>
+inline constexpr bool has_no_way_to_travel = travels_or_void<T> == travel::unknown;
+
 /// Refuses a result type with the sentence that helps.
+/// `type` is the result type, or void where it was refused, so that one mistake is one error.
 template <class Result> struct task_result {
-  static constexpr travel how = [] {
-    if constexpr (std::is_void_v<Result>)
-      return travel::as_bytes;
-    else
-      return travels_v<Result>;
-  }();
-  static_assert(how != travel::points_into_worker,
+  static_assert(!points_into_worker_memory<Result>,
                 "forkmap: this task's result type is, or holds, a pointer, reference, iterator, "
                 "string_view or span into the memory of a worker that is gone when the caller "
                 "reads it; return the data itself (a value, a std::string, a std::vector)");
-  static_assert(how != travel::has_base_or_array_member,
+  static_assert(!members_cannot_be_listed<Result>,
                 "forkmap: this task's result type is, or holds, an aggregate with a base class or "
                 "a C array, whose members cannot be listed; use std::array, or specialise "
                 "forkmap::serializer for it");
-  static_assert(how != travel::unknown,
+  static_assert(!has_no_way_to_travel<Result>,
                 "forkmap: this task's result type is, or holds, a class that forkmap cannot take "
                 "apart to bring it back from a worker; specialise forkmap::serializer for it");
+  using type = std::conditional_t<transferable<Result>, Result, void>;
 };
 
 }  // namespace forkmap::detail

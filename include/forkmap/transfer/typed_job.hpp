@@ -101,6 +101,10 @@ template <class... Task> struct separate_tasks {
   using results_type = std::tuple<
       std::conditional_t<std::is_void_v<result_of<Task>>, std::monostate, result_of<Task>>...>;
 
+  /// False only beside an error that says so.
+  static constexpr bool can_travel =
+      (std::same_as<typename task_result<result_of<Task>>::type, result_of<Task>> && ...);
+
   std::tuple<Task&&...> tasks;
 
   job as_job() {

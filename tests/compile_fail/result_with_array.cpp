@@ -1,0 +1,17 @@
+// expect: use std::array, or specialise forkmap::serializer for it
+// mention: task_result<.*table
+#include <array>
+#include <string>
+
+#include <forkmap/forkmap.hpp>
+
+struct table {
+  std::string name;
+#ifdef CONTROL
+  std::array<double, 3> row;
+#else
+  double row[3];
+#endif
+};
+
+int main() { forkmap::parallel(2)(std::vector{[] { return table{}; }}); }
