@@ -1,0 +1,109 @@
+// Arrays whose system calls fail, each in turn: an error that names the file, the old file as it
+// was, and nothing left behind.
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "injection.hpp"
+#include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using fault::function;
+
+namespace {
+
+std::size_t entries(std::filesystem::path const& folder) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
+                                                std::filesystem::directory_iterator()));
+}
+
+/// Lets each call of f fail in turn.
+/// Returns: how many calls there were.
+template <class Action>
+int fail_each(function f, int code, std::string const& file, Action action) {
+  for (int nth = 1;; ++nth) {
+    fault::arm(f, nth, code);
+    std::string what;
+    std::error_code got;
+    try {
+      action();
+    } catch (std::system_error const& e) {
+      what = e.what();
+      got = e.code();
+    }
+    if (!fault::disarm()) return nth - 1;
+    INFO(fault::name_of(f) << ", call " << nth << ": " << what);
+    REQUIRE(got.value() == code);
+    REQUIRE(what.find(file) != std::string::npos);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("fault: dump leaves the old file, whatever call fails", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.npy";
+  fm::dump(std::vector{1, 2, 3}, file);
+  auto const before = support::file_bytes(file);
+  auto const replace = [&] { fm::dump(std::vector(1000, 7), file, {.sync = true}); };
+  struct {
+    function f;
+    int code;
+  } const all[] = {{function::open, EACCES},   {function::fallocate, ENOSPC},
+                   {function::writev, ENOSPC}, {function::writev, EIO},
+                   {function::fsync, EIO},     {function::rename, EPERM}};
+  for (auto const& each : all) {
+    for (int nth = 1;; ++nth) {
+      support::write_bytes(file, before);
+      fault::arm(each.f, nth, each.code);
+      std::string what;
+      try {
+        replace();
+      } catch (std::system_error const& e) {
+        what = e.what();
+      }
+      if (!fault::disarm()) break;
+      INFO(fault::name_of(each.f) << ", call " << nth);
+      REQUIRE(entries(folder.path()) == 1);
+      // Without O_TMPFILE there is another way. The folder is synchronised after the exchange: the
+      // new file is there then, complete.
+      bool const other_way = each.f == function::open && what.empty();
+      bool const exchanged = each.f == function::fsync && nth == 2;
+      REQUIRE((support::file_bytes(file) == before) == (!other_way && !exchanged));
+      if (other_way) continue;
+      REQUIRE(what.find("a.npy") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("fault: load names the file, whatever call fails", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
+  auto const map = [&] { fm::load<int>(file); };
+  auto const copy = [&] { fm::load<int>(file, fm::in_memory); };
+  REQUIRE(fail_each(function::open, EMFILE, "a.npy", map) == 1);
+  REQUIRE(fail_each(function::fstat, EIO, "a.npy", map) == 1);
+  REQUIRE(fail_each(function::pread, EIO, "a.npy", map) == 1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "a.npy", map) == 1);
+  REQUIRE(fail_each(function::pread, EIO, "a.npy", copy) == 2);
+}
+
+TEST_CASE("fault: create and flush name the file", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "out.npy";
+  auto const create = [&] { return fm::memmap<double>::create(file, {1000}); };
+  fault::arm(function::fallocate, 1, ENOSPC);
+  REQUIRE_THROWS_AS(create(), std::system_error);
+  REQUIRE(fault::disarm());
+  REQUIRE(!std::filesystem::exists(file));
+  REQUIRE(fail_each(function::fallocate, ENOSPC, "out.npy", create) == 1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "out.npy", create) >= 1);
+  auto const output = create();
+  REQUIRE(fail_each(function::msync, EIO, "out.npy", [&] { output.flush(); }) == 1);
+}

@@ -1,0 +1,125 @@
+#include "injection.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+
+namespace fault {
+namespace {
+
+std::atomic<int> armed{-1};
+std::atomic<int> left{0};
+std::atomic<int> code_to_give{0};
+std::atomic<bool> fired{false};
+
+bool fails(function f) {
+  if (armed.load() != static_cast<int>(f) || left.fetch_sub(1) != 1) return false;
+  fired = true;
+  errno = code_to_give;
+  return true;
+}
+
+}  // namespace
+
+std::string_view name_of(function f) {
+  constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
+      "memfd_create", "ftruncate", "mmap",   "fork",   "syscall", "poll",  "open", "fstat",
+      "pread",        "fallocate", "writev", "linkat", "rename",  "msync", "fsync"};
+  return names[static_cast<std::size_t>(f)];
+}
+
+void arm(function f, int nth, int code) {
+  fired = false;
+  left = nth;
+  code_to_give = code;
+  armed = static_cast<int>(f);
+}
+
+bool disarm() {
+  armed = -1;
+  return fired;
+}
+
+}  // namespace fault
+
+// The linker's names.
+extern "C" {
+using fault::fails, fault::function;
+
+int __real_memfd_create(char const*, unsigned);
+int __wrap_memfd_create(char const* name, unsigned flags) {
+  return fails(function::memfd_create) ? -1 : __real_memfd_create(name, flags);
+}
+int __real_ftruncate(int, off_t);
+int __wrap_ftruncate(int fd, off_t bytes) {
+  return fails(function::ftruncate) ? -1 : __real_ftruncate(fd, bytes);
+}
+void* __real_mmap(void*, std::size_t, int, int, int, off_t);
+void* __wrap_mmap(void* at, std::size_t bytes, int protection, int flags, int fd, off_t offset) {
+  return fails(function::mmap) ? MAP_FAILED : __real_mmap(at, bytes, protection, flags, fd, offset);
+}
+pid_t __real_fork();
+pid_t __wrap_fork() { return fails(function::fork) ? -1 : __real_fork(); }
+long __real_syscall(long, ...);
+long __wrap_syscall(long number, ...) {
+  va_list arguments;
+  va_start(arguments, number);
+  std::array<long, 6> all{};
+  for (auto& each : all) each = va_arg(arguments, long);
+  va_end(arguments);
+  return fails(function::syscall)
+             ? -1
+             : __real_syscall(number, all[0], all[1], all[2], all[3], all[4], all[5]);
+}
+int __real_poll(pollfd*, nfds_t, int);
+int __wrap_poll(pollfd* fds, nfds_t n, int timeout) {
+  return fails(function::poll) ? -1 : __real_poll(fds, n, timeout);
+}
+int __real_open(char const*, int, ...);
+int __wrap_open(char const* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  auto const mode = va_arg(arguments, mode_t);
+  va_end(arguments);
+  return fails(function::open) ? -1 : __real_open(path, flags, mode);
+}
+int __real_fstat(int, struct stat*);
+int __wrap_fstat(int fd, struct stat* status) {
+  return fails(function::fstat) ? -1 : __real_fstat(fd, status);
+}
+ssize_t __real_pread(int, void*, std::size_t, off_t);
+ssize_t __wrap_pread(int fd, void* data, std::size_t bytes, off_t offset) {
+  return fails(function::pread) ? -1 : __real_pread(fd, data, bytes, offset);
+}
+int __real_fallocate(int, int, off_t, off_t);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t bytes) {
+  return fails(function::fallocate) ? -1 : __real_fallocate(fd, mode, offset, bytes);
+}
+ssize_t __real_writev(int, iovec const*, int);
+ssize_t __wrap_writev(int fd, iovec const* parts, int n) {
+  return fails(function::writev) ? -1 : __real_writev(fd, parts, n);
+}
+int __real_linkat(int, char const*, int, char const*, int);
+int __wrap_linkat(int from, char const* old_path, int to, char const* new_path, int flags) {
+  return fails(function::linkat) ? -1 : __real_linkat(from, old_path, to, new_path, flags);
+}
+int __real_rename(char const*, char const*);
+int __wrap_rename(char const* from, char const* to) {
+  return fails(function::rename) ? -1 : __real_rename(from, to);
+}
+int __real_msync(void*, std::size_t, int);
+int __wrap_msync(void* at, std::size_t bytes, int flags) {
+  return fails(function::msync) ? -1 : __real_msync(at, bytes, flags);
+}
+int __real_fsync(int);
+int __wrap_fsync(int fd) { return fails(function::fsync) ? -1 : __real_fsync(fd); }
+}

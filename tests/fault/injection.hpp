@@ -1,0 +1,38 @@
+// System calls that fail on demand: the linker sends each call of these functions to a wrapper (see
+// cmake/test_programs.cmake), also those made inside Boost.
+#pragma once
+
+#include <string_view>
+
+namespace fault {
+
+/// The wrapped functions.
+enum class function {
+  memfd_create,
+  ftruncate,
+  mmap,
+  fork,
+  syscall,
+  poll,
+  open,
+  fstat,
+  pread,
+  fallocate,
+  writev,
+  linkat,
+  rename,
+  msync,
+  fsync,
+  count_
+};
+
+std::string_view name_of(function f);
+
+/// From now on the nth next call of f in this process fails with that errno, once.
+void arm(function f, int nth, int code);
+
+/// Ends that.
+/// Returns: whether the call came, and failed.
+bool disarm();
+
+}  // namespace fault

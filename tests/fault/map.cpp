@@ -1,0 +1,115 @@
+// A map whose system calls fail, each in turn: std::system_error names the call, and everything is
+// released (the test program checks children, descriptors and files after each test).
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+#include <ranges>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "injection.hpp"
+#include "support/catch.hpp"
+
+namespace fm = forkmap;
+using fault::function;
+
+namespace {
+
+std::vector<std::string> texts() {
+  return fm::parallel(3).map([](int i) { return std::to_string(i); }, std::views::iota(0, 30));
+}
+
+/// Lets each call of f that `action` makes fail in turn. What is thrown must be a system_error with
+/// that code that names what failed.
+/// Returns: how many calls there were.
+template <class Action>
+int fail_each(function f, int code, std::string const& text, Action action) {
+  for (int nth = 1;; ++nth) {
+    fault::arm(f, nth, code);
+    std::string what;
+    std::error_code got;
+    try {
+      action();
+    } catch (std::system_error const& e) {
+      what = e.what();
+      got = e.code();
+    }
+    if (!fault::disarm()) return nth - 1;
+    INFO(fault::name_of(f) << ", call " << nth);
+    REQUIRE(got == std::error_code(code, std::system_category()));
+    REQUIRE(what.find(text) != std::string::npos);
+    REQUIRE(what.find("forkmap: ") != std::string::npos);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("fault: a map without shared memory", "[fault]") {
+  REQUIRE(fail_each(function::memfd_create, EMFILE, "memfd_create", texts) == 1);
+  REQUIRE(fail_each(function::ftruncate, ENOMEM, "ftruncate of shared memory", texts) == 1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory", texts) >= 2);
+  REQUIRE(texts().size() == 30);
+}
+
+TEST_CASE("fault: a map without processes or descriptors", "[fault]") {
+  REQUIRE(fail_each(function::fork, EAGAIN, "fork of a worker", texts) == 3);
+  REQUIRE(fail_each(function::syscall, EMFILE, "pidfd_open of a worker", texts) == 3);
+  REQUIRE(texts().size() == 30);
+}
+
+TEST_CASE("fault: a map that cannot wait, and one that is interrupted", "[fault]") {
+  REQUIRE(fail_each(function::poll, EINVAL, "poll for the end of workers", texts) >= 1);
+  fault::arm(function::poll, 1, EINTR);
+  REQUIRE(texts().size() == 30);
+  REQUIRE(fault::disarm());
+}
+
+TEST_CASE("fault: a child that somebody has collected before it was looked at", "[fault]") {
+  fault::arm(function::syscall, 2, ESRCH);  // pidfd_open: no such process
+  try {
+    texts();
+  } catch (fm::worker_died const&) {  // its work may have been under way
+  }
+  REQUIRE(fault::disarm());
+  // Nobody has: the test must.
+  while (::waitpid(-1, nullptr, 0) > 0) {
+  }
+}
+
+TEST_CASE("fault: a worker without memory for its result fails its task", "[fault]") {
+  auto const fates =
+      fm::parallel(2).outcomes(std::views::iota(0, 10) | std::views::transform([](int i) {
+                                 return [i] {
+                                   if (i == 4)
+                                     fault::arm(function::mmap, 1, ENOMEM);  // in the worker
+                                   return std::string(200'000, 'x');
+                                 };
+                               }));
+  int failed = 0;
+  for (auto const& fate : fates) {
+    if (fate)
+      REQUIRE(fate->size() == 200'000);
+    else
+      REQUIRE_THROWS_AS(fate.value(), std::system_error);
+    failed += !fate;
+  }
+  REQUIRE(failed <= 1);
+}
+
+TEST_CASE("fault: a replacement that cannot be forked ends the call", "[fault]") {
+  auto const dying = [] {
+    fm::parallel({.n_jobs = 1, .isolate = true})
+        .outcomes(std::views::iota(0, 3) | std::views::transform([](int i) {
+                    return [i] {
+                      if (i == 1) std::abort();
+                      return i;
+                    };
+                  }));
+  };
+  REQUIRE(fail_each(function::fork, EAGAIN, "fork of a worker", dying) == 2);
+}
