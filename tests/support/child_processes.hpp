@@ -7,7 +7,6 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -26,7 +25,10 @@ struct process {
 /// Nothing when there is no such process.
 inline std::optional<process> find_process(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string const line(std::istreambuf_iterator<char>(file), {});
+  // Not by iterators: they would throw when the process ends between open and read.
+  std::string line(4096, '\0');
+  file.read(line.data(), static_cast<std::streamsize>(line.size()));
+  line.resize(static_cast<std::size_t>(file.gcount()));
   // The name stands in parentheses and may hold anything, so the last one ends it.
   auto const open = line.find('(');
   auto const close = line.rfind(')');
