@@ -28,12 +28,6 @@ constexpr auto slices = fm::sliding_windows(size - 1, 500'000, 100'000);
 
 fm::slice slice_at(std::size_t i) { return slices.begin()[static_cast<std::ptrdiff_t>(i)]; }
 
-auto values() {
-  return std::views::iota(std::size_t{0}, size) | std::views::transform([](std::size_t i) {
-           return static_cast<double>(i * 2654435761U % 1000) / 1000;
-         });
-}
-
 double mean(std::span<double const> data, fm::slice slice) {
   auto const part = data.subspan(slice.start, slice.size());
   return std::accumulate(part.begin(), part.end(), 0.0) / static_cast<double>(part.size());
@@ -67,22 +61,24 @@ template <class Array> void mapped_in_parallel(mean_function compute, Array cons
   benchmark::DoNotOptimize(means.data());
 }
 
+std::vector<double> data_in_memory() {
+  std::vector<double> values(size);
+  for (std::size_t i = 0; i != size; ++i) {
+    values[i] = static_cast<double>(i * 2654435761U % 1000) / 1000;
+  }
+  return values;
+}
+
 /// The data in a file, mapped by forkmap and by hand.
 struct file_data {
   bench::temporary_folder folder{};
-  fm::memmap<double const> mapped = fm::load<double>(fm::dump(values(), folder / "data.npy"));
+  fm::memmap<double const> mapped =
+      fm::load<double>(fm::dump(data_in_memory(), folder / "data.npy"));
   bench::by_hand::mapped_file by_hand{mapped.path().c_str(), mapped.offset(),
                                       mapped.size() * sizeof(double)};
 
   std::span<double const> floor() const { return {by_hand.data(), size}; }
 };
-
-std::vector<double> data_in_memory() {
-  std::vector<double> all;
-  all.reserve(size);
-  for (auto const value : values()) all.push_back(value);
-  return all;
-}
 
 void memmap_vs_hand(benchmark::State& state, mean_function compute, bench::question const& asked) {
   file_data const data;
