@@ -48,7 +48,7 @@ class child_process {
     auto const pid = ::fork();
     if (pid == 0) {
       body();
-      bound().exit_now(127);
+      exit_now(127);
     }
     if (pid < 0) throw_errno("fork of a worker");
     child_process child;
@@ -120,7 +120,7 @@ class sigint_blocked {
   sigint_blocked& operator=(sigint_blocked const&) = delete;
   ~sigint_blocked() { restore(); }
 
-  void restore() const noexcept { bound().pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  void restore() const noexcept { set_signal_mask(before_); }
 
  private:
   sigset_t before_;
@@ -130,11 +130,11 @@ class sigint_blocked {
 /// The kernel's signal comes when the parent's *thread* that forked ends; that thread waits here
 /// for the call to end, so it is the same.
 inline void follow_parent(pid_t parent) noexcept {
-  bound().prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (bound().getppid() != parent) bound().exit_now(1);  // it ended before it could be followed
-  struct sigaction ignore{};
-  ignore.sa_handler = SIG_IGN;
-  bound().sigaction(SIGINT, &ignore, nullptr);
+  bound().syscall(SYS_prctl, static_cast<long>(PR_SET_PDEATHSIG), static_cast<long>(SIGKILL), 0L,
+                  0L, 0L);
+  // It may have ended before it could be followed.
+  if (static_cast<pid_t>(bound().syscall(SYS_getppid)) != parent) exit_now(1);
+  ignore_signal(SIGINT);
 }
 
 }  // namespace forkmap::detail

@@ -31,7 +31,7 @@ inline void populate_for_writing(void* data, std::size_t bytes) noexcept {
   constexpr int madv_populate_write = 23;
   auto const first = reinterpret_cast<std::uintptr_t>(data) / page_bytes * page_bytes;
   auto const last = reinterpret_cast<std::uintptr_t>(data) + bytes;
-  bound().madvise(reinterpret_cast<void*>(first), last - first, madv_populate_write);
+  bound().syscall(SYS_madvise, first, last - first, static_cast<long>(madv_populate_write));
 }
 
 /// The same for pages that will be read.
@@ -39,7 +39,7 @@ inline void populate_for_reading(void const* data, std::size_t bytes) noexcept {
   constexpr int madv_populate_read = 22;
   auto const first = reinterpret_cast<std::uintptr_t>(data) / page_bytes * page_bytes;
   auto const last = reinterpret_cast<std::uintptr_t>(data) + bytes;
-  bound().madvise(reinterpret_cast<void*>(first), last - first, madv_populate_read);
+  bound().syscall(SYS_madvise, first, last - first, static_cast<long>(madv_populate_read));
 }
 
 /// Memory that is written or read from one end to the other is populated in pieces of this size.
@@ -53,7 +53,7 @@ inline void prepare_to_fill(void* data, std::size_t bytes) noexcept {
   auto const begin = reinterpret_cast<std::uintptr_t>(data);
   auto const first = (begin + huge_page - 1) / huge_page * huge_page;
   auto const last = (begin + bytes) / huge_page * huge_page;
-  if (first < last) bound().madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
   populate_for_writing(data, bytes);
 }
 

@@ -43,7 +43,7 @@ inline void flush_output() noexcept {
 /// stderr's missing one, would cut lines where another worker's come in between.
 inline void print_in_lines() noexcept {
   static char stderr_buffer[BUFSIZ];
-  if (bound().flbf(stdout) == 0) bound().setvbuf(stdout, nullptr, _IOLBF, 0);
+  bound().setvbuf(stdout, nullptr, _IOLBF, 0);
   bound().setvbuf(stderr, stderr_buffer, _IOLBF, sizeof stderr_buffer);
   std::cerr.unsetf(std::ios_base::unitbuf);  // it would flush each half line
 }
@@ -55,7 +55,7 @@ inline void leave_at_exit() noexcept {
   static_cast<void>(bound().on_exit(
       [](int status, void*) {
         flush_output();
-        bound().exit_now(status);
+        exit_now(status);
       },
       nullptr));
 }

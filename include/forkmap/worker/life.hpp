@@ -197,8 +197,7 @@ inline bool run_hook(std::function<void(int)> const& hook, worker_birth const& b
   }
   flush_output();
   slot.phase.store(worker_phase::finished, std::memory_order_release);
-  bound().exit_now(0);
-  __builtin_unreachable();
+  exit_now(0);
 }
 
 }  // namespace forkmap::detail
