@@ -16,7 +16,7 @@
 set -u
 kind=$1 file=$2
 shift 2
-compile=("$@" -x c++ -c -O0 -o /dev/null -fdiagnostics-color=never)
+compile=("$@" -x c++ -fsyntax-only -fdiagnostics-color=never)
 export LC_ALL=C
 
 fail() {
