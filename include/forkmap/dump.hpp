@@ -131,7 +131,9 @@ std::filesystem::path dump(A const& array, std::filesystem::path const& file,
   } else {
     detail::file_to_write out(file, type, size, own, options);
     // Not a vector: of bool it would be what there is to gather.
-    constexpr std::size_t capacity = (std::size_t{1} << 18U) / sizeof(element);
+    // Large pieces: the page cache keeps what is written at once in large folios, and those are
+    // cheaper to map later.
+    constexpr std::size_t capacity = (std::size_t{8} << 20U) / sizeof(element);
     auto const buffer = std::make_unique_for_overwrite<element[]>(capacity);
     std::string_view head = out.head;
     std::size_t gathered = 0;

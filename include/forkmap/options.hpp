@@ -14,7 +14,7 @@ struct options {
   /// k > 0: k workers. -1: one for every usable core; -2: all cores but one; ... 1 runs in the
   /// caller's own process, unless `isolate` is set.
   int n_jobs = -1;
-  /// Tasks that a worker takes at a time. 0: automatic, from one for long tasks to four for short.
+  /// Tasks that a worker takes at a time. 0: automatic, one for long tasks and more for short ones.
   std::size_t batch_size = 0;
   /// Fork even for n_jobs == 1.
   bool isolate = false;

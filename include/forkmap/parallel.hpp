@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <ranges>
 #include <stdexcept>
@@ -41,9 +40,10 @@ concept range_of_tasks =
 
 /// fn can be called with each element.
 template <class F, class Xs>
-concept maps_over = std::ranges::input_range<Xs> &&
-                    (std::invocable<F&, indexed_element<std::remove_reference_t<Xs>>&> ||
-                     std::invocable<F&, indexed_element<std::remove_reference_t<Xs>>>);
+concept maps_over =
+    std::ranges::input_range<Xs> &&
+    (std::invocable<F&, indexed_element<std::remove_reference_t<Xs>>&> ||
+     std::invocable<F&, std::remove_reference_t<indexed_element<std::remove_reference_t<Xs>>>&&>);
 
 template <class Tasks> using source_of = called_tasks<std::remove_reference_t<Tasks>>;
 
@@ -51,12 +51,16 @@ template <class Tasks> using source_of = called_tasks<std::remove_reference_t<Ta
 template <class Source>
 using result_of_source = std::remove_cvref_t<std::decay_t<typename Source::result_type>>;
 
+/// Whether a call with these options runs in the caller's own process.
+inline bool runs_here(options const& how) {
+  return how.n_jobs == 1 && !how.isolate && !how.worker_init && !how.worker_exit;
+}
+
 /// Runs a job as the options say.
 inline std::unique_ptr<call_results> run(job work, options const& how) {
   auto const n_jobs = effective_n_jobs(how.n_jobs);
   if (work.batch_tasks == 0) work.batch_tasks = how.batch_size;
-  bool const needs_workers = how.isolate || how.worker_init || how.worker_exit;
-  if (how.n_jobs == 1 && !needs_workers) return serial_engine(how).run(work);
+  if (runs_here(how)) return serial_engine(how).run(work);
   return fork_join_engine(how, n_jobs).run(work);
 }
 
@@ -118,7 +122,8 @@ class parallel_map {
   template <class F, std::ranges::input_range Xs>
     requires detail::maps_over<F, Xs>
   auto map(F fn, Xs&& xs) const {
-    detail::mapped_elements<F, std::remove_reference_t<Xs>> source(std::move(fn), xs);
+    detail::mapped_elements<F, std::remove_reference_t<Xs>> source(std::move(fn), xs,
+                                                                   detail::runs_here(how_));
     return run_map(source);
   }
 
@@ -174,7 +179,8 @@ class parallel_map {
 
   /// The result type of a source; refused with a sentence if it cannot travel.
   template <class Source>
-  using checked_result = typename detail::task_result<detail::result_of_source<Source>>::type;
+  using checked_result = typename detail::task_result<detail::result_of_source<Source>,
+                                                      typename Source::result_type>::type;
 
   template <class Source> auto run_map(Source& source) const {
     using R = checked_result<Source>;

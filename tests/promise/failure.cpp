@@ -6,6 +6,7 @@
 #include <any>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <ios>
@@ -321,6 +322,67 @@ TEST_CASE("death: before the first task it is nobody's, and ends the call", "[fa
     REQUIRE(e.index() == static_cast<std::size_t>(-1));
     REQUIRE(e.exit_status() == 4);
   }
+}
+
+TEST_CASE("death: a replacement that cannot start blames no task", "[failure]") {
+  fm::shared_array<int> starts({1});
+  fm::options how{.n_jobs = 1, .batch_size = 6, .isolate = true};
+  how.worker_init = [&](int) {
+    if (++starts[0] > 1) ::kill(::getpid(), SIGKILL);
+  };
+  try {
+    fm::parallel(how).outcomes(tasks_of(6, [](int i) {
+      if (i == 0) ::kill(::getpid(), SIGKILL);
+      return i;
+    }));
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.index() == static_cast<std::size_t>(-1));
+  }
+}
+
+TEST_CASE("death: one before the first task costs nothing", "[failure]") {
+  fm::shared_array<int> starts({1});
+  fm::options how{.n_jobs = 2};
+  how.worker_init = [&](int) {
+    if (++std::atomic_ref(starts[0]) == 1) ::kill(::getpid(), SIGKILL);
+  };
+  auto const fates = fm::parallel(how).outcomes(tasks_of(50, [](int i) { return i; }));
+  for (int i = 0; i != 50; ++i) REQUIRE(*fates[static_cast<std::size_t>(i)] == i);
+}
+
+TEST_CASE("death: max_rss tells how large the worker was", "[failure]") {
+  try {
+    fm::parallel(2)(tasks_of(2, [](int i) {
+      std::vector<char> const big(std::size_t{50} << 20U, 'x');
+      if (i == 0 && big.back() == 'x') ::kill(::getpid(), SIGKILL);
+    }));
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.max_rss() >= std::size_t{50} << 20U);
+  }
+}
+
+TEST_CASE("failure: a thread of the caller that waits for input delays no call", "[failure]") {
+  int pipe_ends[2];
+  REQUIRE(::pipe(pipe_ends) == 0);
+  int const saved = ::dup(STDIN_FILENO);
+  ::dup2(pipe_ends[0], STDIN_FILENO);
+  std::atomic<bool> reading{false};
+  std::thread reader([&] {
+    char line[8];
+    reading = true;
+    CHECK(std::fgets(line, sizeof line, stdin) != nullptr);
+  });
+  while (!reading || ::ftrylockfile(stdin) == 0) {  // until it holds the stream
+    if (reading) ::funlockfile(stdin);
+    std::this_thread::yield();
+  }
+  CHECK(fm::parallel(2)(tasks_of(10, [](int i) { return i; })).size() == 10);
+  CHECK(::write(pipe_ends[1], "go\n", 3) == 3);
+  reader.join();
+  ::dup2(saved, STDIN_FILENO);
+  for (int const fd : {saved, pipe_ends[0], pipe_ends[1]}) ::close(fd);
 }
 
 TEST_CASE("failure: SIGCHLD ignored or reaped by the program", "[failure]") {

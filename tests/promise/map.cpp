@@ -5,6 +5,8 @@
 #include <cmath>
 #include <complex>
 #include <deque>
+#include <filesystem>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -123,6 +125,49 @@ TEST_CASE("map: separate tasks may return what only moves", "[map]") {
   }
 }
 
+TEST_CASE("map: separate results of different sizes keep apart", "[map]") {
+  struct pair {
+    double a, b;
+  };
+  for (int const n_jobs : job_counts) {
+    auto const [p, s, c, q] =
+        fm::parallel(n_jobs)([] { return pair{1, 2}; }, [] { return std::string(100, 's'); },
+                             [] { return 'c'; }, [] { return pair{3, 4}; });
+    REQUIRE((p.a == 1 && p.b == 2 && q.a == 3 && q.b == 4));
+    REQUIRE(s == std::string(100, 's'));
+    REQUIRE(c == 'c');
+  }
+}
+
+TEST_CASE("map: .map(fn, xs) changes no element of the caller's", "[map]") {
+  for (int const n_jobs : job_counts) {
+    std::vector<std::string> words{"a", "b"};
+    auto const grow = [](std::string& word) {
+      word += "!";
+      return word;
+    };
+    REQUIRE(fm::parallel(n_jobs).map(grow, words) == std::vector<std::string>{"a!", "b!"});
+    auto const take = [](std::string&& word) { return std::string(std::move(word)); };
+    REQUIRE(fm::parallel(n_jobs).map(take, words) == std::vector<std::string>{"a", "b"});
+    REQUIRE(words == std::vector<std::string>{"a", "b"});
+  }
+}
+
+TEST_CASE("map: no result refers into a task that is gone", "[map]") {
+  auto const xs = numbers(50);
+  auto texts =
+      xs | std::views::transform([](int x) { return std::string(100, 'a') + std::to_string(x); });
+  auto const first = [](std::string const& a, int) -> std::string const& { return a; };
+  for (int const n_jobs : job_counts) {
+    auto const same = fm::parallel(n_jobs).map(std::identity{}, texts);
+    REQUIRE(same[7] == std::string(100, 'a') + "7");
+    auto const kept = fm::parallel(n_jobs)(xs | std::views::transform([&](int x) {
+                                             return fm::delayed(first)(std::string(100, 'b'), x);
+                                           }));
+    REQUIRE(kept[49] == std::string(100, 'b'));
+  }
+}
+
 TEST_CASE("map: .map(fn, xs) calls fn with each element", "[map]") {
   std::vector<std::string> const words{"a", "bb", "ccc"};
   for (int const n_jobs : job_counts) {
@@ -205,6 +250,15 @@ TEST_CASE("map: reduce has one result for one input, whatever n_jobs is", "[map]
           }()));
   for (int const n_jobs : {2, 3, 7}) {
     REQUIRE(fm::parallel(n_jobs).reduce(tasks, 1.0, std::plus<>{}) == expected);
+  }
+}
+
+TEST_CASE("map: reduce with small batches and many tasks", "[map]") {
+  for (int const n_jobs : {1, 2}) {
+    auto const tasks =
+        std::views::iota(0, 100'000) | std::views::transform([](int) { return [] { return -1; }; });
+    auto const larger = [](int a, int b) { return std::max(a, b); };
+    REQUIRE(fm::parallel({.n_jobs = n_jobs, .batch_size = 1}).reduce(tasks, -5, larger) == -1);
   }
 }
 
@@ -303,6 +357,35 @@ TEST_CASE("map: aggregates need no macro, other classes a serializer", "[map]") 
       REQUIRE(each.value == i);
       REQUIRE(reinterpret_cast<std::uintptr_t>(&each) % 64 == 0);
     }
+  }
+}
+
+namespace {
+struct tree {
+  int value;
+  std::vector<tree> kids;
+};
+struct fixed {
+  int const id;
+  double value;
+};
+struct alignas(8192) over_aligned {
+  int value = 0;
+};
+}  // namespace
+
+TEST_CASE("map: trees, types without assignment, and types larger than a page's alignment",
+          "[map]") {
+  auto const back = there_and_back([] { return tree{1, {{2, {}}, {3, {{4, {}}}}}}; });
+  REQUIRE(back.kids.at(1).kids.at(0).value == 4);
+  for (int const n_jobs : job_counts) {
+    auto const all = fm::parallel(n_jobs).map([](int i) { return fixed{i, 0.5}; }, numbers(100));
+    REQUIRE(all[99].id == 99);
+    auto const nested = fm::parallel(n_jobs).map(
+        [](int i) { return std::vector<fixed>(3, fixed{i, 1}); }, numbers(3));
+    REQUIRE(nested[2][2].id == 2);
+    auto const wide = fm::parallel(n_jobs).map([](int i) { return over_aligned{i}; }, numbers(5));
+    REQUIRE(wide[4].value == 4);
   }
 }
 

@@ -165,6 +165,25 @@ TEST_CASE("options: a nested -1 has the worker's share of the machine", "[option
           std::vector<int>{cpus});
 }
 
+TEST_CASE("options: scoped defaults are the caller's, not its workers'", "[options]") {
+  auto const cpus = fm::cpu_count();
+  fm::scoped_config const defaults({.n_jobs = cpus + 3});
+  auto const nested = fm::parallel(2).map([](int) { return fm::effective_n_jobs(); }, count_to(4));
+  for (auto const each : nested) REQUIRE(each == std::max(1, cpus / 2));
+}
+
+TEST_CASE("options: worker_init runs outside any task, also in a replacement", "[options]") {
+  fm::shared_array<std::ptrdiff_t> seen({2});
+  fm::options how{.n_jobs = 1, .batch_size = 4};
+  how.worker_init = [&](int) { seen[0] += fm::this_task::index(); };
+  fm::parallel(how).outcomes(count_to(4) | std::views::transform([](int i) {
+                               return [i] {
+                                 if (i == 1) ::_exit(1);
+                               };
+                             }));
+  REQUIRE(seen[0] == -2);
+}
+
 TEST_CASE("options: stop cancels a call from outside", "[options]") {
   for (int const n_jobs : {1, 2}) {
     fm::options how{.n_jobs = n_jobs};

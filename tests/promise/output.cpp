@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -11,6 +12,7 @@
 #include <ranges>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -107,6 +109,61 @@ TEST_CASE("output: lines of several workers stay whole, on stdout and stderr", "
       REQUIRE(lines[i] == word + ' ' + word);
     }
   }
+}
+
+TEST_CASE("output: an unbuffered stdout is written in whole lines, too", "[output]") {
+  auto const text = printed_by(STDOUT_FILENO, [] {
+    std::setvbuf(stdout, nullptr, _IONBF, 0);
+    fm::parallel(4).map(
+        [](int i) {
+          for (int k = 0; k != 50; ++k) {
+            std::printf("%d", i);
+            std::printf(" says ");
+            std::printf("hello\n");
+          }
+        },
+        std::views::iota(0, 10));
+  });
+  auto const lines = sorted_lines(text);
+  REQUIRE(lines.size() == 500);
+  for (std::size_t i = 0; i != lines.size(); ++i) {
+    REQUIRE(lines[i] == std::to_string(i / 50) + " says hello");
+  }
+}
+
+TEST_CASE("output: what other threads print meanwhile appears once", "[output]") {
+  auto const text = printed_by(STDOUT_FILENO, [] {
+    std::atomic<bool> done{false};
+    int lines = 0;
+    std::thread printer([&] {
+      for (; !done; ++lines) std::printf("line %d\n", lines);
+    });
+    for (int call = 0; call != 50; ++call) fm::parallel(2).map([](int) {}, std::views::iota(0, 4));
+    done = true;
+    printer.join();
+    std::printf("%d\n", lines);
+  });
+  std::istringstream in(text);
+  std::string line;
+  int next = 0;
+  while (std::getline(in, line) && line == "line " + std::to_string(next)) ++next;
+  REQUIRE(line == std::to_string(next));
+}
+
+TEST_CASE("output: a program that has closed stdout can map, and its workers print nothing",
+          "[output]") {
+  auto const closed = [] {
+    ::close(STDOUT_FILENO);
+    auto const results = fm::parallel(2).map(
+        [](int i) {
+          std::printf("into nothing %d\n", i);
+          return std::to_string(i);
+        },
+        std::views::iota(0, 200));
+    return results.size() == 200 && results[199] == "199";
+  };
+  auto const fates = fm::parallel({.n_jobs = 1, .isolate = true}).outcomes(std::vector{closed});
+  REQUIRE(fates.at(0).value());
 }
 
 TEST_CASE("output: exit() in a task does not run the caller's atexit handlers", "[output]") {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -41,8 +43,9 @@ class fork_join_results final : public call_results {
   std::size_t record_bytes() const noexcept override { return arenas.written(); }
   void taken(std::uint64_t result) noexcept override { arenas.release(name_of(result)); }
 
+  /// 0 as long as there is none. For results that are records.
   std::uint64_t name_of(std::uint64_t result) const noexcept {
-    return reinterpret_cast<std::atomic<std::uint64_t> const*>(slots)[result].load(
+    return std::launder(reinterpret_cast<std::atomic<std::uint64_t> const*>(slots))[result].load(
         std::memory_order_acquire);
   }
 
@@ -63,13 +66,12 @@ class fork_join_call {
         idle_deaths_(plan.n_workers) {}
 
   std::unique_ptr<call_results> run() {
-    flush_output();
-    {
-      // Until the workers ignore it: what SIGINT means is for the caller to decide.
-      sigint_blocked const signals;
-      for (std::uint32_t k = 0; k != plan_.n_workers; ++k) start(k, {}, signals);
+    if (how_.stop.stop_requested()) {
+      note_stopped();
+    } else {
+      start_all();
+      watch();
     }
-    watch();
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
       read_failures(results_->arenas, memory().slots()[k], results_->failures);
     }
@@ -82,6 +84,13 @@ class fork_join_call {
   static constexpr int stop_interval_ms = 50;
 
   call_memory& memory() const noexcept { return results_->memory; }
+
+  void start_all() {
+    flush_output();
+    // Until the workers ignore it: what SIGINT means is for the caller to decide.
+    sigint_blocked const signals;
+    for (std::uint32_t k = 0; k != plan_.n_workers; ++k) start(k, {}, signals);
+  }
 
   /// Forks worker k. `left_over` is what its predecessor has left of a batch.
   void start(std::uint32_t k, task_range left_over, sigint_blocked const& signals) {
@@ -115,7 +124,7 @@ class fork_join_call {
         note_stopped();
         return;
       }
-      if (left != 0 && memory().header().cancelled.load(std::memory_order_acquire)) {
+      if (left != 0 && cancelled()) {
         end_all();
         return;
       }
@@ -130,46 +139,70 @@ class fork_join_call {
     auto const end = workers_[k].wait();
     auto const phase = slot.phase.load(std::memory_order_acquire);
     if (phase == worker_phase::finished) return false;
+    // Nothing was left to do but to leave; a hook that did not get to its end is a failure, though.
+    if (phase == worker_phase::leaving && !how_.worker_exit) return false;
 
-    auto const last = moment_of_death(
-        plan_, memory().lanes(), slot, k, work_.whole_batches, [&](std::uint64_t task) {
-          return has_failed(results_->arenas, slot, task) ||
-                 (!work_.flat && !work_.whole_batches && results_->name_of(task) != 0);
-        });
-    if (last.was_running) results_->failures.add(death_of(last.task, pid, end));
-    if (last.in_batch) {
+    auto const last = last_moment_of(k);
+    if (last.was_running) {
+      results_->failures.add(death_of(last.task, pid, end));
+      if (work_.stop_at_failure) cancel();
+    }
+    if (last.was_running || last.ended) {
       idle_deaths_[k] = 0;
-    } else if (phase != worker_phase::working || ++idle_deaths_[k] == most_idle_deaths) {
+    } else if (phase == worker_phase::leaving || ++idle_deaths_[k] == most_idle_deaths) {
       // Nothing to blame, and nothing to be gained by another try.
       results_->failures.add(death_outside_tasks(pid, phase, end));
-      memory().header().cancelled.store(true, std::memory_order_release);
+      cancel();
     }
-    if (last.was_running && work_.stop_at_failure) {
-      memory().header().cancelled.store(true, std::memory_order_release);
-    }
-    if (memory().header().cancelled.load(std::memory_order_acquire)) return false;
+    if (cancelled()) return false;
 
     // What is left of the batch stays marked as this slot's, also while no worker runs it.
     bool const rest = last.left_over.begin < last.left_over.end;
     slot.current.store(rest ? last.left_over.begin : nothing_running, std::memory_order_relaxed);
     slot.phase.store(worker_phase::starting, std::memory_order_relaxed);
+    flush_output();
     sigint_blocked const signals;
     start(k, rest ? last.left_over : task_range{}, signals);
     return true;
   }
 
-  void end_all() noexcept {
+  last_moment last_moment_of(std::uint32_t k) {
+    auto const& slot = memory().slots()[k];
+    return moment_of_death(plan_, memory().lanes(), slot, k, work_.whole_batches,
+                           [&](std::uint64_t task) { return has_ended(slot, task); });
+  }
+
+  /// Whether the task, the last that was run in that slot, had recorded its result or its failure.
+  bool has_ended(worker_slot const& slot, std::uint64_t task) {
+    if (has_failed(results_->arenas, slot, task)) return true;
+    if (work_.flat) return false;  // what `current` has not committed is not there
+    return results_->name_of(work_.whole_batches ? task / plan_.batch_tasks : task) != 0;
+  }
+
+  void cancel() noexcept { memory().header().cancelled.store(true, std::memory_order_release); }
+  bool cancelled() const noexcept {
+    return memory().header().cancelled.load(std::memory_order_acquire);
+  }
+
+  /// Ends all workers. Those that had died by themselves still tell of what.
+  void end_all() {
     for (auto& worker : workers_) worker.kill();
-    for (auto& worker : workers_) {
-      if (worker) worker.wait();
+    for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
+      if (!workers_[k]) continue;
+      auto const pid = workers_[k].pid();
+      auto const end = workers_[k].wait();
+      if (!end.known || end.signal == SIGKILL) continue;
+      if (memory().slots()[k].phase.load(std::memory_order_acquire) != worker_phase::working)
+        continue;
+      auto const last = last_moment_of(k);
+      if (last.was_running) results_->failures.add(death_of(last.task, pid, end));
     }
   }
 
   /// After a stop: which tasks had not ended.
   void note_stopped() {
     for (std::uint64_t task = 0; task != plan_.n_tasks; ++task) {
-      auto const batch = task / plan_.batch_tasks;
-      auto const mark = memory().lanes().owner_mark(batch);
+      auto const mark = memory().lanes().owner_mark(task / plan_.batch_tasks);
       auto reason = failure::never_started;
       if (mark != 0) {
         auto const& slot = memory().slots()[mark - 1];
@@ -178,8 +211,11 @@ class fork_join_call {
                                    task < slot.batch_end.load(std::memory_order_acquire) &&
                                    memory().lanes().owner_mark(current / plan_.batch_tasks) == mark;
         if (!in_last_batch) continue;  // it had ended
-        bool const begun = slot.phase.load(std::memory_order_acquire) == worker_phase::working;
-        if (current == task && begun) reason = failure::cancelled;
+        if (current == task &&
+            slot.phase.load(std::memory_order_acquire) != worker_phase::starting) {
+          if (has_ended(slot, task)) continue;
+          reason = failure::cancelled;
+        }
       }
       results_->failures.add(cancelled_task(task, reason, 0));
       if (work_.stop_at_failure) return;

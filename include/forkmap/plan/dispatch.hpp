@@ -42,21 +42,27 @@ struct dispatch_plan {
   }
 };
 
-/// Above this many tasks they are claimed in larger batches, so that the ledger stays at 128 KiB.
+/// Above this many tasks automatic batches hold several, so that the ledger stays at 128 KiB.
 inline constexpr std::uint64_t most_batches = std::uint64_t{1} << 16U;
+/// More workers than this have no mark in the ledger, and no machine has use for them.
+inline constexpr std::uint32_t most_workers = 0xfffe;
 /// Up to this many batches are claimed in order.
 inline constexpr std::uint64_t in_order_batches = 1024;
+
+constexpr std::uint64_t divide_up(std::uint64_t n, std::uint64_t by) {
+  return n / by + (n % by != 0 ? 1 : 0);
+}
 
 /// batch_size 0 means automatic. n_workers is cut to the number of batches.
 constexpr dispatch_plan make_plan(std::uint64_t n_tasks, std::uint32_t n_workers,
                                   std::uint64_t batch_size) {
   dispatch_plan plan;
   plan.n_tasks = n_tasks;
-  auto const least = n_tasks / most_batches + (n_tasks % most_batches != 0 ? 1 : 0);
-  plan.batch_tasks = std::max<std::uint64_t>({batch_size, least, 1});
-  plan.n_batches = n_tasks / plan.batch_tasks + (n_tasks % plan.batch_tasks != 0 ? 1 : 0);
-  plan.n_workers = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(n_workers, std::max<std::uint64_t>(plan.n_batches, 1)));
+  plan.batch_tasks =
+      batch_size != 0 ? batch_size : std::max<std::uint64_t>(divide_up(n_tasks, most_batches), 1);
+  plan.n_batches = divide_up(n_tasks, plan.batch_tasks);
+  plan.n_workers = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      std::min(n_workers, most_workers), std::max<std::uint64_t>(plan.n_batches, 1)));
   plan.in_order = plan.n_batches <= in_order_batches;
   return plan;
 }

@@ -6,13 +6,14 @@
 // lane of the ledger.
 //
 //   1. The worker finds free lanes (0) side by side in one word of the ledger.
-//   2. It stores slot.batch_end and slot.current = the first task of what it is about to claim
-//      (release: whoever sees the claim sees these).
+//   2. It stores slot.current = the first task of what it is about to claim, which commits the last
+//      result of the batch before, and then slot.batch_end (release: whoever sees the claim sees
+//      these, and whoever sees the new end sees the new task).
 //   3. It claims by compare-and-swap of the word: lanes become worker + 1 (acq_rel). On failure it
 //      goes back to 1.
 //   4. For each task i of the batch: slot.current = i (release: commits the result of i - 1), then
 //      runs i and writes its result.
-//   5. slot.current = no_task (release: commits the last result).
+//   5. When there is nothing left to claim, slot.current = nothing_running (release).
 //
 // After a worker's death the caller therefore knows exactly: if slot.current is a task whose lane
 // has this worker's number, that task was running, those before it in the batch are committed, and
@@ -24,6 +25,7 @@
 // is run by the one whose number is in its lane; a last sweep finds what hints have lost.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -36,8 +38,8 @@ inline constexpr std::uint64_t nothing_running = ~std::uint64_t{0};
 
 enum class worker_phase : std::uint32_t { starting, working, leaving, finished };
 
-/// What one worker tells the others and the caller. Written by its worker alone, but for
-/// region_end.
+/// What one worker tells the others and the caller. Written by its worker alone, but for region_end,
+/// and by the caller between a worker and its replacement.
 struct alignas(128) worker_slot {  // two lines: the neighbour's prefetcher takes pairs
   std::atomic<std::uint64_t> current;
   std::atomic<std::uint64_t> batch_end;
@@ -58,10 +60,9 @@ static_assert(sizeof(std::atomic<std::uint64_t>) == 8 && sizeof(worker_slot) == 
 class ledger {
  public:
   static constexpr std::uint64_t lanes = 4;
-  static constexpr std::uint64_t most_workers = 0xfffe;
 
   static constexpr std::uint64_t words_for(std::uint64_t n_batches) {
-    return n_batches / lanes + (n_batches % lanes != 0 ? 1 : 0);
+    return divide_up(n_batches, lanes);
   }
 
   ledger() = default;
@@ -118,8 +119,9 @@ class claimant {
         ++last;
       }
       tasks = plan_.tasks_of(at, last);
-      slot_.batch_end.store(tasks.end, relaxed);
+      // In this order: with the old current and the new end, a death would hand on others' batches.
       slot_.current.store(tasks.begin, std::memory_order_release);
+      slot_.batch_end.store(tasks.end, std::memory_order_release);
       if (word.compare_exchange_strong(seen, claimed, std::memory_order_acq_rel, relaxed)) {
         slot_.cursor.store(last, relaxed);
         slot_.claimed.store(slot_.claimed.load(relaxed) + (last - at), relaxed);

@@ -1,16 +1,16 @@
 // Child processes: made, waited for and ended by a descriptor that cannot mean another process.
 #pragma once
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include <forkmap/system/bound.hpp>
@@ -25,6 +25,7 @@ struct process_end {
   bool known = false;
   int signal = 0;
   int exit_status = -1;
+  std::size_t max_rss = 0;  // bytes
 };
 
 /// One child process; empty (pid 0) when it has been waited for.
@@ -78,13 +79,15 @@ class child_process {
   process_end wait() noexcept {
     process_end end;
     siginfo_t info{};
+    rusage used{};
     if (handle_ && retry_interrupted([&] {
-                     return ::waitid(static_cast<idtype_t>(P_PIDFD),
-                                     static_cast<id_t>(handle_.get()), &info, WEXITED);
+                     return ::syscall(SYS_waitid, static_cast<int>(P_PIDFD), handle_.get(), &info,
+                                      WEXITED, &used);
                    }) == 0) {
       end.known = true;
       end.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
       end.exit_status = info.si_code == CLD_EXITED ? info.si_status : -1;
+      end.max_rss = static_cast<std::size_t>(used.ru_maxrss) * 1024;
     }
     pid_ = 0;
     handle_.reset();
@@ -132,8 +135,9 @@ class sigint_blocked {
 inline void follow_parent(pid_t parent) noexcept {
   bound().syscall(SYS_prctl, static_cast<long>(PR_SET_PDEATHSIG), static_cast<long>(SIGKILL), 0L,
                   0L, 0L);
-  // It may have ended before it could be followed.
-  if (static_cast<pid_t>(bound().syscall(SYS_getppid)) != parent) exit_now(1);
+  // It may have ended before it could be followed. 0: it lives in another PID namespace.
+  auto const now = static_cast<pid_t>(bound().syscall(SYS_getppid));
+  if (now != parent && now != 0) exit_now(1);
   ignore_signal(SIGINT);
 }
 

@@ -1,6 +1,7 @@
 // Shared memory without a name: nothing is left behind, however the program ends.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -17,8 +18,10 @@
 
 namespace forkmap::detail {
 
-inline constexpr std::size_t page_bytes =
-    4096;  // the grain of offsets; larger pages divide into it
+/// The grain of advice about pages. Where pages are larger the kernel refuses it: it is only advice.
+inline constexpr std::size_t page_bytes = 4096;
+/// The grain of mappings: a multiple of every page size that Linux has by default.
+inline constexpr std::size_t map_grain = std::size_t{64} << 10U;
 
 inline constexpr std::size_t round_up(std::size_t bytes, std::size_t grain) {
   return (bytes + grain - 1) / grain * grain;
@@ -94,6 +97,11 @@ class shared_file {
   /// Makes a file of `bytes`, all of it unallocated.
   explicit shared_file(std::uint64_t bytes) : file_(::memfd_create("forkmap", MFD_CLOEXEC)) {
     if (!file_) throw_errno("memfd_create");
+    if (file_.get() <= STDERR_FILENO) {
+      // A program that has closed stdout, say, must not print into this.
+      file_ = descriptor(::fcntl(file_.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+      if (!file_) throw_errno("fcntl(F_DUPFD_CLOEXEC) of shared memory");
+    }
     if (retry_interrupted([&] { return ::ftruncate(file_.get(), static_cast<off_t>(bytes)); }) <
         0) {
       throw_errno("ftruncate of shared memory to", std::to_string(bytes) + " bytes");

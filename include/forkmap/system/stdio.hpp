@@ -1,6 +1,8 @@
 // What a program has printed, across a fork: once, in whole lines, and not lost at _exit.
 #pragma once
 
+#include <stdio_ext.h>
+
 #include <cstdio>
 #include <iostream>
 #include <streambuf>
@@ -27,6 +29,14 @@ template <class Char> void flush_stream(std::basic_ostream<Char>& stream) noexce
   }
 }
 
+/// Whether nobody holds the lock of a FILE, as somebody does who waits for its input. Otherwise
+/// flushing it, or all of them, would wait as long.
+inline bool is_free(FILE* file) noexcept {
+  if (::ftrylockfile(file) != 0) return false;
+  ::funlockfile(file);
+  return true;
+}
+
 /// Writes out all that is buffered, so that a child does not inherit it and print it again, or so
 /// that a child that ends does not take it along.
 inline void flush_output() noexcept {
@@ -36,20 +46,37 @@ inline void flush_output() noexcept {
   flush_stream(std::wcout);
   flush_stream(std::wclog);
   flush_stream(std::wcerr);
-  bound().fflush(nullptr);  // every FILE, the program's own too
+  if (is_free(stdin)) {
+    bound().fflush(nullptr);  // every FILE, the program's own too
+  } else {
+    if (is_free(stdout)) bound().fflush(stdout);
+    if (is_free(stderr)) bound().fflush(stderr);
+  }
 }
 
-/// Makes stdout and stderr leave this process line by line whole: a buffer that fills up, or
-/// stderr's missing one, would cut lines where another worker's come in between.
+/// In a child: forgets what another thread of the caller has put into a stream since it was flushed;
+/// that thread's process prints it.
+inline void forget_inherited_output() noexcept {
+  for (FILE* file : {stdout, stderr}) {
+    if (file->_IO_write_ptr != file->_IO_write_base) ::__fpurge(file);
+  }
+}
+
+/// In a child: makes stdout and stderr leave this process line by line whole. A buffer that fills
+/// up, or a missing one, would cut lines where another worker's come in between.
 inline void print_in_lines() noexcept {
+  static char stdout_buffer[BUFSIZ];
   static char stderr_buffer[BUFSIZ];
-  bound().setvbuf(stdout, nullptr, _IOLBF, 0);
+  constexpr int unbuffered = 2;  // _IO_UNBUFFERED, which glibc keeps to itself
+  bool const has_buffer = (stdout->_flags & unbuffered) == 0;
+  bound().setvbuf(stdout, has_buffer ? nullptr : stdout_buffer, _IOLBF, has_buffer ? 0 : BUFSIZ);
   bound().setvbuf(stderr, stderr_buffer, _IOLBF, sizeof stderr_buffer);
   std::cerr.unsetf(std::ios_base::unitbuf);  // it would flush each half line
 }
 
 /// Has exit() leave this process without running what the caller registered with atexit. What is
-/// registered later runs first, as always.
+/// registered later runs first, as always, and so do the destructors of this thread's thread_local
+/// objects.
 inline void leave_at_exit() noexcept {
   // If there is no memory for the registration, exit() runs the caller's handlers: nothing better.
   static_cast<void>(bound().on_exit(

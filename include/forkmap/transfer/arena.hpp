@@ -57,13 +57,15 @@ class arena_writer final : public writer {
   arena_writer(int fd, std::uint64_t begin, std::uint64_t limit) noexcept
       : fd_(fd), next_(begin), limit_(limit) {}
 
-  /// Starts a record.
-  void begin_record() noexcept {
+  /// Starts a record. There is a window then, so that the writer knows how its bytes are aligned.
+  void begin_record() {
     record_ = next_;
     cursor_ = end_ = nullptr;
     if (window_.data() != nullptr && next_ - window_begin_ < window_.size()) {
       cursor_ = window_.data() + (next_ - window_begin_);
       end_ = window_.data() + window_.size();
+    } else {
+      grow(1);
     }
   }
 
@@ -91,14 +93,14 @@ class arena_writer final : public writer {
 
   void grow(std::size_t n) override {
     auto const at = position();
-    auto const begin = record_ / page_bytes * page_bytes;
+    auto const begin = record_ / map_grain * map_grain;
     auto const needed = static_cast<std::size_t>(at - begin) + n;
     if (limit_ - begin < needed) throw std::bad_alloc();
     // A record that outgrows its window gets one that is twice as large, so that a long one made of
     // small pieces is remapped a logarithmic number of times.
     next_window_bytes_ = std::min<std::size_t>(next_window_bytes_ * 2, std::size_t{1} << 20U);
     auto const bytes = std::min<std::uint64_t>(
-        round_up(std::max(needed + needed / 2, next_window_bytes_), page_bytes), limit_ - begin);
+        round_up(std::max(needed + needed / 2, next_window_bytes_), map_grain), limit_ - begin);
     window_ = mapping(fd_, begin, bytes, PROT_READ | PROT_WRITE);
     auto const soon = std::min(window_.size(), std::max(needed, next_window_bytes_));
     populate_for_writing(window_.data() + (at - begin),
@@ -151,8 +153,8 @@ class arena_reader {
     if (where.bytes < worth_a_call) return;
     auto const worker = where_.owner(where.offset);
     auto const at = static_cast<std::size_t>(where.offset - where_.begin(worker));
-    auto const first = round_up(at, page_bytes);
-    auto const last = (at + where.bytes) / page_bytes * page_bytes;
+    auto const first = round_up(at, map_grain);
+    auto const last = (at + where.bytes) / map_grain * map_grain;
     if (first < last) ::madvise(maps_[worker].data() + first, last - first, MADV_REMOVE);
   }
 

@@ -13,9 +13,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <string>
 
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/shared_memory.hpp>
@@ -29,7 +31,8 @@ struct alignas(128) call_header {
 
 class call_memory {
  public:
-  /// Errors: std::system_error naming the call that failed; std::bad_alloc if the sizes overflow.
+  /// Errors: std::system_error naming the call that failed; EFBIG where
+  ///   RLIMIT_FSIZE leaves no room.
   call_memory(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
               std::size_t result_align)
       : layout_(plan, n_results, result_bytes, result_align),
@@ -64,6 +67,7 @@ class call_memory {
     std::size_t slots, words, results, mapped_bytes;
     std::uint64_t file_bytes;
     arena_map arenas;
+    static constexpr std::uint64_t least_arena = std::uint64_t{1} << 20U;
 
     layout(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
            std::size_t result_align)
@@ -73,15 +77,21 @@ class call_memory {
                            std::max<std::size_t>(result_align, 64))) {
       std::size_t all_results = 0;
       if (__builtin_mul_overflow(n_results, result_bytes, &all_results) ||
-          __builtin_add_overflow(all_results, results + page_bytes, &mapped_bytes)) {
-        throw std::bad_alloc();
+          __builtin_add_overflow(all_results, results + map_grain, &mapped_bytes)) {
+        throw_system_error(ENOMEM, "shared memory for", std::to_string(n_results) + " results");
       }
-      mapped_bytes = (mapped_bytes - 1) / page_bytes * page_bytes;
+      mapped_bytes = (mapped_bytes - 1) / map_grain * map_grain;
       auto const largest =
           std::min(shared_file::largest(), std::uint64_t{1} << record_name::offset_bits);
-      if (largest <= mapped_bytes) throw std::bad_alloc();
       arenas.first = mapped_bytes;
-      arenas.stride = (largest - mapped_bytes) / plan.n_workers / page_bytes * page_bytes;
+      arenas.stride = largest <= mapped_bytes
+                          ? 0
+                          : (largest - mapped_bytes) / plan.n_workers / map_grain * map_grain;
+      if (arenas.stride < least_arena) {
+        throw_system_error(
+            EFBIG, "shared memory for the results of",
+            std::to_string(plan.n_workers) + " workers (is RLIMIT_FSIZE, ulimit -f, too low?)");
+      }
       file_bytes = arenas.begin(plan.n_workers);
     }
   };

@@ -28,6 +28,8 @@ template <class T> T decode(reader& in);
 template <class C>
 concept block_container = std::ranges::contiguous_range<C const> &&
                           (travels_v<typename C::value_type> == travel::as_bytes) &&
+                          std::is_copy_assignable_v<typename C::value_type> &&
+                          std::default_initializable<typename C::value_type> &&
                           requires(C& c, typename C::value_type const* p) {
                             c.assign(p, p);
                             c.resize(std::size_t{});
@@ -114,10 +116,11 @@ template <class V> V decode_variant(reader& in) {
   in.read(&index, sizeof index);
   return [&]<std::size_t... I>(std::index_sequence<I...>) -> V {
     std::optional<V> value;
-    (void)((I == index ? (value.emplace(std::in_place_index<I>,
-                                        decode<std::variant_alternative_t<I, V>>(in)),
-                          true)
-                       : false) ||
+    (void)((I == index
+                ? (static_cast<void>(value.emplace(std::in_place_index<I>,
+                                                   decode<std::variant_alternative_t<I, V>>(in))),
+                   true)
+                : false) ||
            ...);
     if (!value) throw std::bad_variant_access();
     return std::move(*value);

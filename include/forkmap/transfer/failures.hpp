@@ -28,6 +28,7 @@ struct task_failure {
   thrown what{};  // its type matters where reason is threw; else the message
   int signal = 0;
   int exit_status = -1;
+  std::size_t max_rss = 0;
 
   task_context context() const {
     auto details = std::make_shared<task_details>();
@@ -40,6 +41,7 @@ struct task_failure {
     details->message = what.message;
     details->signal = signal;
     details->exit_status = exit_status;
+    details->max_rss = max_rss;
     return task_context(std::move(details));
   }
 
@@ -82,8 +84,9 @@ class failure_list {
 
   void sort() {
     // A failure outside any task has the largest index: a task's own is thrown before it.
-    std::sort(all_.begin(), all_.end(),
-              [](task_failure const& a, task_failure const& b) { return a.index < b.index; });
+    std::sort(all_.begin(), all_.end(), [](task_failure const& a, task_failure const& b) {
+      return a.index != b.index ? a.index < b.index : a.reason < b.reason;
+    });
   }
 
   bool empty() const noexcept { return all_.empty(); }

@@ -49,9 +49,9 @@ struct job {
   std::uint64_t n_tasks = 0;
   std::uint64_t batch_tasks = 0;  // tasks claimed at a time; 0 = automatic
   std::uint64_t n_results = 0;
-  slot_shape forked;        // in shared memory: the flat result, or a record's 8-byte offset
+  slot_shape forked;        // in shared memory: the flat result, or a record's 8-byte name
   slot_shape same_process;  // in the caller's: the result itself
-  bool flat = true;         // no result is a record
+  bool flat = true;         // results are objects in their slots; else their slots name records
   bool stop_at_failure = true;
   bool whole_batches = false;  // one result for a batch: after a death it runs again from its start
 

@@ -8,10 +8,8 @@
 #include <cstring>
 #include <memory>
 #include <new>
-#include <optional>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include <forkmap/transfer/codec.hpp>
 #include <forkmap/transfer/failures.hpp>
@@ -54,20 +52,25 @@ template <class R> consteval slot_shape slot_of_forked() {
     return {sizeof(std::uint64_t), alignof(std::uint64_t)};
 }
 
-/// Runs `call` and puts its result where the engine wants it.
-template <class R, class Call> void deliver(task_loop& loop, std::uint64_t result, Call&& call) {
+/// Runs `call` and puts its result where the engine wants it. AsRecord: as a record, though it is
+/// flat or void.
+template <class R, bool AsRecord = false, class Call>
+void deliver(task_loop& loop, std::uint64_t result, Call&& call) {
+  constexpr bool in_slot = !AsRecord && flat_result<R>;
+  [[maybe_unused]] void* const slot = loop.results + result * loop.result_bytes;
   if constexpr (std::is_void_v<R>) {
     std::forward<Call>(call)();
-  } else {
-    void* const slot = loop.results + result * loop.result_bytes;
-    if (flat_result<R> || loop.same_process) {
-      ::new (slot) R(std::forward<Call>(call)());
-      if constexpr (!flat_result<R>) loop.made(result);
-    } else if constexpr (!flat_result<R>) {
-      decltype(auto) value = std::forward<Call>(call)();
-      encode<R>(loop.begin_record(), value);
+    if constexpr (AsRecord) {
+      if (!loop.same_process) loop.begin_record();
       loop.made(result);
     }
+  } else if (in_slot || loop.same_process) {
+    ::new (slot) R(std::forward<Call>(call)());
+    if constexpr (!in_slot) loop.made(result);
+  } else if constexpr (!in_slot) {
+    decltype(auto) value = std::forward<Call>(call)();
+    encode<R>(loop.begin_record(), value);
+    loop.made(result);
   }
 }
 
@@ -86,14 +89,15 @@ template <class R> constexpr auto destroyer() -> void (*)(std::byte*, std::uint6
 }
 
 /// Takes result i out of a call in which task i succeeded. Each can be taken once.
-template <class R> R take(call_results& results, std::uint64_t i) {
+template <class R, bool AsRecord = false> R take(call_results& results, std::uint64_t i) {
   if constexpr (!std::is_void_v<R>) {
-    if (flat_result<R> || results.same_process) {
+    constexpr bool in_slot = !AsRecord && flat_result<R>;
+    if (in_slot || results.same_process) {
       auto& made = *std::launder(reinterpret_cast<R*>(results.slots + i * results.slot_bytes));
       R value(std::move(made));
-      if constexpr (!flat_result<R>) results.taken(i);
+      if constexpr (!in_slot) results.taken(i);
       return value;
-    } else if constexpr (!flat_result<R>) {
+    } else if constexpr (!in_slot) {
       auto in = results.record(i);
       R value = decode<R>(in);
       results.taken(i);

@@ -65,6 +65,8 @@ template <class Range>
 class indexed_elements<Range> {
  public:
   explicit indexed_elements(Range& range) {
+    static_assert(!std::same_as<std::ranges::sentinel_t<Range>, std::unreachable_sentinel_t>,
+                  "forkmap: this range of tasks has no end; std::views::take(n) gives it one");
     for (auto&& each : range) elements_.emplace_back(std::forward<decltype(each)>(each));
   }
 
@@ -80,8 +82,12 @@ using indexed_element = decltype(std::declval<indexed_elements<Range>&>()[0]);
 
 /// A range of tasks: task i is called.
 template <class Range> class called_tasks {
+  using returned = std::invoke_result_t<indexed_element<Range>>;
+
  public:
-  using result_type = std::invoke_result_t<indexed_element<Range>>;
+  /// A task that is made on the way is gone when its result is looked at: no reference into it.
+  using result_type = std::conditional_t<std::is_lvalue_reference_v<indexed_element<Range>>,
+                                         returned, std::decay_t<returned>>;
 
   explicit called_tasks(Range& tasks) : tasks_(tasks) {}
   std::uint64_t size() const { return tasks_.size(); }
@@ -91,18 +97,29 @@ template <class Range> class called_tasks {
   indexed_elements<Range> tasks_;
 };
 
-/// A function over a range: it takes element i as an lvalue, or as an rvalue where it must.
+/// A function over a range. It takes element i as an lvalue, or as an rvalue where it must, as a
+/// delayed call takes its arguments; and like one it takes a copy where it could change the caller's
+/// element: in the caller's own process. Elsewhere the element is a copy already.
 template <class Fn, class Range> class mapped_elements {
   using element = indexed_element<Range>;
+  using value = std::remove_cvref_t<element>;
   static constexpr bool takes_lvalue = std::is_invocable_v<Fn&, element&>;
 
  public:
-  using argument = std::conditional_t<takes_lvalue, element&, element&&>;
-  using result_type = std::invoke_result_t<Fn&, argument>;
+  using argument = std::conditional_t<takes_lvalue, element&, std::remove_reference_t<element>&&>;
+  using result_type = std::decay_t<std::invoke_result_t<Fn&, argument>>;
 
-  mapped_elements(Fn fn, Range& range) : fn_(std::move(fn)), elements_(range) {}
+  mapped_elements(Fn fn, Range& range, bool in_callers_process)
+      : fn_(std::move(fn)), elements_(range), copies_(in_callers_process) {}
   std::uint64_t size() const { return elements_.size(); }
   result_type operator()(std::uint64_t i) {
+    if constexpr (std::is_lvalue_reference_v<element> && std::copy_constructible<value> &&
+                  !std::is_const_v<std::remove_reference_t<element>>) {
+      if (copies_) {
+        value copy(elements_[i]);
+        return std::invoke(fn_, static_cast<argument>(copy));
+      }
+    }
     auto&& each = elements_[i];
     return std::invoke(fn_, static_cast<argument>(each));
   }
@@ -110,6 +127,7 @@ template <class Fn, class Range> class mapped_elements {
  private:
   Fn fn_;
   indexed_elements<Range> elements_;
+  bool copies_;
 };
 
 }  // namespace forkmap::detail

@@ -129,7 +129,7 @@ inline thrown describe_current_exception() {
     throw;  // a thread being cancelled: not an exception that may be kept
   } catch (std::exception const& e) {
     t.type = standard_type_of(e);
-    t.message = e.what();
+    t.message = e.what() != nullptr ? e.what() : "";
     t.type_name = demangled(typeid(e).name());
     t.trace = nested_chain(e);
     if (auto const* fs = dynamic_cast<std::filesystem::filesystem_error const*>(&e)) {

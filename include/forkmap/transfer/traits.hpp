@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 
 #include <boost/pfr/core.hpp>
 
+#include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/aggregate.hpp>
 #include <forkmap/transfer/bytes.hpp>
 
@@ -61,7 +63,8 @@ template <class T>
 concept pointer_like =
     (std::is_pointer_v<T> && !std::is_function_v<std::remove_pointer_t<T>>) || is_span<T> ||
     is_a<T, std::basic_string_view> || is_a<T, std::reference_wrapper> ||
-    (std::contiguous_iterator<T> && std::is_class_v<T>);
+    is_a<T, std::initializer_list> || std::ranges::view<T> ||
+    (std::input_or_output_iterator<T> && std::is_class_v<T>);
 
 /// A path is a range of paths, so that it needs a case of its own. Named without <filesystem>.
 template <class T>
@@ -71,10 +74,18 @@ concept path_like = requires(T const& path) {
   path.lexically_normal();
 };
 
+/// A comparator or hash function that default construction makes again. A function pointer, or a
+/// lambda with captures, would be lost.
+template <class T>
+concept keeps_its_order =
+    (!requires { typename T::key_compare; } || requires { requires std::is_empty_v<typename T::key_compare>; }) &&
+    (!requires { typename T::hasher; } || requires { requires std::is_empty_v<typename T::hasher>; }) &&
+    (!requires { typename T::key_equal; } || requires { requires std::is_empty_v<typename T::key_equal>; });
+
 /// A container that owns its elements and can be filled again one by one.
 template <class T>
 concept container = std::ranges::forward_range<T const> && !std::ranges::view<T> &&
-                    std::default_initializable<T> && std::movable<T> && requires {
+                    std::default_initializable<T> && std::movable<T> && keeps_its_order<T> && requires {
   typename T::value_type;
 }
 &&(
@@ -93,7 +104,8 @@ template <class K, class V> struct stored_element<std::pair<K const, V>> {
 };
 template <class C> using element_of = typename stored_element<typename C::value_type>::type;
 
-template <class T> consteval travel travels();
+/// Outer: the types that T is being looked at as a part of; one of them again (a tree) is judged once.
+template <class T, class... Outer> consteval travel travels();
 
 template <class T> inline constexpr travel travels_v = travels<std::remove_cv_t<T>>();
 
@@ -111,42 +123,46 @@ template <class T> consteval bool points_into_worker() {
   return travels_v<T> == travel::points_into_worker;
 }
 
-template <class T> consteval travel members_travel() {
+template <class T, class... Outer> consteval travel members_travel() {
   return []<std::size_t... I>(std::index_sequence<I...>) {
-    return if_all(travel::as_aggregate, {travels_v<boost::pfr::tuple_element_t<I, T>>...});
+    return if_all(travel::as_aggregate,
+                  {travels<std::remove_cv_t<boost::pfr::tuple_element_t<I, T>>, T, Outer...>()...});
   }(std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
 }
 
-template <class T> consteval travel travels() {
-  if constexpr (has_serializer<T>) {
+template <class T, class... Outer> consteval travel travels() {
+  if constexpr ((std::same_as<T, Outer> || ...)) {
+    return travel::as_bytes;
+  } else if constexpr (has_serializer<T>) {
     return travel::by_serializer;
-  } else if constexpr (pointer_like<T>) {
+  } else if constexpr (pointer_like<T> || std::is_reference_v<T>) {
     return travel::points_into_worker;
   } else if constexpr (is_a<T, std::pair> || is_a<T, std::tuple>) {
     return []<class... E>(std::type_identity<std::tuple<E...>>) {
-      if constexpr ((std::is_reference_v<E> || ...)) return travel::points_into_worker;
-      return if_all(travel::as_tuple, {travels_v<E>...});
+      return if_all(travel::as_tuple, {travels<std::remove_cv_t<E>, T, Outer...>()...});
     }(std::type_identity<decltype(std::tuple_cat(std::declval<T>()))>{});
   } else if constexpr (is_std_array<T>) {
     constexpr bool flat = std::is_trivially_copyable_v<T>;
-    return if_all(flat ? travel::as_bytes : travel::as_tuple, {travels_v<typename T::value_type>});
+    return if_all(flat ? travel::as_bytes : travel::as_tuple,
+                  {travels<std::remove_cv_t<typename T::value_type>, T, Outer...>()});
   } else if constexpr (is_a<T, std::optional>) {
-    return if_all(travel::as_optional, {travels_v<typename T::value_type>});
+    return if_all(travel::as_optional,
+                  {travels<std::remove_cv_t<typename T::value_type>, T, Outer...>()});
   } else if constexpr (is_a<T, std::variant>) {
     return []<class... E>(std::type_identity<std::variant<E...>>) {
-      return if_all(travel::as_variant, {travels_v<E>...});
+      return if_all(travel::as_variant, {travels<std::remove_cv_t<E>, T, Outer...>()...});
     }(std::type_identity<T>{});
   } else if constexpr (is_default_unique_ptr<T>) {
-    using pointee = typename T::element_type;
+    using pointee = std::remove_cv_t<typename T::element_type>;
     // A polymorphic pointee would arrive sliced to its static type.
     if constexpr (std::is_polymorphic_v<pointee>)
       return travel::unknown;
     else
-      return if_all(travel::as_unique_ptr, {travels_v<pointee>});
+      return if_all(travel::as_unique_ptr, {travels<pointee, T, Outer...>()});
   } else if constexpr (path_like<T>) {
     return travel::as_path;
   } else if constexpr (container<T>) {
-    return if_all(travel::as_container, {travels_v<element_of<T>>});
+    return if_all(travel::as_container, {travels<element_of<T>, T, Outer...>()});
   } else if constexpr (std::is_trivially_copyable_v<T> && !std::is_aggregate_v<T>) {
     return travel::as_bytes;
   } else if constexpr (std::is_trivially_copyable_v<T>) {
@@ -155,7 +171,7 @@ template <class T> consteval travel travels() {
     if constexpr (has_base_or_array_member<T>())
       return travel::has_base_or_array_member;
     else
-      return members_travel<T>();
+      return members_travel<T, Outer...>();
   } else {
     return travel::unknown;
   }
@@ -168,7 +184,7 @@ concept transferable = std::is_void_v<T> || !refused(travels_v<T>);
 /// A result that needs no encoding: it is made in its final slot of shared memory.
 template <class T>
 concept flat_result = std::is_trivially_copyable_v<T> && !std::is_void_v<T> &&
-                      (travels_v<T> != travel::by_serializer);
+                      alignof(T) <= page_bytes && (travels_v<T> != travel::by_serializer);
 
 /// Why a result type is refused. Variable templates, so that compilers name the type with the
 /// sentence.
@@ -184,7 +200,7 @@ inline constexpr bool has_no_way_to_travel = travels_or_void<T> == travel::unkno
 
 /// Refuses a result type with the sentence that helps.
 /// `type` is the result type, or void where it was refused, so that one mistake is one error.
-template <class Result> struct task_result {
+template <class Result, class Returned = Result> struct task_result {
   static_assert(!points_into_worker_memory<Result>,
                 "forkmap: this task's result type is, or holds, a pointer, reference, iterator, "
                 "string_view or span into the memory of a worker that is gone when the caller "
@@ -196,7 +212,13 @@ template <class Result> struct task_result {
   static_assert(!has_no_way_to_travel<Result>,
                 "forkmap: this task's result type is, or holds, a class that forkmap cannot take "
                 "apart to bring it back from a worker; specialise forkmap::serializer for it");
-  using type = std::conditional_t<transferable<Result>, Result, void>;
+  static_assert(std::is_void_v<Result> || std::constructible_from<Result, Returned>,
+                "forkmap: this task returns a reference to something that cannot be copied; return "
+                "it by value, with std::move");
+  using type =
+      std::conditional_t<transferable<Result> &&
+                             (std::is_void_v<Result> || std::constructible_from<Result, Returned>),
+                         Result, void>;
 };
 
 }  // namespace forkmap::detail

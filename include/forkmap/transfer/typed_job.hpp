@@ -60,7 +60,7 @@ template <class R, class Source> job map_job(Source& tasks, bool stop_at_failure
 /// One result of type T for each batch of tasks, folded by op.
 template <class T, class Source, class Op> struct fold_tasks {
   Source& source;
-  Op op;
+  Op& op;
   std::uint64_t batch_tasks;
 
   job as_job() {
@@ -97,7 +97,7 @@ template <class T, class Source, class Op> struct fold_tasks {
 
 /// Tasks of several types, a result of its own type for each.
 template <class... Task> struct separate_tasks {
-  template <class T> using result_of = std::remove_cvref_t<std::invoke_result_t<T>>;
+  template <class T> using result_of = std::decay_t<std::invoke_result_t<T>>;
   using results_type = std::tuple<
       std::conditional_t<std::is_void_v<result_of<Task>>, std::monostate, result_of<Task>>...>;
 
@@ -111,7 +111,9 @@ template <class... Task> struct separate_tasks {
     job work;
     work.n_tasks = work.n_results = sizeof...(Task);
     work.batch_tasks = 1;
-    work.forked = widest({slot_of_forked<result_of<Task>>()...});
+    // Records all of them, so that each has a mark of its own that says that it is there.
+    work.forked = {sizeof(std::uint64_t), alignof(std::uint64_t)};
+    work.flat = false;
     work.same_process = widest({slot_of_object<result_of<Task>>()...});
     work.tasks = this;
     work.run = [](void* erased, task_loop& loop) {
@@ -145,7 +147,7 @@ template <class... Task> struct separate_tasks {
     if constexpr (std::is_void_v<R>)
       return std::monostate{};
     else
-      return take<R>(results, i);
+      return take<R, true>(results, i);
   }
 
   template <std::size_t... I> void run(task_loop& loop, std::index_sequence<I...>) {
@@ -154,7 +156,7 @@ template <class... Task> struct separate_tasks {
   }
   template <std::size_t I> void run_one(task_loop& loop) {
     using task = std::tuple_element_t<I, std::tuple<Task...>>;
-    deliver<result_of<task>>(loop, I, [&]() -> decltype(auto) {
+    deliver<result_of<task>, true>(loop, I, [&]() -> decltype(auto) {
       return std::invoke(std::forward<task>(std::get<I>(tasks)));
     });
   }
@@ -171,7 +173,11 @@ template <class R> std::vector<R> take_all(call_results& results, std::uint64_t 
     auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
     if (bytes >= populate_bytes) populate_for_reading(results.slots, bytes);
     auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
-    all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
+    if constexpr (std::is_move_assignable_v<R>) {
+      all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
+    } else {
+      for (auto* each = first; each != first + n; ++each) all.push_back(std::move(*each));
+    }
   } else {
     prepared_heap const heap(results.record_bytes(), n);
     for (std::uint64_t i = 0; i != n; ++i) all.push_back(take<R>(results, i));

@@ -23,8 +23,8 @@ inline std::string text_of(process_end const& end) {
 
 /// The task that a dead worker was running, and what is left of its batch.
 struct last_moment {
-  bool in_batch = false;
   bool was_running = false;  // the task below, which had not ended
+  bool ended = false;        // it had
   std::uint64_t task = 0;
   task_range left_over{};
 };
@@ -39,11 +39,16 @@ last_moment moment_of_death(dispatch_plan const& plan, ledger lanes, worker_slot
   if (task == nothing_running) return moment;
   auto const batch = task / plan.batch_tasks;
   if (lanes.owner_mark(batch) != worker + 1U) return moment;  // it lost the race for that batch
-  moment.in_batch = true;
-  moment.was_running = !ended(task);
+  auto const end = slot.batch_end.load(std::memory_order_acquire);
+  if (slot.phase.load(std::memory_order_acquire) == worker_phase::starting) {
+    moment.left_over = {task, end};  // its predecessor's, which it had not come to
+    return moment;
+  }
   moment.task = task;
-  moment.left_over = {task + 1, slot.batch_end.load(std::memory_order_acquire)};
-  if (whole_batches) moment.left_over.begin = moment.left_over.end;
+  moment.ended = ended(task);
+  moment.was_running = !moment.ended;
+  moment.left_over = {task + 1, end};
+  if (whole_batches) moment.left_over.begin = end;
   return moment;
 }
 
@@ -55,6 +60,7 @@ inline task_failure death_of(std::uint64_t task, pid_t pid, process_end const& e
   failure.pid = pid;
   failure.signal = end.signal;
   failure.exit_status = end.exit_status;
+  failure.max_rss = end.max_rss;
   failure.what.message = "task " + std::to_string(task) + " killed its worker (pid " +
                          std::to_string(pid) + "): " + text_of(end);
   return failure;
@@ -67,6 +73,7 @@ inline task_failure death_outside_tasks(pid_t pid, worker_phase phase, process_e
   failure.pid = pid;
   failure.signal = end.signal;
   failure.exit_status = end.exit_status;
+  failure.max_rss = end.max_rss;
   failure.what.message = "forkmap: a worker (pid " + std::to_string(pid) + ") died " +
                          (phase == worker_phase::starting  ? "before its first task"
                           : phase == worker_phase::leaving ? "after its last task"

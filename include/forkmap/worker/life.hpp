@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <new>
 
 #include <forkmap/options.hpp>
 #include <forkmap/plan/ledger.hpp>
@@ -63,8 +64,8 @@ class worker_loop final : public task_loop {
 
   void made(std::uint64_t result) override {
     auto const name = publishable_record(arena_, slot_);
-    reinterpret_cast<std::atomic<std::uint64_t>*>(results)[result].store(name,
-                                                                         std::memory_order_release);
+    std::launder(reinterpret_cast<std::atomic<std::uint64_t>*>(results))[result].store(
+        name, std::memory_order_release);
   }
 
   /// A task has failed and the call wants no more, or the caller has cancelled it.
@@ -131,19 +132,20 @@ inline void run_tasks(worker_birth const& birth, worker_loop& loop) {
   page_feeder ledger_words(words.bytes(), sizeof(std::uint64_t));
   auto const feed_ledger = [&] {
     auto const next = slot.cursor.load(std::memory_order_relaxed) / ledger::lanes;
-    auto const region = slot.region_end.load(std::memory_order_relaxed) / ledger::lanes;
-    ledger_words.upcoming(next, next + 1, region + 1);
+    auto const region = slot.region_end.load(std::memory_order_relaxed);
+    ledger_words.upcoming(next, next + 1, ledger::words_for(region));
   };
   if (paced) feed_ledger();
-  // With whole batches a claim is one batch, since each has a result of its own.
-  while (!loop.cancelled() && claims.next(tasks, work.whole_batches ? 1 : speed.most_batches())) {
+  // Where the size of a batch is given, a claim is one batch.
+  while (!loop.cancelled() &&
+         claims.next(tasks, work.batch_tasks != 0 ? 1 : speed.most_batches())) {
     loop.begin = tasks.begin;
     loop.end = tasks.end;
     if (paced) {
       feed_ledger();
       if (!work.whole_batches) {
-        results.upcoming(tasks.begin, tasks.end,
-                         slot.region_end.load(std::memory_order_relaxed) * birth.plan.batch_tasks);
+        auto const region_end = slot.region_end.load(std::memory_order_relaxed);
+        results.upcoming(tasks.begin, tasks.end, birth.plan.tasks_of(0, region_end).end);
       }
     }
     work.run(work.tasks, loop);
@@ -177,21 +179,24 @@ inline bool run_hook(std::function<void(int)> const& hook, worker_birth const& b
   follow_parent(birth.caller);
   birth.signals.restore();
   leave_at_exit();
+  forget_inherited_output();
   print_in_lines();
   birth.memory.populate();
   this_process = {.is_worker = true, .share = birth.share};
 
   auto& slot = birth.memory.slots()[birth.number];
+  scoped_options = nullptr;  // the defaults for nested calls are this worker's share of the machine
   task_frame frame;
   frame.worker = static_cast<int>(birth.number);
-  frame.current = &slot.current;
   frame.seed = birth.how.seed;
   active_frame = &frame;
 
   worker_loop loop(birth);
   if (run_hook(birth.how.worker_init, birth, loop)) {
+    frame.current = &slot.current;
     slot.phase.store(worker_phase::working, std::memory_order_release);
     run_tasks(birth, loop);
+    frame.current = nullptr;
     slot.phase.store(worker_phase::leaving, std::memory_order_release);
     run_hook(birth.how.worker_exit, birth, loop);
   }

@@ -30,11 +30,17 @@ TEST_CASE("plan: batches cover every task once", "[plan]") {
       auto const last = plan.tasks_of(plan.n_batches - 1, plan.n_batches);
       REQUIRE(last.begin < n);
       REQUIRE(last.end == n);
-      REQUIRE(plan.n_batches <= most_batches);
       REQUIRE(plan.n_workers <= plan.n_batches);
-      if (size != 0 && n <= most_batches) REQUIRE(plan.batch_tasks == size);
+      if (size != 0)
+        REQUIRE(plan.batch_tasks == size);
+      else
+        REQUIRE(plan.n_batches <= most_batches);
     }
   }
+}
+
+TEST_CASE("plan: no more workers than the ledger has marks for", "[plan]") {
+  REQUIRE(make_plan(1'000'000, 70'000, 1).n_workers == most_workers);
 }
 
 TEST_CASE("plan: the first stretches of the workers tile the batches", "[plan]") {

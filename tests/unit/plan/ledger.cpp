@@ -96,17 +96,22 @@ TEST_CASE("ledger: hints that lie cost time, not tasks", "[ledger]") {
 TEST_CASE("death: the last moment is read exactly at each step of the protocol", "[ledger]") {
   board shared(make_plan(100, 2, 10));
   auto& slot = shared.slots[0];
+  slot.phase = worker_phase::working;
   auto const moment = [&](bool ended = false) {
     return moment_of_death(shared.plan, shared.lanes(), slot, 0, false,
                            [&](std::uint64_t) { return ended; });
   };
-  REQUIRE(!moment().in_batch);  // before the first claim
+  auto const nothing = [](last_moment const& m) {
+    return !m.was_running && !m.ended && m.left_over.begin == m.left_over.end;
+  };
+  REQUIRE(nothing(moment()));  // before the first claim
 
-  slot.batch_end = 20;
   slot.current = 10;  // step 2, the claim not made
-  REQUIRE(!moment().in_batch);
+  REQUIRE(nothing(moment()));
+  slot.batch_end = 20;
+  REQUIRE(nothing(moment()));
   shared.words[0] = std::uint64_t{2} << 16U;  // the other worker got it
-  REQUIRE(!moment().in_batch);
+  REQUIRE(nothing(moment()));
 
   shared.words[0] = std::uint64_t{1} << 16U;  // step 3: claimed
   REQUIRE(moment().was_running);
@@ -118,6 +123,27 @@ TEST_CASE("death: the last moment is read exactly at each step of the protocol",
   REQUIRE(moment().left_over.end == 20);
   REQUIRE(!moment(true).was_running);  // it had recorded its end
   REQUIRE(moment(true).left_over.begin == 15);
+
+  // The next candidate: others' batch 1 must not be taken for what is left of this one.
+  slot.current = 20;
+  REQUIRE(nothing(moment()));
+  slot.batch_end = 40;
+  REQUIRE(nothing(moment()));
   slot.current = nothing_running;  // step 5
-  REQUIRE(!moment().in_batch);
+  REQUIRE(nothing(moment()));
+}
+
+TEST_CASE("death: a replacement that dies before it works leaves its predecessor's rest",
+          "[ledger]") {
+  board shared(make_plan(100, 2, 10));
+  auto& slot = shared.slots[0];
+  shared.words[0] = 1;
+  slot.current = 4;  // parked there by the caller
+  slot.batch_end = 10;
+  slot.phase = worker_phase::starting;
+  auto const moment = moment_of_death(shared.plan, shared.lanes(), slot, 0, false,
+                                      [](std::uint64_t) { return false; });
+  REQUIRE(!moment.was_running);
+  REQUIRE(moment.left_over.begin == 4);
+  REQUIRE(moment.left_over.end == 10);
 }

@@ -74,3 +74,29 @@ TEST_CASE("arena: a full stretch is bad_alloc", "[transfer]") {
   out.put(std::string(100, 'x'));
   REQUIRE(record_name::unpack(out.end_record()).offset == 4096);
 }
+
+TEST_CASE("arena: alignment is the same on both sides, wherever a writer begins", "[transfer]") {
+  shared_file const file(std::uint64_t{1} << 44U);
+  arena_map const where{65536, std::uint64_t{1} << 40U};
+  auto const slots = std::make_unique<worker_slot[]>(1);
+  std::vector<std::uint64_t> names;
+  auto next = where.begin(0);
+  for (std::size_t i = 0; i != 50; ++i) {  // each record by a replacement of the worker before
+    arena_writer out(file.get(), next, where.begin(1));
+    out.begin_record();
+    out.align(8);
+    out.put(std::vector<double>(i * 10, 0.5));
+    out.put(std::string(i, 'x'));
+    names.push_back(out.end_record());
+    next = out.next();
+  }
+  slots[0].arena_next = next;
+  arena_reader in(file, where, slots.get(), 1);
+  for (std::size_t i = 0; i != 50; ++i) {
+    auto record = in.record(names[i]);
+    record.align(8);
+    REQUIRE(record.get<std::vector<double>>() == std::vector<double>(i * 10, 0.5));
+    REQUIRE(record.get<std::string>() == std::string(i, 'x'));
+    REQUIRE(record.left() == 0);
+  }
+}

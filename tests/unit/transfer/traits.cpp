@@ -6,9 +6,13 @@
 #include <filesystem>
 #include <forward_list>
 #include <functional>
+#include <initializer_list>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <ranges>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -158,6 +162,28 @@ static_assert(of<opaque> == travel::unknown);
 static_assert(of<std::shared_ptr<int>> == travel::unknown);
 static_assert(of<std::unique_ptr<base>> == travel::unknown);
 static_assert(of<std::function<int()>> == travel::unknown);
+
+struct tree {
+  int value;
+  std::vector<tree> kids;
+};
+struct link {
+  int value;
+  std::unique_ptr<link> next;
+};
+static_assert(of<tree> == travel::as_aggregate);
+static_assert(of<link> == travel::as_aggregate);
+
+static_assert(of<std::initializer_list<int>> == travel::points_into_worker);
+static_assert(of<std::list<int>::iterator> == travel::points_into_worker);
+static_assert(of<std::ranges::ref_view<std::vector<int>>> == travel::points_into_worker);
+static_assert(of<std::set<int, bool (*)(int, int)>> == travel::unknown);
+static_assert(of<std::set<int, std::greater<>>> == travel::as_container);
+
+struct alignas(8192) over_aligned {
+  int value;
+};
+static_assert(!flat_result<over_aligned> && transferable<over_aligned>);
 
 static_assert(transferable<void>);
 static_assert(!transferable<int*>);
