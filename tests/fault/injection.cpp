@@ -20,9 +20,12 @@ std::atomic<int> armed{-1};
 std::atomic<int> left{0};
 std::atomic<int> code_to_give{0};
 std::atomic<bool> fired{false};
+pid_t armed_in = 0;  // children inherit all this, but it is not meant for them
 
 bool fails(function f) {
-  if (armed.load() != static_cast<int>(f) || left.fetch_sub(1) != 1) return false;
+  if (armed.load() != static_cast<int>(f) || armed_in != ::getpid() || left.fetch_sub(1) != 1) {
+    return false;
+  }
   fired = true;
   errno = code_to_give;
   return true;
@@ -41,6 +44,7 @@ void arm(function f, int nth, int code) {
   fired = false;
   left = nth;
   code_to_give = code;
+  armed_in = ::getpid();
   armed = static_cast<int>(f);
 }
 

@@ -121,9 +121,10 @@ class sigint_blocked {
   }
   sigint_blocked(sigint_blocked const&) = delete;
   sigint_blocked& operator=(sigint_blocked const&) = delete;
-  ~sigint_blocked() { restore(); }
+  ~sigint_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
-  void restore() const noexcept { set_signal_mask(before_); }
+  /// The same in a child, whose copy of this is never destroyed.
+  void restore_in_child() const noexcept { set_signal_mask(before_); }
 
  private:
   sigset_t before_;

@@ -45,22 +45,18 @@ struct task_failure {
     return task_context(std::move(details));
   }
 
+  // Templates, here and in failure_list: see rebuild().
+
   /// What the call throws for it.
-  std::exception_ptr exception() const {
-    switch (reason) {
-      case failure::threw:
-        return rebuild(what, context());
-      case failure::died:
-      case failure::timed_out:
-        return std::make_exception_ptr(worker_died(context(), what.message));
-      case failure::cancelled:
-      case failure::never_started:
-        break;
+  template <class = void> std::exception_ptr exception() const {
+    if (reason == failure::threw) return rebuild(what, context());
+    if (reason == failure::died) {
+      return std::make_exception_ptr(worker_died(context(), what.message));
     }
     return std::make_exception_ptr(task_cancelled(context(), what.message));
   }
 
-  failed_task outcome() const {
+  template <class = void> failed_task outcome() const {
     return {std::make_shared<failure const>(failure{context(), reason, what.message}), exception()};
   }
 };
@@ -93,12 +89,12 @@ class failure_list {
   auto begin() const noexcept { return all_.begin(); }
   auto end() const noexcept { return all_.end(); }
 
-  void throw_first() const {
+  template <class = void> void throw_first() const {
     if (!all_.empty()) std::rethrow_exception(all_.front().exception());
   }
   /// Throws the failure of worker_init or worker_exit, if there is one: no task's outcome can hold
   /// it.
-  void throw_outside_tasks() const {
+  template <class = void> void throw_outside_tasks() const {
     if (!all_.empty() && all_.back().index == outside_tasks) {
       std::rethrow_exception(all_.back().exception());
     }

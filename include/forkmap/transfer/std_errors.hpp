@@ -22,7 +22,8 @@ template <class... E> struct exception_list {
   static constexpr std::uint32_t size = sizeof...(E);
 };
 
-/// Source: ISO C++20, [std.exceptions] and the library clauses that define the others.
+/// Source: ISO C++20, [std.exceptions] and the library clauses that define the others; those of
+/// <regex> and <future> arrive as their base classes, which saves every program those headers.
 using standard_exceptions =
     exception_list<std::filesystem::filesystem_error, std::ios_base::failure, std::system_error,
                    std::underflow_error, std::overflow_error, std::range_error, std::runtime_error,
@@ -44,17 +45,6 @@ std::uint32_t standard_type_of(std::exception const* e, exception_list<E...>) {
 /// The place in the list of e's nearest standard base; e's own if it is standard.
 inline std::uint32_t standard_type_of(std::exception const& e) {
   return standard_type_of(&e, standard_exceptions{});
-}
-
-template <class Fn, class... E>
-void with_standard_type(std::uint32_t type, Fn const& fn, exception_list<E...>) {
-  std::uint32_t at = 0;
-  (void)((at++ == type && (fn(std::type_identity<E>{}), true)) || ...);
-}
-
-/// Calls fn with std::type_identity of the type at that place; not at all if there is none.
-template <class Fn> void with_standard_type(std::uint32_t type, Fn const& fn) {
-  with_standard_type(type, fn, standard_exceptions{});
 }
 
 }  // namespace forkmap::detail

@@ -5,25 +5,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <any>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <functional>
 #include <ios>
-#include <memory>
-#include <new>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <typeinfo>
-#include <variant>
 
 #include <forkmap/error.hpp>
-#include <forkmap/transfer/codec.hpp>
+#include <forkmap/transfer/bytes.hpp>
 #include <forkmap/transfer/std_errors.hpp>
 
 namespace forkmap::detail {
@@ -42,27 +37,35 @@ struct thrown {
   std::string path2{};
 
   void save(writer& out) const {
-    for_each(*this, [&](auto const& member) { out.put(member); });
+    for (auto const number : {std::uint64_t{type}, std::uint64_t{static_cast<std::uint32_t>(code)},
+                              std::uint64_t{category_address}, std::uint64_t{category_vtable}}) {
+      out.put_count(number);
+    }
+    for (auto const* text : {&message, &type_name, &trace, &category, &path1, &path2}) {
+      out.put_count(text->size());
+      out.write(text->data(), text->size());
+    }
   }
   static thrown load(reader& in) {
     thrown t;
-    for_each(t,
-             [&](auto& member) { member = in.get<std::remove_reference_t<decltype(member)>>(); });
+    t.type = static_cast<std::uint32_t>(in.get_count());
+    t.code = static_cast<std::int32_t>(in.get_count());
+    t.category_address = static_cast<std::uintptr_t>(in.get_count());
+    t.category_vtable = static_cast<std::uintptr_t>(in.get_count());
+    for (auto* text : {&t.message, &t.type_name, &t.trace, &t.category, &t.path1, &t.path2}) {
+      auto const size = static_cast<std::size_t>(in.get_count());
+      text->assign(reinterpret_cast<char const*>(in.take(size)), size);
+    }
     return t;
-  }
-
- private:
-  template <class Self, class Fn> static void for_each(Self& t, Fn fn) {
-    fn(t.type), fn(t.message), fn(t.type_name), fn(t.trace), fn(t.code), fn(t.category);
-    fn(t.category_address), fn(t.category_vtable), fn(t.path1), fn(t.path2);
   }
 };
 
 inline std::string demangled(char const* name) {
   int status = 0;
-  std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(name, nullptr, nullptr, &status),
-                                              std::free);
-  return status == 0 ? text.get() : name;
+  char* const text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
+  std::string demangled = status == 0 ? text : name;
+  std::free(text);
+  return demangled;
 }
 
 inline void note_code(thrown& t, std::error_code const& code) {
@@ -148,33 +151,37 @@ inline thrown describe_current_exception() {
   return t;
 }
 
-/// Builds remote<E> for the E that `t` names.
-template <class E> std::exception_ptr rebuild_as(thrown const& t, task_context const& context) {
-  if constexpr (std::same_as<E, std::filesystem::filesystem_error>) {
-    return std::make_exception_ptr(
-        remote<E>(E(t.message, t.path1, t.path2, {t.code, category_of(t)}), context));
-  } else if constexpr (std::derived_from<E, std::system_error>) {
-    if constexpr (std::same_as<E, std::ios_base::failure>) {
-      return std::make_exception_ptr(
-          remote<E>(E(t.message, std::error_code(t.code, category_of(t))), context));
-    } else {
-      return std::make_exception_ptr(
-          remote<E>(E(std::error_code(t.code, category_of(t)), t.message), context));
-    }
-  } else if constexpr (std::constructible_from<E, std::string const&>) {
-    return std::make_exception_ptr(remote<E>(E(t.message), context));
+/// Throws remote<E> for the E that `t` names.
+template <class E> [[noreturn]] void throw_as(thrown const& t, task_context const& context) {
+  if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
+    throw remote<E>(E(t.message, t.path1, t.path2, {t.code, category_of(t)}), context);
+  } else if constexpr (std::is_same_v<E, std::ios_base::failure>) {
+    throw remote<E>(E(t.message, std::error_code(t.code, category_of(t))), context);
+  } else if constexpr (std::is_same_v<E, std::system_error>) {
+    throw remote<E>(E(std::error_code(t.code, category_of(t)), t.message), context);
+  } else if constexpr (std::is_constructible_v<E, std::string const&>) {
+    throw remote<E>(E(t.message), context);
   } else {
-    return std::make_exception_ptr(remote<E>(E(), context));
+    throw remote<E>(E(), context);
   }
 }
 
-/// What the call throws for a task that threw.
-inline std::exception_ptr rebuild(thrown const& t, task_context const& context) {
-  std::exception_ptr built;
-  with_standard_type(t.type,
-                     [&]<class E>(std::type_identity<E>) { built = rebuild_as<E>(t, context); });
-  if (!built) built = std::make_exception_ptr(task_error(context, t.message));
-  return built;
+template <class... E>
+[[noreturn]] void throw_again(thrown const& t, task_context const& context, exception_list<E...>) {
+  using throw_function = void (*)(thrown const&, task_context const&);
+  static constexpr throw_function throwers[] = {&throw_as<E>...};
+  if (t.type < n_standard_exceptions) throwers[t.type](t, context);
+  throw task_error(context, t.message);
+}
+
+/// What the call throws for a task that threw. A template, so that a program pays for building so
+/// many types of exceptions only where it calls a map.
+template <class Thrown> std::exception_ptr rebuild(Thrown const& t, task_context const& context) {
+  try {
+    throw_again(t, context, standard_exceptions{});
+  } catch (...) {
+    return std::current_exception();
+  }
 }
 
 }  // namespace forkmap::detail

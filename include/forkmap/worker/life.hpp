@@ -177,7 +177,7 @@ inline bool run_hook(std::function<void(int)> const& hook, worker_birth const& b
 /// which the caller sees.
 [[noreturn]] inline void live_as_worker(worker_birth const& birth) noexcept {
   follow_parent(birth.caller);
-  birth.signals.restore();
+  birth.signals.restore_in_child();
   leave_at_exit();
   forget_inherited_output();
   print_in_lines();
