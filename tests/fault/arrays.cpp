@@ -8,12 +8,14 @@
 
 #include <forkmap/forkmap.hpp>
 
+#include "fail_each.hpp"
 #include "injection.hpp"
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
+using fault::fail_each;
 using fault::function;
 
 namespace {
@@ -21,27 +23,6 @@ namespace {
 std::size_t entries(std::filesystem::path const& folder) {
   return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
                                                 std::filesystem::directory_iterator()));
-}
-
-/// Lets each call of f fail in turn.
-/// Returns: how many calls there were.
-template <class Action>
-int fail_each(function f, int code, std::string const& file, Action action) {
-  for (int nth = 1;; ++nth) {
-    fault::arm(f, nth, code);
-    std::string what;
-    std::error_code got;
-    try {
-      action();
-    } catch (std::system_error const& e) {
-      what = e.what();
-      got = e.code();
-    }
-    if (!fault::disarm()) return nth - 1;
-    INFO(fault::name_of(f) << ", call " << nth << ": " << what);
-    REQUIRE(got.value() == code);
-    REQUIRE(what.find(file) != std::string::npos);
-  }
 }
 
 }  // namespace

@@ -12,39 +12,18 @@
 
 #include <forkmap/forkmap.hpp>
 
+#include "fail_each.hpp"
 #include "injection.hpp"
 #include "support/catch.hpp"
 
 namespace fm = forkmap;
+using fault::fail_each;
 using fault::function;
 
 namespace {
 
 std::vector<std::string> texts() {
   return fm::parallel(3).map([](int i) { return std::to_string(i); }, std::views::iota(0, 30));
-}
-
-/// Lets each call of f that `action` makes fail in turn. What is thrown must be a system_error with
-/// that code that names what failed.
-/// Returns: how many calls there were.
-template <class Action>
-int fail_each(function f, int code, std::string const& text, Action action) {
-  for (int nth = 1;; ++nth) {
-    fault::arm(f, nth, code);
-    std::string what;
-    std::error_code got;
-    try {
-      action();
-    } catch (std::system_error const& e) {
-      what = e.what();
-      got = e.code();
-    }
-    if (!fault::disarm()) return nth - 1;
-    INFO(fault::name_of(f) << ", call " << nth);
-    REQUIRE(got == std::error_code(code, std::system_category()));
-    REQUIRE(what.find(text) != std::string::npos);
-    REQUIRE(what.find("forkmap: ") != std::string::npos);
-  }
 }
 
 }  // namespace
