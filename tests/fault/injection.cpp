@@ -74,7 +74,8 @@ void* __wrap_mmap(void* at, std::size_t bytes, int protection, int flags, int fd
 pid_t __real_fork();
 pid_t __wrap_fork() { return fails(function::fork) ? -1 : __real_fork(); }
 long __real_syscall(long, ...);
-long __wrap_syscall(long number, ...) {
+// It reads six arguments, however many there are: no sanitizer should look.
+__attribute__((no_sanitize("address", "undefined"))) long __wrap_syscall(long number, ...) {
   va_list arguments;
   va_start(arguments, number);
   std::array<long, 6> all{};
@@ -89,7 +90,8 @@ int __wrap_poll(pollfd* fds, nfds_t n, int timeout) {
   return fails(function::poll) ? -1 : __real_poll(fds, n, timeout);
 }
 int __real_open(char const*, int, ...);
-int __wrap_open(char const* path, int flags, ...) {
+__attribute__((no_sanitize("address", "undefined"))) int __wrap_open(char const* path, int flags,
+                                                                     ...) {
   va_list arguments;
   va_start(arguments, flags);
   auto const mode = va_arg(arguments, mode_t);
