@@ -13,10 +13,10 @@
 #include <memory>
 #include <new>
 #include <utility>
-#include <vector>
 
 #include <forkmap/cpu.hpp>
 #include <forkmap/engine/engine.hpp>
+#include <forkmap/engine/per_worker.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/system/process.hpp>
@@ -102,7 +102,7 @@ class fork_join_call {
   /// Sleeps until a worker ends, and sees to what it left, until all have ended. Nothing but an end
   /// needs the caller: a worker whose failure ends the call ends itself.
   void watch() {
-    std::vector<pollfd> ends(plan_.n_workers);
+    per_worker<pollfd> ends(plan_.n_workers);
     auto left = plan_.n_workers;
     while (left != 0) {
       bool reaped_elsewhere = false;
@@ -226,9 +226,9 @@ class fork_join_call {
   options const& how_;
   dispatch_plan const& plan_;
   std::unique_ptr<fork_join_results> results_;
-  int share_;                           // of the machine's cores, for each worker
-  std::vector<child_process> workers_;  // ends them, whatever is thrown
-  std::vector<int> idle_deaths_;
+  int share_;                          // of the machine's cores, for each worker
+  per_worker<child_process> workers_;  // ends them, whatever is thrown
+  per_worker<int> idle_deaths_;
 };
 
 /// Forks workers for each call: they see all that the caller sees, and only results travel.
