@@ -242,15 +242,38 @@ TEST_CASE("failure: reduce throws what a task threw", "[failure]") {
   }
 }
 
+namespace {
+/// Counts its objects in this process.
+class counted {
+ public:
+  static inline int alive = 0;
+  counted() { ++alive; }
+  counted(counted&&) noexcept { ++alive; }
+  counted& operator=(counted&&) noexcept = default;
+  ~counted() { --alive; }
+};
+}  // namespace
+
+template <> struct forkmap::serializer<counted> {
+  static void save(writer&, counted const&) {}
+  static counted load(reader&) { return {}; }
+};
+
 TEST_CASE("failure: results of tasks before the failing one are destroyed", "[failure]") {
-  auto const alive = std::make_shared<int>(0);
-  struct counted {
-    std::shared_ptr<int> count;
-  };
-  REQUIRE_THROWS_AS(fm::parallel(1)([=] { return std::string(1000, 'x'); },
-                                    []() -> std::vector<int> { throw std::runtime_error("x"); }),
-                    std::runtime_error);
-  REQUIRE(alive.use_count() == 1);
+  for (int const n_jobs : job_counts) {
+    auto const tasks = tasks_of(9, [](int i) {
+      if (i == 6) throw std::runtime_error("x");
+      return counted();
+    });
+    REQUIRE_THROWS_AS(fm::parallel(n_jobs)(tasks), std::runtime_error);
+    REQUIRE(counted::alive == 0);
+    REQUIRE(fm::parallel(n_jobs).outcomes(tasks).size() == 9);
+    REQUIRE(counted::alive == 0);
+    REQUIRE_THROWS_AS(fm::parallel(n_jobs)([] { return counted(); },
+                                           []() -> int { throw std::runtime_error("x"); }),
+                      std::runtime_error);
+    REQUIRE(counted::alive == 0);
+  }
 }
 
 TEST_CASE("failure: a call after a failed one works", "[failure]") {
