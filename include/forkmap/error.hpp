@@ -4,11 +4,14 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace forkmap {
 namespace detail {
@@ -25,7 +28,27 @@ struct task_details {
   int exit_status = -1;
   std::size_t max_rss = 0;
 
+  /// The stack of a dead worker, innermost first, and what makes text of it: when it is asked for,
+  /// for that takes milliseconds.
+  std::vector<std::uintptr_t> frames{};
+  std::string (*text_of_frames)(std::vector<std::uintptr_t> const&) = nullptr;
+
+  std::string const& full_trace() const noexcept {
+    std::call_once(resolved_, [this] {
+      try {
+        if (text_of_frames != nullptr) full_trace_ = text_of_frames(frames);
+        full_trace_ += trace;
+      } catch (...) {  // no memory for a text: no text
+      }
+    });
+    return full_trace_;
+  }
+
   static constexpr std::size_t no_index = static_cast<std::size_t>(-1);
+
+ private:
+  mutable std::once_flag resolved_{};
+  mutable std::string full_trace_{};
 };
 
 }  // namespace detail
@@ -45,8 +68,10 @@ class task_context {
   int attempt() const noexcept { return details_->attempt; }
   /// Demangled dynamic type of what was thrown; empty if nothing was.
   std::string const& type_name() const noexcept { return details_->type_name; }
-  /// Where it died, if known; the chain of nested exceptions.
-  std::string const& trace() const noexcept { return details_->trace; }
+  /// Where it died or was stuck, if known: the stack, a line per function; the chain of nested
+  /// exceptions of what was thrown.
+  /// Cost: at the first call some milliseconds, if there is a stack whose functions are looked up.
+  std::string const& trace() const noexcept { return details_->full_trace(); }
 
  protected:
   detail::task_details const& details() const noexcept { return *details_; }
@@ -74,6 +99,20 @@ class worker_died : public std::runtime_error, public task_context {
   int exit_status() const noexcept { return details().exit_status; }
   /// The most memory it had resident, in bytes; 0 if unknown.
   std::size_t max_rss() const noexcept { return details().max_rss; }
+};
+
+/// The task ran longer than options::timeout and was ended; trace() tells where it was stuck.
+class task_timeout : public std::runtime_error, public task_context {
+ public:
+  explicit task_timeout(task_context context, std::string const& what)
+      : std::runtime_error(what), task_context(std::move(context)) {}
+};
+
+/// The call took longer than options::deadline; index() is the first task that had not ended.
+class deadline_exceeded : public std::runtime_error, public task_context {
+ public:
+  explicit deadline_exceeded(task_context context, std::string const& what)
+      : std::runtime_error(what), task_context(std::move(context)) {}
 };
 
 /// The call was cancelled from outside before this task had ended (options::stop).

@@ -7,9 +7,12 @@
 #include <forkmap/collect.hpp>
 #include <forkmap/cpu.hpp>
 #include <forkmap/delayed.hpp>
+#include <forkmap/indexed.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/parallel.hpp>
+#include <forkmap/report.hpp>
 #include <forkmap/this_task.hpp>
+#include <forkmap/time_limit.hpp>
 
 // What comes back
 #include <forkmap/error.hpp>

@@ -3,26 +3,55 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <stop_token>
 #include <utility>
 
+#include <forkmap/time_limit.hpp>
+
 namespace forkmap {
 
-/// What can be said about a call. An aggregate: `parallel({.n_jobs = 4, .seed = 7})`.
+/// What can be said about a call. An aggregate: `parallel({.n_jobs = 4, .timeout = 1.5s})`.
+///
+/// Errors: std::invalid_argument, from parallel(), for what cannot be meant: n_jobs 0, a timeout
+///   that is not positive, negative counts.
 struct options {
   /// k > 0: k workers. -1: one for every usable core; -2: all cores but one; ... 1 runs in the
-  /// caller's own process, unless `isolate` is set.
+  /// caller's own process, unless `isolate` is set or an option says that it implies it.
   int n_jobs = -1;
+  /// The longest that one task may run. Its worker is then killed, with the processes that it has
+  /// started, and replaced; the task's failure is a task_timeout. Implies isolate.
+  time_limit timeout{};
+  /// Further attempts for a task that died or timed out (never for one that threw). Implies
+  /// isolate.
+  int retries = 0;
   /// Tasks that a worker takes at a time. 0: automatic, one for long tasks and more for short ones.
   std::size_t batch_size = 0;
   /// Fork even for n_jobs == 1.
   bool isolate = false;
+  /// Replaces a worker after that many tasks: for libraries that leak. 0: never. Implies isolate.
+  int max_tasks_per_worker = 0;
+  /// Bytes of address space that a worker may add to what it was born with; then allocations fail
+  /// (std::bad_alloc). 0: no limit but the system's. Implies isolate.
+  std::size_t memory_limit = 0;
+  /// Threads that OpenMP, OpenBLAS, MKL and BLIS may use inside a worker, where they are there. 0:
+  /// the worker's share of the cores.
+  int inner_threads = 0;
+  /// Pins worker k to the k-th usable core. Implies isolate.
+  bool pin = false;
   /// Base of this_task::rng().
   std::uint64_t seed = 0;
+  /// The longest that the call may take. outcomes() keeps what is done by then; other calls throw
+  /// deadline_exceeded. Implies isolate.
+  time_limit deadline{};
   /// Cancels the call from outside: it throws task_cancelled. request_stop() may be called from a
   /// signal handler: it is looked at after each interruption and at least every 50 ms.
   std::stop_token stop{};
+  /// A journal of the call's results: killed half-way and run again, only what is missing runs. It
+  /// knows its call by the number of tasks, the type of the results and the seed; that of another
+  /// is refused with std::invalid_argument. It is kept after success. Implies isolate.
+  std::filesystem::path resume{};
   /// Run in each worker before its first and after its last task. Imply isolate. What they throw
   /// leaves the call as if a task had thrown it, with index() == std::size_t(-1).
   std::function<void(int worker)> worker_init{}, worker_exit{};

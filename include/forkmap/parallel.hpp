@@ -53,7 +53,30 @@ using result_of_source = std::remove_cvref_t<std::decay_t<typename Source::resul
 
 /// Whether a call with these options runs in the caller's own process.
 inline bool runs_here(options const& how) {
-  return how.n_jobs == 1 && !how.isolate && !how.worker_init && !how.worker_exit;
+  bool const needs_worker = how.isolate || how.timeout.is_set() || how.deadline.is_set() ||
+                            how.retries != 0 || how.memory_limit != 0 ||
+                            how.max_tasks_per_worker != 0 || how.pin || !how.resume.empty() ||
+                            how.worker_init || how.worker_exit;
+  return how.n_jobs == 1 && !needs_worker;
+}
+
+[[noreturn]] inline void refuse_option(std::string const& what) {
+  throw std::invalid_argument("forkmap: options::" + what);
+}
+
+/// Errors: std::invalid_argument for options that cannot be meant.
+inline void check(options const& how) {
+  static_cast<void>(effective_n_jobs(how.n_jobs));
+  if (how.timeout.is_set() && how.timeout.value().count() <= 0) {
+    refuse_option("timeout is " + text_of(how.timeout.value()) +
+                  ": no task could run; leave it out for no limit");
+  }
+  auto const negative = [](char const* name, int value) {
+    if (value < 0) refuse_option(name + (" is " + std::to_string(value)) + ", less than none");
+  };
+  negative("retries", how.retries);
+  negative("max_tasks_per_worker", how.max_tasks_per_worker);
+  negative("inner_threads", how.inner_threads);
 }
 
 /// Runs a job as the options say.
@@ -84,9 +107,7 @@ inline std::unique_ptr<call_results> run(job work, options const& how) {
 /// Forking: callable inside a task; the nested call forks workers of the worker.
 class parallel_map {
  public:
-  explicit parallel_map(options how) : how_(std::move(how)) {
-    static_cast<void>(effective_n_jobs(how_.n_jobs));  // 0 is refused here
-  }
+  explicit parallel_map(options how) : how_(std::move(how)) { detail::check(how_); }
 
   /// Runs a range of tasks.
   /// Returns: std::vector<R> in input order; void when the tasks return void.
@@ -139,6 +160,20 @@ class parallel_map {
     auto const results = detail::run(detail::map_job<R>(source, false), how_);
     results->failures.throw_outside_tasks();
     return detail::take_outcomes<R>(*results, source.size());
+  }
+
+  /// Runs tasks until one of them succeeds. The others are then ended.
+  /// Returns: indexed<R>, the index of the task that succeeded first, and its result.
+  /// Errors: if all fail, the failure of the lowest index. std::invalid_argument for no tasks.
+  template <std::ranges::input_range Tasks>
+    requires detail::range_of_tasks<Tasks>
+  auto first(Tasks&& tasks) const {
+    detail::source_of<Tasks> source(tasks);
+    using R = checked_result<detail::source_of<Tasks>>;
+    if (source.size() == 0) {
+      throw std::invalid_argument("forkmap: first(tasks): there are no tasks, so none can succeed");
+    }
+    return detail::take_winner<R>(*detail::run(detail::race_job<R>(source), how_));
   }
 
   /// Folds the results: op(op(op(init, r0), r1), r2)..., where op(T, T) may be grouped freely but

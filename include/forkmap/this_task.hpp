@@ -21,8 +21,9 @@ struct task_random {
 struct task_frame {
   std::atomic<std::uint64_t> const* current = nullptr;  // the task's index
   int worker = 0;
-  int attempt = 0;                // of the task first_index
-  std::uint64_t first_index = 0;  // the task that attempt is about
+  int attempt = 0;  // of the tasks from retried_begin to retried_end
+  std::uint64_t retried_begin = 0;
+  std::uint64_t retried_end = 0;
   std::uint64_t seed = 0;
   std::unique_ptr<task_random> random{};
 };
@@ -74,7 +75,8 @@ inline int worker() noexcept {
 inline int attempt() noexcept {
   auto const* frame = detail::active_frame;
   if (frame == nullptr || frame->attempt == 0) return 0;
-  return index() == static_cast<std::ptrdiff_t>(frame->first_index) ? frame->attempt : 0;
+  auto const at = static_cast<std::uint64_t>(index());
+  return at >= frame->retried_begin && at < frame->retried_end ? frame->attempt : 0;
 }
 
 /// Whether this process is a forked worker: false with n_jobs = 1, which runs in the caller's own.

@@ -35,7 +35,7 @@ bool fails(function f) {
 
 std::string_view name_of(function f) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
-      "memfd_create", "ftruncate", "mmap",   "fork",   "syscall", "poll",  "open", "fstat",
+      "memfd_create", "ftruncate", "mmap",   "fork",   "syscall", "ppoll", "open", "fstat",
       "pread",        "fallocate", "writev", "linkat", "rename",  "msync", "fsync"};
   return names[static_cast<std::size_t>(f)];
 }
@@ -85,9 +85,9 @@ __attribute__((no_sanitize("address", "undefined"))) long __wrap_syscall(long nu
              ? -1
              : __real_syscall(number, all[0], all[1], all[2], all[3], all[4], all[5]);
 }
-int __real_poll(pollfd*, nfds_t, int);
-int __wrap_poll(pollfd* fds, nfds_t n, int timeout) {
-  return fails(function::poll) ? -1 : __real_poll(fds, n, timeout);
+int __real_ppoll(pollfd*, nfds_t, timespec const*, sigset_t const*);
+int __wrap_ppoll(pollfd* fds, nfds_t n, timespec const* timeout, sigset_t const* mask) {
+  return fails(function::ppoll) ? -1 : __real_ppoll(fds, n, timeout, mask);
 }
 int __real_open(char const*, int, ...);
 __attribute__((no_sanitize("address", "undefined"))) int __wrap_open(char const* path, int flags,

@@ -13,7 +13,7 @@ enum class function {
   mmap,
   fork,
   syscall,
-  poll,
+  ppoll,
   open,
   fstat,
   pread,

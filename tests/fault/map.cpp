@@ -46,8 +46,8 @@ TEST_CASE("fault: a map without processes or descriptors", "[fault]") {
 }
 
 TEST_CASE("fault: a map that cannot wait, and one that is interrupted", "[fault]") {
-  REQUIRE(fail_each(function::poll, EINVAL, "poll for the end of workers", texts) >= 1);
-  fault::arm(function::poll, 1, EINTR);
+  REQUIRE(fail_each(function::ppoll, EINVAL, "poll for the end of workers", texts) >= 1);
+  fault::arm(function::ppoll, 1, EINTR);
   REQUIRE(texts().size() == 30);
   REQUIRE(fault::disarm());
 }

@@ -4,16 +4,19 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include <forkmap/engine/engine.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
+#include <forkmap/report.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/results.hpp>
 
@@ -75,10 +78,14 @@ class serial_loop final : public task_loop {
   }
   writer& begin_record() override { std::terminate(); }  // never: same_process
   void made(std::uint64_t result) override { into_.made(result); }
+  void won(std::uint64_t task) override {
+    if (into_.winner == 0) into_.winner = task + 1;
+  }
 
  private:
   serial_results& into_;
   bool stop_at_failure_;
+  void watch(std::uint64_t) override {}  // never: not watched
   std::atomic<std::uint64_t> running_{no_task};
 };
 
@@ -88,6 +95,7 @@ class serial_engine {
   explicit serial_engine(options const& how) noexcept : how_(how) {}
 
   std::unique_ptr<call_results> run(job const& work) const {
+    auto const began = std::chrono::steady_clock::now();
     auto results = std::make_unique<serial_results>(work);
     serial_loop loop(*results, work.stop_at_failure);
     task_frame frame;
@@ -111,8 +119,16 @@ class serial_engine {
       loop.end = at + std::min(step, plan.n_tasks - at);
       work.run(work.tasks, loop);
       if (work.stop_at_failure && !results->failures.empty()) break;
+      if (results->winner != 0) break;
     }
     results->failures.sort();
+    auto const wall = std::chrono::steady_clock::now() - began;
+    map_report report;
+    report.wall = wall;
+    report.tasks = work.n_tasks;
+    report.failures = results->failures.size();
+    report.workers.push_back({.tasks = static_cast<std::size_t>(loop.end), .busy = wall});
+    report_of_this_thread = std::move(report);
     return results;
   }
 

@@ -6,9 +6,9 @@
 // lane of the ledger.
 //
 //   1. The worker finds free lanes (0) side by side in one word of the ledger.
-//   2. It stores slot.current = the first task of what it is about to claim, which commits the last
-//      result of the batch before, and then slot.batch_end (release: whoever sees the claim sees
-//      these, and whoever sees the new end sees the new task).
+//   2. It stores slot.current = the first task of what it is about to claim | not_begun, which
+//      commits the last result of the batch before, and then slot.batch_end (release: whoever sees
+//      the claim sees these, and whoever sees the new end sees the new task).
 //   3. It claims by compare-and-swap of the word: lanes become worker + 1 (acq_rel). On failure it
 //      goes back to 1.
 //   4. For each task i of the batch: slot.current = i (release: commits the result of i - 1), then
@@ -16,9 +16,19 @@
 //   5. When there is nothing left to claim, slot.current = nothing_running (release).
 //
 // After a worker's death the caller therefore knows exactly: if slot.current is a task whose lane
-// has this worker's number, that task was running, those before it in the batch are committed, and
-// those up to slot.batch_end are not begun; otherwise nothing was running. No lane is ever freed:
-// the replacement takes over the slot and the rest of the batch with it.
+// has this worker's number, that task was running (or, with not_begun, was next), those before it
+// in the batch are committed, and those up to slot.batch_end are not begun; otherwise nothing was
+// running. No lane is ever freed: the replacement takes over the slot and the rest of the batch
+// with it. Lanes of results that an earlier run has left (options::resume) are `restored`.
+//
+// Where a task may be ended by the caller (options::timeout), 4 becomes:
+//
+//   4a. slot.started = now (relaxed), then slot.current = i (release).
+//   4b. After the task the worker leaves it by compare-and-swap: i becomes the next task | not_begun
+//       or nothing_running (acq_rel). On failure it waits for its end.
+//   4c. The caller that finds i (acquire) running for too long compares and swaps i -> i |
+//       over_limit (acq_rel). Only then it ends the worker: whoever comes first decides, and no
+//       task pays for the one before it.
 //
 // slot.cursor and slot.region_end (where the worker goes on, how far) are hints: they make claims
 // cheap and spread workers out. Thieves lower region_end of others. Whatever a hint says, a batch
@@ -34,9 +44,14 @@
 
 namespace forkmap::detail {
 
+// What slot.current holds: the number of a task, these bits, or nothing_running.
 inline constexpr std::uint64_t nothing_running = ~std::uint64_t{0};
+inline constexpr std::uint64_t not_begun = std::uint64_t{1} << 62U;
+inline constexpr std::uint64_t over_limit = std::uint64_t{1} << 63U;
+inline constexpr std::uint64_t task_bits = not_begun - 1;
 
-enum class worker_phase : std::uint32_t { starting, working, leaving, finished };
+/// A retiring worker has left work to its replacement (options::max_tasks_per_worker).
+enum class worker_phase : std::uint32_t { starting, working, leaving, finished, retiring, retired };
 
 /// What one worker tells the others and the caller. Written by its worker alone, but for region_end,
 /// and by the caller between a worker and its replacement.
@@ -49,6 +64,15 @@ struct alignas(128) worker_slot {  // two lines: the neighbour's prefetcher take
   std::atomic<std::uint64_t> arena_next;  // where in the file its next record goes
   std::atomic<std::uint64_t> failures;    // its last failure record; 0 = none
   std::atomic<worker_phase> phase;
+  std::atomic<std::int64_t> started;  // when the current task began; only where tasks have limits
+  // For the report; in steady_clock's nanoseconds.
+  std::atomic<std::int64_t> began;  // the first worker its first task
+  std::atomic<std::int64_t> working_from;
+  std::atomic<std::int64_t> busy;  // of predecessors, too, until it ends
+  struct timed_task {
+    std::atomic<std::uint64_t> task;
+    std::atomic<std::int64_t> took;
+  } slowest[2];  // descending; 0 nanoseconds: none
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free,
@@ -60,6 +84,7 @@ static_assert(sizeof(std::atomic<std::uint64_t>) == 8 && sizeof(worker_slot) == 
 class ledger {
  public:
   static constexpr std::uint64_t lanes = 4;
+  static constexpr std::uint64_t restored = 0xffff;
 
   static constexpr std::uint64_t words_for(std::uint64_t n_batches) {
     return divide_up(n_batches, lanes);
@@ -76,6 +101,10 @@ class ledger {
   }
   /// The memory that the words lie in.
   std::byte* bytes() const noexcept { return reinterpret_cast<std::byte*>(words_); }
+  /// Marks a batch as done before this call. Before any worker is there.
+  void restore(std::uint64_t batch) const noexcept {
+    word(batch).fetch_or(restored << (batch % lanes * 16), std::memory_order_relaxed);
+  }
   /// A batch's owner plus 1; 0 if nobody has claimed it.
   std::uint64_t owner_mark(std::uint64_t batch) const noexcept {
     return lane(word(batch).load(std::memory_order_acquire), batch);
@@ -120,7 +149,7 @@ class claimant {
       }
       tasks = plan_.tasks_of(at, last);
       // In this order: with the old current and the new end, a death would hand on others' batches.
-      slot_.current.store(tasks.begin, std::memory_order_release);
+      slot_.current.store(tasks.begin | not_begun, std::memory_order_release);
       slot_.batch_end.store(tasks.end, std::memory_order_release);
       if (word.compare_exchange_strong(seen, claimed, std::memory_order_acq_rel, relaxed)) {
         slot_.cursor.store(last, relaxed);

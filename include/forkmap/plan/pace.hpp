@@ -22,6 +22,9 @@ class pace {
   /// Returns: whether the clock is due.
   bool claim_done() noexcept { return --claims_left_ == 0; }
 
+  /// The claims between two readings.
+  std::int64_t claims() const noexcept { return claims_; }
+
   /// Takes the time that the claims since the last reading needed.
   void reading(duration elapsed) noexcept {
     auto const per_claim = std::max<std::int64_t>(1, elapsed.count() / claims_);

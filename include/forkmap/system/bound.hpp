@@ -23,9 +23,11 @@ struct bound_calls {
   int (*on_exit)(void (*)(int, void*), void*);
   int (*setvbuf)(FILE*, char*, int, std::size_t);
   int (*fflush)(FILE*);
+  int (*sigaction)(int, struct sigaction const*, struct sigaction*);
 };
 
-inline constexpr bound_calls bound_calls_table{&::syscall, &::on_exit, &::setvbuf, &::fflush};
+inline constexpr bound_calls bound_calls_table{&::syscall, &::on_exit, &::setvbuf, &::fflush,
+                                               &::sigaction};
 
 /// The table, in a way that the compiler cannot turn back into direct, lazily bound calls.
 inline bound_calls const& bound() noexcept {

@@ -1,34 +1,19 @@
 // The cores that this process may use.
 #pragma once
 
-#include <fcntl.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <forkmap/system/call.hpp>
-#include <forkmap/system/descriptor.hpp>
+#include <forkmap/system/text_file.hpp>
 
 namespace forkmap::detail {
-
-/// A small text file's content; empty if it cannot be read.
-inline std::string read_text_file(std::string const& path) {
-  descriptor const file(
-      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
-  std::string text;
-  if (!file) return text;
-  char buffer[4096];
-  for (;;) {
-    auto const n = retry_interrupted([&] { return ::read(file.get(), buffer, sizeof buffer); });
-    if (n <= 0) return text;
-    text.append(buffer, static_cast<std::size_t>(n));
-  }
-}
 
 /// Cores that a quota of `quota` microseconds per `period` amounts to; 0 for no limit.
 constexpr int cores_of_quota(long long quota, long long period) {
@@ -85,21 +70,42 @@ inline int tightest_quota(std::string_view membership, std::string const& root) 
   return tightest;
 }
 
-/// The cores in this process's affinity mask; 0 if it cannot be told.
-inline int cpus_in_affinity() {
-  for (std::size_t bits = CPU_SETSIZE; bits <= (std::size_t{1} << 20U); bits *= 4) {
-    std::vector<unsigned long> mask(bits / (8 * sizeof(unsigned long)));
-    auto const bytes = mask.size() * sizeof(unsigned long);
-    auto* set = reinterpret_cast<cpu_set_t*>(mask.data());
-    if (::sched_getaffinity(0, bytes, set) == 0) return CPU_COUNT_S(bytes, set);
-    if (errno != EINVAL) break;  // EINVAL: the machine has more cores than the mask has bits
+/// The cores in this process's affinity mask; none if it cannot be told.
+class cpu_mask {
+ public:
+  cpu_mask() {
+    for (std::size_t bits = CPU_SETSIZE; bits <= (std::size_t{1} << 20U); bits *= 4) {
+      words_.assign(bits / (8 * sizeof(unsigned long)), 0);
+      if (::sched_getaffinity(0, bytes(), set()) == 0) return;
+      if (errno != EINVAL) break;  // EINVAL: the machine has more cores than the mask has bits
+    }
+    words_.clear();
   }
-  return 0;
-}
+
+  int count() { return words_.empty() ? 0 : CPU_COUNT_S(bytes(), set()); }
+
+  /// Lets this process use only the k-th of these cores.
+  /// Returns: false, and errno, if the system refuses.
+  bool pin_to(int k) {
+    std::size_t cpu = 0;
+    for (;; ++cpu) {
+      if (CPU_ISSET_S(cpu, bytes(), set()) && k-- == 0) break;
+    }
+    CPU_ZERO_S(bytes(), set());
+    CPU_SET_S(cpu, bytes(), set());
+    return ::sched_setaffinity(0, bytes(), set()) == 0;
+  }
+
+ private:
+  std::size_t bytes() const { return words_.size() * sizeof(unsigned long); }
+  cpu_set_t* set() { return reinterpret_cast<cpu_set_t*>(words_.data()); }
+
+  std::vector<unsigned long> words_{};
+};
 
 inline int usable_cpus() {
   static int const quota = tightest_quota(read_text_file("/proc/self/cgroup"), "/sys/fs/cgroup");
-  auto const affinity = std::max(1, cpus_in_affinity());
+  auto const affinity = std::max(1, cpu_mask().count());
   return quota > 0 ? std::min(quota, affinity) : affinity;
 }
 

@@ -71,8 +71,11 @@ class child_process {
   /// Readable when the process has ended; -1 if that is known already.
   int handle() const noexcept { return handle_.get(); }
 
-  void kill() const noexcept {
-    if (handle_) ::syscall(SYS_pidfd_send_signal, handle_.get(), SIGKILL, nullptr, 0);
+  void kill() const noexcept { send(SIGKILL); }
+
+  /// Returns: false if it is known to have ended.
+  bool send(int signal) const noexcept {
+    return handle_ && ::syscall(SYS_pidfd_send_signal, handle_.get(), signal, nullptr, 0) == 0;
   }
 
   /// Waits for its end and collects it.
@@ -123,14 +126,20 @@ class sigint_blocked {
   sigint_blocked& operator=(sigint_blocked const&) = delete;
   ~sigint_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
-  /// The same in a child, whose copy of this is never destroyed.
-  void restore_in_child() const noexcept { set_signal_mask(before_); }
+  /// The same in a child, whose copy of this is never destroyed, but for one signal more that gets
+  /// through (0: none).
+  void restore_in_child(int unblocked) const noexcept {
+    auto mask = before_;
+    if (unblocked != 0) sigdelset(&mask, unblocked);
+    set_signal_mask(mask);
+  }
 
  private:
   sigset_t before_;
 };
 
-/// In a child: ends with its parent, and leaves Ctrl-C to it.
+/// In a child: ends with its parent, and leaves Ctrl-C to it. What it starts and leaves behind stays
+/// its own child, so that it can be ended with it.
 /// The kernel's signal comes when the parent's *thread* that forked ends; that thread waits here
 /// for the call to end, so it is the same.
 inline void follow_parent(pid_t parent) noexcept {
@@ -140,6 +149,7 @@ inline void follow_parent(pid_t parent) noexcept {
   auto const now = static_cast<pid_t>(bound().syscall(SYS_getppid));
   if (now != parent && now != 0) exit_now(1);
   ignore_signal(SIGINT);
+  bound().syscall(SYS_prctl, static_cast<long>(PR_SET_CHILD_SUBREAPER), 1L, 0L, 0L, 0L);
 }
 
 }  // namespace forkmap::detail

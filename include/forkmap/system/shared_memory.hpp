@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,6 +16,7 @@
 #include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
+#include <forkmap/system/text_file.hpp>
 
 namespace forkmap::detail {
 
@@ -29,12 +31,15 @@ inline constexpr std::size_t round_up(std::size_t bytes, std::size_t grain) {
 
 /// Makes the pages of [data, data + bytes) present and writable at once, before they are written:
 /// a page costs a fifth to a tenth of what its own page fault would. Only advice: where the kernel
-/// has none of it (before 5.14), or no memory, the pages come one by one, as ever.
-inline void populate_for_writing(void* data, std::size_t bytes) noexcept {
+/// has none of it (before 5.14) the pages come one by one, as ever.
+/// Returns: false if there is no memory for them: writing to them would be a SIGBUS.
+inline bool populate_for_writing(void* data, std::size_t bytes) noexcept {
   constexpr int madv_populate_write = 23;
   auto const first = reinterpret_cast<std::uintptr_t>(data) / page_bytes * page_bytes;
   auto const last = reinterpret_cast<std::uintptr_t>(data) + bytes;
-  bound().syscall(SYS_madvise, first, last - first, static_cast<long>(madv_populate_write));
+  return bound().syscall(SYS_madvise, first, last - first,
+                         static_cast<long>(madv_populate_write)) == 0 ||
+         (errno != EFAULT && errno != ENOMEM);
 }
 
 /// The same for pages that will be read.
@@ -119,6 +124,19 @@ class shared_file {
 
   mapping map(std::uint64_t offset, std::size_t bytes, int protection) const {
     return {file_.get(), offset, bytes, protection};
+  }
+
+  /// Where the system promises no more memory than it has (vm.overcommit_memory 2), a page of the
+  /// file that it cannot give would be a SIGBUS. There this allocates the file's first bytes now.
+  /// Errors: std::system_error naming fallocate.
+  void reserve_if_strict(std::uint64_t bytes) const {
+    static bool const strict =
+        read_text_file("/proc/sys/vm/overcommit_memory").compare(0, 1, "2") == 0;
+    if (!strict) return;
+    if (retry_interrupted(
+            [&] { return ::fallocate(file_.get(), 0, 0, static_cast<off_t>(bytes)); }) < 0) {
+      throw_errno("fallocate of shared memory,", std::to_string(bytes) + " bytes");
+    }
   }
 
   int get() const noexcept { return file_.get(); }

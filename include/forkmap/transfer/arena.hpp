@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <span>
+#include <string>
 #include <vector>
 
 #include <forkmap/plan/ledger.hpp>
@@ -81,6 +83,12 @@ class arena_writer final : public writer {
     return record_name::pack(record_, record_name::large);
   }
 
+  /// The bytes of the record that has been begun and not ended. Valid until the next call.
+  std::span<std::byte const> open_record() const noexcept {
+    return {window_.data() + (record_ - window_begin_),
+            static_cast<std::size_t>(position() - record_)};
+  }
+
   /// Where the next record will begin.
   std::uint64_t next() const noexcept { return next_; }
 
@@ -103,8 +111,11 @@ class arena_writer final : public writer {
         round_up(std::max(needed + needed / 2, next_window_bytes_), map_grain), limit_ - begin);
     window_ = mapping(fd_, begin, bytes, PROT_READ | PROT_WRITE);
     auto const soon = std::min(window_.size(), std::max(needed, next_window_bytes_));
-    populate_for_writing(window_.data() + (at - begin),
-                         soon - static_cast<std::size_t>(at - begin));
+    if (!populate_for_writing(window_.data() + (at - begin),
+                              soon - static_cast<std::size_t>(at - begin))) {
+      throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a result,",
+                  std::to_string(needed) + " bytes");
+    }
     window_begin_ = begin;
     cursor_ = window_.data() + (at - begin);
     end_ = window_.data() + window_.size();

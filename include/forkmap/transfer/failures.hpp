@@ -19,16 +19,22 @@ namespace forkmap::detail {
 
 inline constexpr std::uint64_t outside_tasks = ~std::uint64_t{0} - 1;  // worker_init, worker_exit
 
+/// What ended a call before its tasks had.
+enum class ended_call { by_stop, by_deadline };
+
 /// One failed task.
 struct task_failure {
   std::uint64_t index = outside_tasks;
   failure::kind reason = failure::threw;
+  ended_call ended = ended_call::by_stop;  // where reason is cancelled or never_started
   pid_t pid = 0;
   int attempt = 0;
   thrown what{};  // its type matters where reason is threw; else the message
   int signal = 0;
   int exit_status = -1;
   std::size_t max_rss = 0;
+  std::vector<std::uintptr_t> frames{};  // the stack of a dead worker
+  std::string (*text_of_frames)(std::vector<std::uintptr_t> const&) = nullptr;
 
   task_context context() const {
     auto details = std::make_shared<task_details>();
@@ -42,6 +48,8 @@ struct task_failure {
     details->signal = signal;
     details->exit_status = exit_status;
     details->max_rss = max_rss;
+    details->frames = frames;
+    details->text_of_frames = text_of_frames;
     return task_context(std::move(details));
   }
 
@@ -53,6 +61,12 @@ struct task_failure {
     if (reason == failure::died) {
       return std::make_exception_ptr(worker_died(context(), what.message));
     }
+    if (reason == failure::timed_out) {
+      return std::make_exception_ptr(task_timeout(context(), what.message));
+    }
+    if (ended == ended_call::by_deadline) {
+      return std::make_exception_ptr(deadline_exceeded(context(), what.message));
+    }
     return std::make_exception_ptr(task_cancelled(context(), what.message));
   }
 
@@ -61,13 +75,17 @@ struct task_failure {
   }
 };
 
-/// A task that a stop has kept from ending.
-inline task_failure cancelled_task(std::uint64_t index, failure::kind reason, pid_t pid) {
+/// A task that the end of its call has kept from ending.
+inline task_failure cancelled_task(std::uint64_t index, failure::kind reason, pid_t pid,
+                                   ended_call ended = ended_call::by_stop) {
   task_failure f;
   f.index = index;
   f.reason = reason;
+  f.ended = ended;
   f.pid = pid;
-  f.what.message = "forkmap: the call was stopped (options::stop) before task " +
+  f.what.message = (ended == ended_call::by_stop
+                        ? "forkmap: the call was stopped (options::stop) before task "
+                        : "forkmap: the call's deadline (options::deadline) passed before task ") +
                    std::to_string(index) +
                    (reason == failure::never_started ? " had begun" : " had ended");
   return f;
@@ -86,6 +104,7 @@ class failure_list {
   }
 
   bool empty() const noexcept { return all_.empty(); }
+  std::size_t size() const noexcept { return all_.size(); }
   auto begin() const noexcept { return all_.begin(); }
   auto end() const noexcept { return all_.end(); }
 
@@ -98,6 +117,17 @@ class failure_list {
     if (!all_.empty() && all_.back().index == outside_tasks) {
       std::rethrow_exception(all_.back().exception());
     }
+  }
+  /// Throws what a race without a winner does: what ended it before its tasks had, else the failure
+  /// of the lowest index.
+  template <class = void> void throw_of_race() const {
+    for (auto const& each : all_) {
+      if (each.reason == failure::cancelled || each.reason == failure::never_started) {
+        std::rethrow_exception(each.exception());
+      }
+    }
+    throw_outside_tasks();
+    throw_first();
   }
 
  private:

@@ -21,6 +21,17 @@ class task_loop {
   /// The caller runs in this process: results are made in their slots, whatever their type.
   bool same_process = false;
 
+  /// Whether somebody wants to know of each task more than its number.
+  bool watched = false;
+
+  /// Task i begins, and the one before it has ended.
+  void starts(std::uint64_t i) {
+    if (watched) [[unlikely]]
+      watch(i);
+    else
+      current->store(i, std::memory_order_release);  // commits i - 1, too
+  }
+
   /// Records the exception being handled as task `index`'s.
   /// Returns: whether the tasks behind it shall run.
   virtual bool failed(std::uint64_t index) = 0;
@@ -30,8 +41,13 @@ class task_loop {
   /// That result is complete: its bytes are written, or its object is made in its slot. Not called
   /// for flat results, which `current` commits.
   virtual void made(std::uint64_t result) = 0;
+  /// That task is the one that succeeded, of a call that needs no other.
+  virtual void won(std::uint64_t task) = 0;
 
  protected:
+  /// What starts() does instead where tasks are watched.
+  virtual void watch(std::uint64_t i) = 0;
+
   task_loop() = default;
   ~task_loop() = default;
   task_loop(task_loop const&) = default;
@@ -54,6 +70,8 @@ struct job {
   bool flat = true;         // results are objects in their slots; else their slots name records
   bool stop_at_failure = true;
   bool whole_batches = false;  // one result for a batch: after a death it runs again from its start
+  bool race = false;           // the first task that succeeds ends the call
+  char const* result_type = "";  // mangled: what a journal knows the results by
 
   void* tasks = nullptr;
   void (*run)(void* tasks, task_loop& loop) = nullptr;

@@ -29,6 +29,7 @@ class call_results {
   std::byte* slots = nullptr;
   std::size_t slot_bytes = 0;
   bool same_process = false;
+  std::uint64_t winner = 0;  // of a race: the task that succeeded, plus 1
 
   /// The bytes of a result that is not flat. Valid until the next call.
   virtual reader record(std::uint64_t result) = 0;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include <typeinfo>
 
 #include <forkmap/error.hpp>
+#include <forkmap/system/symbols.hpp>
 #include <forkmap/transfer/bytes.hpp>
 #include <forkmap/transfer/std_errors.hpp>
 
@@ -59,14 +59,6 @@ struct thrown {
     return t;
   }
 };
-
-inline std::string demangled(char const* name) {
-  int status = 0;
-  char* const text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
-  std::string demangled = status == 0 ? text : name;
-  std::free(text);
-  return demangled;
-}
 
 inline void note_code(thrown& t, std::error_code const& code) {
   t.code = code.value();

@@ -11,10 +11,12 @@
 #include <new>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include <forkmap/indexed.hpp>
 #include <forkmap/outcome.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/prepared_heap.hpp>
@@ -28,7 +30,7 @@ template <class Body> void for_each_task(task_loop& loop, Body&& body) {
   while (i != loop.end) {
     try {
       for (; i != loop.end; ++i) {
-        loop.current->store(i, std::memory_order_release);  // commits i - 1, too
+        loop.starts(i);
         body(i);
       }
     } catch (...) {
@@ -54,6 +56,22 @@ template <class R, class Source> job map_job(Source& tasks, bool stop_at_failure
     });
   };
   work.destroy = destroyer<R>();
+  work.result_type = typeid(R).name();
+  return work;
+}
+
+/// The result of the first task that succeeds. Its place is its task's, as in a map.
+template <class R, class Source> job race_job(Source& tasks) {
+  auto work = map_job<R>(tasks, false);
+  work.race = true;
+  work.run = [](void* erased, task_loop& loop) {
+    auto& source = *static_cast<Source*>(erased);
+    for_each_task(loop, [&](std::uint64_t i) {
+      deliver<R>(loop, i, [&]() -> decltype(auto) { return source(i); });
+      loop.won(i);
+      loop.end = i + 1;
+    });
+  };
   return work;
 }
 
@@ -75,16 +93,17 @@ template <class T, class Source, class Op> struct fold_tasks {
     work.tasks = this;
     work.run = [](void* erased, task_loop& loop) { static_cast<fold_tasks*>(erased)->run(loop); };
     work.destroy = destroyer<T>();
+    work.result_type = typeid(T).name();
     return work;
   }
 
   void run(task_loop& loop) {
     auto i = loop.begin;
     try {
-      loop.current->store(i, std::memory_order_release);
+      loop.starts(i);
       T folded(source(i));
       for (++i; i != loop.end; ++i) {
-        loop.current->store(i, std::memory_order_release);
+        loop.starts(i);
         folded = op(std::move(folded), static_cast<T>(source(i)));
       }
       --i;  // what the encoding throws is the last task's
@@ -123,6 +142,7 @@ template <class... Task> struct separate_tasks {
       static constexpr std::array destroyers{destroyer<result_of<Task>>()...};
       if (destroyers[i] != nullptr) destroyers[i](slot, i);
     };
+    work.result_type = typeid(results_type).name();
     return work;
   }
 
@@ -183,6 +203,17 @@ template <class R> std::vector<R> take_all(call_results& results, std::uint64_t 
     for (std::uint64_t i = 0; i != n; ++i) all.push_back(take<R>(results, i));
   }
   return all;
+}
+
+/// The result of a race.
+template <class R> indexed<R> take_winner(call_results& results) {
+  if (results.winner == 0) results.failures.throw_of_race();
+  auto const i = results.winner - 1;
+  if constexpr (std::is_void_v<R>) {
+    return {static_cast<std::size_t>(i), {}};
+  } else {
+    return {static_cast<std::size_t>(i), take<R>(results, i)};
+  }
 }
 
 /// Every task's fate, in input order.

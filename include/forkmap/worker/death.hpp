@@ -3,13 +3,19 @@
 
 #include <string.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <forkmap/plan/ledger.hpp>
+#include <forkmap/system/backtrace.hpp>
 #include <forkmap/system/process.hpp>
+#include <forkmap/time_limit.hpp>
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/job.hpp>
+#include <forkmap/worker/stuck.hpp>
 
 namespace forkmap::detail {
 
@@ -21,10 +27,26 @@ inline std::string text_of(process_end const& end) {
   return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(end.signal);
 }
 
+/// Where a fault was: " at address 0x0"; nothing for other signals, or if it is not known.
+inline std::string text_of_address(raw_backtrace const& words) {
+  if (words.signal != SIGSEGV && words.signal != SIGBUS) return {};
+  if (words.code <= 0) return {};                                       // somebody sent it
+  if (words.code == SI_KERNEL) return " at an address that cannot be";  // the processor did not say
+  constexpr char digits[] = "0123456789abcdef";
+  std::string hex;
+  auto left = words.fault_address;
+  do {
+    hex.insert(hex.begin(), digits[left % 16]);
+    left /= 16;
+  } while (left != 0);
+  return " at address 0x" + hex;
+}
+
 /// The task that a dead worker was running, and what is left of its batch.
 struct last_moment {
   bool was_running = false;  // the task below, which had not ended
   bool ended = false;        // it had
+  bool given_up = false;     // it was over its limit
   std::uint64_t task = 0;
   task_range left_over{};
 };
@@ -35,50 +57,88 @@ template <class Ended>
 last_moment moment_of_death(dispatch_plan const& plan, ledger lanes, worker_slot const& slot,
                             std::uint32_t worker, bool whole_batches, Ended const& ended) {
   last_moment moment;
-  auto const task = slot.current.load(std::memory_order_acquire);
-  if (task == nothing_running) return moment;
+  auto const seen = slot.current.load(std::memory_order_acquire);
+  if (seen == nothing_running) return moment;
+  auto const task = seen & task_bits;
   auto const batch = task / plan.batch_tasks;
   if (lanes.owner_mark(batch) != worker + 1U) return moment;  // it lost the race for that batch
   auto const end = slot.batch_end.load(std::memory_order_acquire);
-  if (slot.phase.load(std::memory_order_acquire) == worker_phase::starting) {
-    moment.left_over = {task, end};  // its predecessor's, which it had not come to
+  if ((seen & not_begun) != 0) {
+    moment.left_over = {task, end};
     return moment;
   }
   moment.task = task;
   moment.ended = ended(task);
   moment.was_running = !moment.ended;
+  moment.given_up = (seen & over_limit) != 0;
   moment.left_over = {task + 1, end};
   if (whole_batches) moment.left_over.begin = end;
   return moment;
 }
 
-/// The failure of the task that killed its worker.
-inline task_failure death_of(std::uint64_t task, pid_t pid, process_end const& end) {
+/// The stack of a task, without what called it.
+inline std::string text_of_task_frames(std::vector<std::uintptr_t> const& frames) {
+  return text_of_backtrace(frames, "forkmap::detail::task_runner::");
+}
+
+/// What all failures of dead workers have.
+inline task_failure failure_of_worker(pid_t pid, process_end const& end) {
   task_failure failure;
-  failure.index = task;
   failure.reason = forkmap::failure::died;
   failure.pid = pid;
   failure.signal = end.signal;
   failure.exit_status = end.exit_status;
   failure.max_rss = end.max_rss;
+  return failure;
+}
+
+/// Adds what the worker itself has noted of its end.
+inline void add_last_words(task_failure& failure, raw_backtrace const& words) {
+  if (words.ready.load(std::memory_order_acquire) == 0 || words.signal != failure.signal) return;
+  failure.what.message += text_of_address(words);
+  failure.frames = frames_of(words);
+  failure.text_of_frames = text_of_task_frames;
+}
+
+/// The failure of the task that killed its worker. `words`: the worker's last ones.
+inline task_failure death_of(std::uint64_t task, pid_t pid, process_end const& end,
+                             raw_backtrace const& words, bool out_of_memory) {
+  auto failure = failure_of_worker(pid, end);
+  failure.index = task;
   failure.what.message = "task " + std::to_string(task) + " killed its worker (pid " +
                          std::to_string(pid) + "): " + text_of(end);
+  if (out_of_memory) failure.what.message += ", out of memory, as its cgroup counts";
+  add_last_words(failure, words);
+  return failure;
+}
+
+/// The failure of a task that was over its limit.
+inline task_failure timeout_of(std::uint64_t task, pid_t pid, process_end const& end,
+                               std::chrono::nanoseconds limit, whereabouts where) {
+  auto failure = failure_of_worker(pid, end);
+  failure.reason = forkmap::failure::timed_out;
+  failure.index = task;
+  failure.what.message = "task " + std::to_string(task) + " ran longer than its limit of " +
+                         text_of(limit) + ", and its worker (pid " + std::to_string(pid) +
+                         ") was ended";
+  failure.frames = std::move(where.frames);
+  failure.text_of_frames = text_of_task_frames;
+  failure.what.trace = std::move(where.text);
   return failure;
 }
 
 /// The failure of a call whose worker died where no task can be blamed.
-inline task_failure death_outside_tasks(pid_t pid, worker_phase phase, process_end const& end) {
-  task_failure failure;
-  failure.reason = forkmap::failure::died;
-  failure.pid = pid;
-  failure.signal = end.signal;
-  failure.exit_status = end.exit_status;
-  failure.max_rss = end.max_rss;
+inline task_failure death_outside_tasks(pid_t pid, worker_phase phase, process_end const& end,
+                                        raw_backtrace const& words) {
+  auto failure = failure_of_worker(pid, end);
+  bool const starting = phase == worker_phase::starting;
+  bool const leaving = phase == worker_phase::leaving || phase == worker_phase::retiring;
   failure.what.message = "forkmap: a worker (pid " + std::to_string(pid) + ") died " +
-                         (phase == worker_phase::starting  ? "before its first task"
-                          : phase == worker_phase::leaving ? "after its last task"
-                                                           : "between two tasks, again and again") +
+                         (starting  ? "before its first task"
+                          : leaving ? "after its last task"
+                                    : "between two tasks, again and again") +
                          ": " + text_of(end);
+  add_last_words(failure, words);
   return failure;
 }
 

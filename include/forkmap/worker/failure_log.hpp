@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include <forkmap/plan/ledger.hpp>
+#include <forkmap/this_task.hpp>
 #include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/thrown.hpp>
@@ -29,6 +30,7 @@ inline void log_current_exception(arena_writer& arena, worker_slot& slot, std::u
   arena.put(slot.failures.load(std::memory_order_relaxed));
   arena.put(index);
   arena.put(static_cast<std::int64_t>(::getpid()));
+  arena.put(this_task::attempt());
   what.save(arena);
   slot.failures.store(publishable_record(arena, slot), std::memory_order_release);
 }
@@ -41,6 +43,7 @@ inline void read_failures(arena_reader& arenas, worker_slot const& slot, failure
     task_failure failure;
     failure.index = in.get<std::uint64_t>();
     failure.pid = static_cast<pid_t>(in.get<std::int64_t>());
+    failure.attempt = in.get<int>();
     failure.what = thrown::load(in);
     into.add(std::move(failure));
   }

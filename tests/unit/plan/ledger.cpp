@@ -1,12 +1,16 @@
 // The dispatch protocol with threads in place of processes: this is what ThreadSanitizer can see.
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/worker/death.hpp>
+#include <forkmap/worker/limits.hpp>
 
 #include "support/catch.hpp"
 
@@ -49,6 +53,7 @@ TEST_CASE("ledger: every task is claimed once, by whatever workers and batches",
             auto claims = shared.worker(k);
             task_range tasks;
             for (std::uint64_t most = 1; claims.next(tasks, most); most = 5 - most) {
+              REQUIRE(shared.slots[k].current == (tasks.begin | not_begun));
               for (auto i = tasks.begin; i != tasks.end; ++i) {
                 shared.slots[k].current.store(i, std::memory_order_release);
                 ++runs[i];
@@ -106,7 +111,7 @@ TEST_CASE("death: the last moment is read exactly at each step of the protocol",
   };
   REQUIRE(nothing(moment()));  // before the first claim
 
-  slot.current = 10;  // step 2, the claim not made
+  slot.current = 10 | not_begun;  // step 2, the claim not made
   REQUIRE(nothing(moment()));
   slot.batch_end = 20;
   REQUIRE(nothing(moment()));
@@ -114,9 +119,13 @@ TEST_CASE("death: the last moment is read exactly at each step of the protocol",
   REQUIRE(nothing(moment()));
 
   shared.words[0] = std::uint64_t{1} << 16U;  // step 3: claimed
+  REQUIRE(!moment().was_running);
+  REQUIRE(moment().left_over.begin == 10);
+  REQUIRE(moment().left_over.end == 20);
+  slot.current = 10;  // step 4
   REQUIRE(moment().was_running);
   REQUIRE(moment().task == 10);
-  slot.current = 14;  // step 4
+  slot.current = 14;
   REQUIRE(moment().was_running);
   REQUIRE(moment().task == 14);
   REQUIRE(moment().left_over.begin == 15);
@@ -125,7 +134,7 @@ TEST_CASE("death: the last moment is read exactly at each step of the protocol",
   REQUIRE(moment(true).left_over.begin == 15);
 
   // The next candidate: others' batch 1 must not be taken for what is left of this one.
-  slot.current = 20;
+  slot.current = 20 | not_begun;
   REQUIRE(nothing(moment()));
   slot.batch_end = 40;
   REQUIRE(nothing(moment()));
@@ -138,7 +147,7 @@ TEST_CASE("death: a replacement that dies before it works leaves its predecessor
   board shared(make_plan(100, 2, 10));
   auto& slot = shared.slots[0];
   shared.words[0] = 1;
-  slot.current = 4;  // parked there by the caller
+  slot.current = 4 | not_begun;  // parked there by the caller
   slot.batch_end = 10;
   slot.phase = worker_phase::starting;
   auto const moment = moment_of_death(shared.plan, shared.lanes(), slot, 0, false,
@@ -146,4 +155,62 @@ TEST_CASE("death: a replacement that dies before it works leaves its predecessor
   REQUIRE(!moment.was_running);
   REQUIRE(moment.left_over.begin == 4);
   REQUIRE(moment.left_over.end == 10);
+}
+
+TEST_CASE("limits: a task ends or is given up, never both, and no other pays", "[ledger]") {
+  // Step 4a to 4c with a thread for the worker: it leaves each task by compare-and-swap, while the
+  // caller gives up whatever it finds, for the limit is none.
+  worker_slot slot{};
+  slot.current = nothing_running;
+  task_limit const limit{std::chrono::nanoseconds(1)};
+  constexpr std::uint64_t n = 20'000;
+  std::vector<std::uint64_t> left;
+  std::vector<std::uint64_t> given_up;
+  std::atomic<bool> done = false;
+  std::atomic<std::uint64_t> taken_over = 0;
+  std::thread worker([&] {
+    for (std::uint64_t i = 0; i != n; ++i) {
+      slot.started.store(0, std::memory_order_relaxed);
+      slot.current.store(i, std::memory_order_release);
+      auto expected = i;
+      if (slot.current.compare_exchange_strong(expected, (i + 1) | not_begun)) {
+        left.push_back(i);
+      } else {
+        REQUIRE(expected == (i | over_limit));
+        // As its replacement would: when the caller has seen to it.
+        while (taken_over.load() != i + 1) std::this_thread::yield();
+      }
+    }
+    done = true;
+  });
+  while (!done) {
+    if (!limit.gives_up(slot, 2)) continue;
+    auto const task = slot.current.load() & task_bits;
+    given_up.push_back(task);
+    slot.current = (task + 1) | not_begun;
+    taken_over = task + 1;
+  }
+  worker.join();
+  REQUIRE(left.size() + given_up.size() == n);
+  std::vector<std::uint64_t> all;
+  std::merge(left.begin(), left.end(), given_up.begin(), given_up.end(), std::back_inserter(all));
+  for (std::uint64_t i = 0; i != n; ++i) REQUIRE(all[i] == i);
+}
+
+TEST_CASE("limits: only a running task is over its limit", "[ledger]") {
+  worker_slot slot{};
+  task_limit const limit{std::chrono::nanoseconds(100)};
+  slot.started = 1000;
+  for (auto const state :
+       {nothing_running, std::uint64_t{3} | not_begun, std::uint64_t{3} | over_limit}) {
+    slot.current = state;
+    REQUIRE(!limit.gives_up(slot, 1'000'000));
+    REQUIRE(slot.current == state);
+    REQUIRE(limit.due(slot, 5000) == 5100);
+  }
+  slot.current = 3;
+  REQUIRE(limit.due(slot, 1050) == 1100);
+  REQUIRE(!limit.gives_up(slot, 1099));
+  REQUIRE(limit.gives_up(slot, 1100));
+  REQUIRE(slot.current == (std::uint64_t{3} | over_limit));
 }

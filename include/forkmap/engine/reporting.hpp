@@ -1,0 +1,96 @@
+// What an engine notes of a call for last_report().
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include <forkmap/engine/fork_join_results.hpp>
+#include <forkmap/plan/dispatch.hpp>
+#include <forkmap/plan/ledger.hpp>
+#include <forkmap/report.hpp>
+#include <forkmap/system/process.hpp>
+#include <forkmap/transfer/job.hpp>
+#include <forkmap/worker/budget.hpp>
+#include <forkmap/worker/loop.hpp>
+
+namespace forkmap::detail {
+
+class call_report {
+ public:
+  explicit call_report(std::int64_t called_at) : called_at_(called_at) {
+    // In place, with what room it has: a page of the heap that is written between two forks costs a
+    // page fault.
+    auto& report = report_of_this_thread;
+    auto workers = std::move(report.workers);
+    auto slowest = std::move(report.slowest);
+    workers.clear();
+    slowest.clear();
+    report = {};
+    report.workers = std::move(workers);
+    report.slowest = std::move(slowest);
+  }
+
+  void retried() noexcept { ++report_of_this_thread.retries; }
+
+  void replaced(std::uint32_t k) {
+    auto& workers = report_of_this_thread.workers;
+    if (workers.size() <= k) workers.resize(k + std::size_t{1});
+    ++workers[k].replacements;
+  }
+
+  /// A process of worker k has ended.
+  void ended(std::uint32_t, worker_slot& slot, process_end const& end) noexcept {
+    auto& report = report_of_this_thread;
+    report.max_rss = std::max(report.max_rss, end.max_rss);
+    constexpr auto relaxed = std::memory_order_relaxed;
+    // It was killed while it worked.
+    if (auto const from = slot.working_from.load(relaxed); from != 0) {
+      slot.busy.store(slot.busy.load(relaxed) + nanoseconds_now() - from, relaxed);
+      slot.working_from.store(0, relaxed);
+    }
+  }
+
+  void publish(job const& work, dispatch_plan const& plan, fork_join_results const& results) {
+    using std::chrono::nanoseconds;
+    constexpr auto relaxed = std::memory_order_relaxed;
+    auto& report = report_of_this_thread;
+    report.wall = nanoseconds(nanoseconds_now() - called_at_);
+    report.tasks = work.n_tasks;
+    report.resumed = results.restored;
+    report.failures = results.failures.size();
+    report.workers.resize(plan.n_workers);
+    auto const& memory = results.memory;
+    bool const measured = report.wall >= worth_measuring;  // its page is not touched otherwise
+    for (std::uint32_t k = 0; k != plan.n_workers; ++k) {
+      auto const& slot = memory.slots()[k];
+      auto& worker = report.workers[k];
+      auto const batches = slot.claimed.load(relaxed) - (k == 0 ? results.restored : 0);
+      worker.tasks = batches * plan.batch_tasks;
+      worker.busy = nanoseconds(slot.busy.load(relaxed));
+      if (auto const began = slot.began.load(relaxed); began != 0)
+        worker.start_up = nanoseconds(began - called_at_);
+      worker.idle = std::max(nanoseconds(0), report.wall - worker.start_up - worker.busy);
+      for (auto const& slow : slot.slowest) {
+        if (slow.took.load(relaxed) == 0) continue;
+        report.slowest.push_back({.index = slow.task.load(relaxed),
+                                  .worker = static_cast<int>(k),
+                                  .took = nanoseconds(slow.took.load(relaxed))});
+      }
+      if (measured) report.unshared += memory.unshared(k).load(relaxed);
+    }
+    // The last batch may be a short one.
+    if (auto const mark = memory.lanes().owner_mark(plan.n_batches - 1);
+        mark != 0 && mark != ledger::restored) {
+      report.workers[mark - 1].tasks -= plan.n_batches * plan.batch_tasks - plan.n_tasks;
+    }
+    std::sort(report.slowest.begin(), report.slowest.end(),
+              [](slow_task const& a, slow_task const& b) { return a.took > b.took; });
+  }
+
+ private:
+  std::int64_t called_at_;
+};
+
+}  // namespace forkmap::detail

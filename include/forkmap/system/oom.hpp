@@ -1,0 +1,83 @@
+// How often the kernel has killed for want of memory.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <forkmap/system/text_file.hpp>
+
+namespace forkmap::detail {
+
+/// The number behind `name` in a text of "name number" lines; 0 if it is not there.
+inline std::uint64_t number_behind(std::string const& text, std::string const& name) {
+  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
+    if (text.compare(at, name.size() + 1, name + ' ') == 0) {
+      return std::strtoull(text.c_str() + at + name.size() + 1, nullptr, 10);
+    }
+    if (text.find('\n', at) == text.npos) break;
+  }
+  return 0;
+}
+
+/// The files that count the processes of a cgroup that the kernel has killed; none if it cannot be
+/// told. `membership` is the text of /proc/self/cgroup, `root` the folder where cgroups are mounted.
+/// In a container the names of the folders above its own may be unknown to it: then it is the
+/// nearest parent's file that there is.
+/// Source: Linux, Documentation/admin-guide/cgroup-v2.rst, memory.events; cgroup-v1/memory.rst.
+inline std::vector<std::string> oom_files(std::string const& membership, std::string const& root) {
+  std::vector<std::string> files;
+  auto const add = [&](std::string const& base, std::string group, char const* name) {
+    for (;;) {
+      if (auto file = base + group + name; !read_text_file(file).empty()) {
+        return files.push_back(std::move(file));
+      }
+      if (group.empty()) return;
+      group.resize(group.rfind('/') == group.npos ? 0 : group.rfind('/'));
+    }
+  };
+  for (std::size_t at = 0; at < membership.size();) {
+    auto const end = std::min(membership.find('\n', at), membership.size());
+    auto const line = membership.substr(at, end - at);
+    at = end + 1;
+    if (line.compare(0, 3, "0::") == 0) {
+      add(root, line.substr(3), "/memory.events");
+    } else if (auto const memory = line.find(":memory:"); memory != line.npos) {
+      add(root + "/memory", line.substr(memory + 8), "/memory.oom_control");
+    }
+  }
+  return files;
+}
+
+inline std::uint64_t oom_kills(std::vector<std::string> const& files) {
+  std::uint64_t kills = 0;
+  for (auto const& file : files) kills += number_behind(read_text_file(file), "oom_kill");
+  return kills;
+}
+
+/// Tells whether the kernel has killed since this process last asked.
+class oom_counter {
+ public:
+  oom_counter() { static_cast<void>(last_seen()); }
+
+  bool has_killed() const {
+    auto const now = count();
+    return last_seen().exchange(now) < now;
+  }
+
+ private:
+  static std::uint64_t count() {
+    static auto const files = oom_files(read_text_file("/proc/self/cgroup"), "/sys/fs/cgroup");
+    return oom_kills(files);
+  }
+  static std::atomic<std::uint64_t>& last_seen() {
+    static std::atomic<std::uint64_t> seen = count();
+    return seen;
+  }
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,86 @@
+// A dying worker's last words: what killed it, where it was.
+#pragma once
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+
+#include <forkmap/system/backtrace.hpp>
+#include <forkmap/system/bound.hpp>
+
+namespace forkmap::detail {
+
+/// What an error in a program, or the program itself, ends a process with.
+inline constexpr int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+
+/// Where this worker's backtrace goes; null outside workers.
+inline constinit raw_backtrace* last_words = nullptr;
+/// The process that it is of: one that a task has forked inherits all of this.
+inline constinit pid_t last_words_of = 0;
+
+/// Notes where the process is and lets the signal end it.
+inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
+  if (last_words_of == static_cast<pid_t>(::syscall(SYS_getpid))) {
+    record_backtrace(*last_words, signal, info, context);
+  }
+  // The handler is gone (SA_RESETHAND). What a fault raised comes again when this returns; what was
+  // sent comes when this process lets it in.
+  if (info == nullptr || info->si_code <= 0) ::raise(signal);
+}
+
+/// Notes where the process is, and stays there.
+inline void on_probe(int signal, siginfo_t* info, void* context) {
+  if (last_words_of != static_cast<pid_t>(::syscall(SYS_getpid))) return;
+  record_backtrace(*last_words, signal, info, context);
+  for (;;) ::syscall(SYS_pause);
+}
+
+/// In a new worker: installs both. Handlers that the program or a sanitizer has installed stay, and
+/// so does their stack.
+inline void give_last_words(raw_backtrace& into, int probe_signal) noexcept {
+  last_words = &into;
+  last_words_of = static_cast<pid_t>(bound().syscall(SYS_getpid));
+
+  // A stack that has overflown cannot hold its own handler.
+  alignas(16) static std::byte stack[std::size_t{64} << 10U];
+  stack_t before{};
+  bound().syscall(SYS_sigaltstack, nullptr, &before);
+  if ((before.ss_flags & SS_DISABLE) != 0) {
+    stack_t const own{.ss_sp = stack, .ss_flags = 0, .ss_size = sizeof stack};
+    bound().syscall(SYS_sigaltstack, &own, nullptr);
+  }
+
+  struct sigaction on_death{};
+  on_death.sa_sigaction = on_fatal_signal;
+  on_death.sa_flags = SA_SIGINFO | SA_ONSTACK | static_cast<int>(SA_RESETHAND);
+  for (int const signal : fatal_signals) {
+    struct sigaction program{};
+    bound().sigaction(signal, &on_death, &program);
+    // In this order, one call where nobody has a handler.
+    if ((program.sa_flags & SA_SIGINFO) != 0 || program.sa_handler != SIG_DFL) {
+      bound().sigaction(signal, &program, nullptr);
+    }
+  }
+  if (probe_signal != 0) {
+    struct sigaction probe{};
+    probe.sa_sigaction = on_probe;
+    probe.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    bound().sigaction(probe_signal, &probe, nullptr);
+  }
+}
+
+/// A signal that this process has no use for; 0 if there is none.
+inline int unused_signal() noexcept {
+  for (int signal = SIGRTMAX; signal >= SIGRTMIN; --signal) {
+    struct sigaction program{};
+    if (::sigaction(signal, nullptr, &program) == 0 && (program.sa_flags & SA_SIGINFO) == 0 &&
+        program.sa_handler == SIG_DFL) {
+      return signal;
+    }
+  }
+  return 0;
+}
+
+}  // namespace forkmap::detail

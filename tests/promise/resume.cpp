@@ -1,0 +1,173 @@
+// A call that was killed half-way and is made again.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
+#include "support/wait_until.hpp"
+
+namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+template <class Fn> auto tasks_of(int n, Fn fn) {
+  return std::views::iota(0, n) |
+         std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
+}
+
+/// Runs `call` in a process that is killed when `enough()`, and waits until it is gone.
+template <class Call, class Enough> void run_and_kill(Call call, Enough enough) {
+  auto const child = ::fork();
+  if (child == 0) {
+    call();
+    ::_exit(0);
+  }
+  bool const came = support::wait_until(enough);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  REQUIRE(came);
+}
+
+/// The same map, killed half-way and run again, for results of any type.
+template <class Make> void must_resume(Make make) {
+  support::temporary_directory const folder;
+  auto const journal = folder.path() / "journal";
+  constexpr int n = 40;
+  fm::shared_array<int> runs({n});
+  auto const call = [&](int stuck) {
+    return fm::parallel({.n_jobs = 2, .resume = journal})(tasks_of(n, [&, stuck](int i) {
+      ++runs[static_cast<std::size_t>(i)];
+      if (i >= stuck) ::pause();
+      return make(i);
+    }));
+  };
+  run_and_kill([&] { call(20); }, [&] { return runs[20] == 1 && runs[21] == 1; });
+  auto const results = call(n);
+  REQUIRE(fm::last_report().resumed == 20);
+  for (int i = 0; i != n; ++i) {
+    INFO(i);
+    REQUIRE(results[static_cast<std::size_t>(i)] == make(i));
+    REQUIRE(runs[static_cast<std::size_t>(i)] == (i == 20 || i == 21 ? 2 : 1));
+  }
+  // Kept after success: nothing is left to run.
+  REQUIRE(call(0) == results);
+  REQUIRE(fm::last_report().resumed == n);
+}
+
+}  // namespace
+
+TEST_CASE("resume: a killed map runs only what is missing", "[resume]") {
+  must_resume([](int i) { return i * 1.5; });
+  must_resume([](int i) { return std::string(static_cast<std::size_t>(i) * 1000, 'x'); });
+  must_resume([](int i) { return std::vector<std::string>(3, std::to_string(i)); });
+  must_resume([](int i) { return std::make_pair(i, std::to_string(i)); });
+}
+
+TEST_CASE("resume: tasks without results are not run again either", "[resume]") {
+  support::temporary_directory const folder;
+  fm::shared_array<int> runs({10});
+  for (int round = 0; round != 2; ++round) {
+    fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})(
+        tasks_of(10, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
+  }
+  for (auto const each : runs) REQUIRE(each == 1);
+}
+
+TEST_CASE("resume: failures are not recorded, and run again", "[resume]") {
+  support::temporary_directory const folder;
+  fm::shared_array<int> runs({12});
+  for (int round = 0; round != 2; ++round) {
+    auto const fates = fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})
+                           .outcomes(tasks_of(12, [&](int i) {
+                             ++runs[static_cast<std::size_t>(i)];
+                             if (round == 0 && i == 3) throw std::runtime_error("no");
+                             if (round == 0 && i == 7) ::raise(SIGKILL);
+                             return i;
+                           }));
+    for (std::size_t i = 0; i != 12; ++i) {
+      REQUIRE(fates[i].has_value() == (round == 1 || (i != 3 && i != 7)));
+      if (fates[i]) REQUIRE(*fates[i] == static_cast<int>(i));
+    }
+  }
+  for (std::size_t i = 0; i != 12; ++i) REQUIRE(runs[i] == (i == 3 || i == 7 ? 2 : 1));
+}
+
+TEST_CASE("resume: folds, separate tasks and races", "[resume]") {
+  support::temporary_directory const folder;
+  fm::shared_array<int> runs({1});
+  for (int round = 0; round != 2; ++round) {
+    auto const sum = fm::parallel({.n_jobs = 2, .resume = folder.path() / "fold"})
+                         .reduce(tasks_of(5000,
+                                          [&](int i) {
+                                            if (round == 1) ++runs[0];
+                                            return i;
+                                          }),
+                                 0L, std::plus<long>());
+    REQUIRE(sum == 4999L * 5000 / 2);
+    auto const text = fm::parallel({.n_jobs = 2, .batch_size = 3, .resume = folder.path() / "text"})
+                          .reduce(tasks_of(10, [](int i) { return std::to_string(i); }),
+                                  std::string(), std::plus<std::string>());
+    REQUIRE(text == "0123456789");
+    auto const [a, b] = fm::parallel({.n_jobs = 2, .resume = folder.path() / "tuple"})(
+        [&] { return round == 0 ? 1 : ++runs[0]; }, [] { return std::string("b"); });
+    REQUIRE(a == 1);
+    REQUIRE(b == "b");
+    auto const first =
+        fm::parallel({.n_jobs = 2, .resume = folder.path() / "race"}).first(tasks_of(4, [&](int i) {
+          if (round == 1) ++runs[0];
+          if (i != 2) throw std::runtime_error("no");
+          return i;
+        }));
+    REQUIRE(first.index == 2);
+    REQUIRE(first.value == 2);
+  }
+  REQUIRE(runs[0] == 0);
+}
+
+TEST_CASE("resume: the journal of another call is refused before anything runs", "[resume]") {
+  support::temporary_directory const folder;
+  auto const journal = folder.path() / "journal";
+  auto const call = [&](int n, std::uint64_t seed, auto result) {
+    return fm::parallel({.n_jobs = 2, .seed = seed, .resume = journal})(
+        tasks_of(n, [=](int) { return result; }));
+  };
+  call(5, 0, 1);
+  REQUIRE_THROWS_WITH(call(6, 0, 1), ContainsSubstring("number of results is 5 (here 6)"));
+  REQUIRE_THROWS_WITH(call(5, 1, 1), ContainsSubstring("seed is 0 (here 1)"));
+  REQUIRE_THROWS_WITH(call(5, 0, 1.0), ContainsSubstring("type is int (here double)"));
+  REQUIRE_THROWS_AS(call(5, 0, std::string()), std::invalid_argument);
+  REQUIRE(call(5, 0, 2) == std::vector(5, 1));
+}
+
+TEST_CASE("resume: workers that are killed lose nothing that was recorded", "[resume]") {
+  support::temporary_directory const folder;
+  fm::shared_array<int> runs({300});
+  auto const fates = fm::parallel({.n_jobs = 3,
+                                   .timeout = std::chrono::seconds(60),
+                                   .retries = 1,
+                                   .max_tasks_per_worker = 7,
+                                   .resume = folder.path() / "j"})
+                         .outcomes(tasks_of(300, [&](int i) {
+                           ++runs[static_cast<std::size_t>(i)];
+                           if (i % 50 == 10 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
+                           return i;
+                         }));
+  for (std::size_t i = 0; i != 300; ++i) {
+    REQUIRE(*fates[i] == static_cast<int>(i));
+    REQUIRE(runs[i] == (i % 50 == 10 ? 2 : 1));
+  }
+  auto const again = fm::parallel({.n_jobs = 3, .resume = folder.path() / "j"})(
+      tasks_of(300, [&](int) { return -1; }));
+  for (std::size_t i = 0; i != 300; ++i) REQUIRE(again[i] == static_cast<int>(i));
+}
