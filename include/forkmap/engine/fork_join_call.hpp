@@ -71,7 +71,10 @@ class fork_join_call {
   }
 
  private:
-  static constexpr int most_idle_deaths = 10;
+  /// Processes in a row that may die before they come to a task: of themselves, for the next would,
+  /// too; and by SIGKILL, which somebody sends, or the kernel for want of memory.
+  static constexpr int most_idle_deaths = 3;
+  static constexpr int most_idle_kills = 100;
   static constexpr std::int64_t stop_interval_ns = 50'000'000;
 
   /// What the caller knows of the process in a slot.
@@ -194,10 +197,11 @@ class fork_join_call {
         left_over.begin = it.again.tasks.begin;
       }
     }
+    bool const killed = !end.known || end.signal == SIGKILL;
     if (last.was_running || last.ended || retired) {
       it.idle_deaths = 0;
     } else if (phase == worker_phase::leaving || phase == worker_phase::retiring ||
-               ++it.idle_deaths == most_idle_deaths) {
+               ++it.idle_deaths >= (killed ? most_idle_kills : most_idle_deaths)) {
       // Nothing to blame, and nothing to be gained by another try.
       results_->failures.add(death_outside_tasks(pid, phase, end, memory().backtrace(k)));
       cancel();

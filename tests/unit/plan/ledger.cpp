@@ -48,12 +48,13 @@ TEST_CASE("ledger: every task is claimed once, by whatever workers and batches",
         // Plain memory: that no two threads touch the same task is what TSan proves.
         std::vector<int> runs(n);
         std::vector<std::thread> threads;
+        std::atomic<int> wrong = 0;
         for (std::uint32_t k = 0; k != shared.plan.n_workers; ++k) {
           threads.emplace_back([&, k] {
             auto claims = shared.worker(k);
             task_range tasks;
             for (std::uint64_t most = 1; claims.next(tasks, most); most = 5 - most) {
-              REQUIRE(shared.slots[k].current == (tasks.begin | not_begun));
+              wrong += shared.slots[k].current != (tasks.begin | not_begun);
               for (auto i = tasks.begin; i != tasks.end; ++i) {
                 shared.slots[k].current.store(i, std::memory_order_release);
                 ++runs[i];
@@ -62,6 +63,7 @@ TEST_CASE("ledger: every task is claimed once, by whatever workers and batches",
           });
         }
         for (auto& thread : threads) thread.join();
+        REQUIRE(wrong == 0);
         for (std::uint64_t i = 0; i != n; ++i) REQUIRE(runs[i] == 1);
       }
     }
@@ -176,7 +178,6 @@ TEST_CASE("limits: a task ends or is given up, never both, and no other pays", "
       if (slot.current.compare_exchange_strong(expected, (i + 1) | not_begun)) {
         left.push_back(i);
       } else {
-        REQUIRE(expected == (i | over_limit));
         // As its replacement would: when the caller has seen to it.
         while (taken_over.load() != i + 1) std::this_thread::yield();
       }

@@ -1,0 +1,280 @@
+// Workers that are killed at any moment, by others and by their tasks: every task's fate is exact.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/sanitizers.hpp"
+
+namespace fm = forkmap;
+using namespace std::chrono_literals;
+
+namespace {
+
+void throw_it() { throw std::runtime_error("on purpose"); }
+
+/// Kills random children of the thread that makes it, at random moments, until it is destroyed.
+class killer {
+ public:
+  explicit killer(unsigned seed)
+      : children_("/proc/self/task/" + std::to_string(::gettid()) + "/children"),
+        thread_([this, seed] { run(seed); }) {}
+  killer(killer const&) = delete;
+  killer& operator=(killer const&) = delete;
+  ~killer() {
+    done_ = true;
+    thread_.join();
+  }
+  int kills() const { return kills_; }
+
+ private:
+  void run(unsigned seed) {
+    std::mt19937 random(seed);
+    while (!done_) {
+      std::ifstream file(children_);
+      std::vector<pid_t> const children{std::istream_iterator<pid_t>(file), {}};
+      if (!children.empty()) {
+        kills_ += ::kill(children[random() % children.size()], SIGKILL) == 0;
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 4000));
+    }
+  }
+
+  std::string children_;
+  std::atomic<bool> done_{false};
+  std::atomic<int> kills_{0};
+  std::thread thread_;
+};
+
+/// How often each task began and ended, whatever became of its worker.
+struct account {
+  explicit account(int n) : began({n}), ended({n}) {}
+
+  template <class Make> auto tasks(Make make) {
+    return std::views::iota(0, static_cast<int>(began.size())) |
+           std::views::transform([this, make](int i) {
+             return [this, make, i] {
+               auto const at = static_cast<std::size_t>(i);
+               ++began[at];
+               // Some long enough to be met.
+               if (i % 64 == 0) std::this_thread::sleep_for(100us);
+               auto result = make(i);
+               ++ended[at];
+               return result;
+             };
+           });
+  }
+
+  fm::shared_array<int> began;
+  fm::shared_array<int> ended;
+};
+
+/// Outcomes under fire: a value where a task ended, once; otherwise its death.
+template <class Make> void must_account_for_all(fm::options how, int n, Make make) {
+  account runs(n);
+  killer const fire(static_cast<unsigned>(n));
+  auto const fates = fm::parallel(how).outcomes(runs.tasks(make));
+  REQUIRE(fates.size() == static_cast<std::size_t>(n));
+  int wrong = 0;
+  for (int i = 0; i != n; ++i) {
+    auto const at = static_cast<std::size_t>(i);
+    auto const attempts = fates[at] ? 0 : fates[at].error().attempt();
+    bool const right =
+        fates[at] ? *fates[at] == make(i) && runs.ended[at] >= 1
+                  : fates[at].error().reason == fm::failure::died && attempts == how.retries;
+    // Only a further attempt may run a task again.
+    wrong += !right || runs.began[at] > 1 + how.retries || runs.ended[at] > runs.began[at];
+  }
+  REQUIRE(wrong == 0);
+}
+
+}  // namespace
+
+TEST_CASE("chaos: workers killed at random moments cost exactly what they ran", "[chaos]") {
+  auto const number = [](int i) { return 3 * i; };
+  auto const text = [](int i) { return std::to_string(i); };
+  for (int round = 0; round != 3; ++round) {
+    must_account_for_all({.n_jobs = 3}, 20'000, number);
+    must_account_for_all({.n_jobs = 3}, 20'000, text);
+    must_account_for_all({.n_jobs = 2}, 900 + round, number);
+    must_account_for_all({.n_jobs = 2, .batch_size = 7}, 5000, text);
+    must_account_for_all({.n_jobs = 4, .batch_size = 1, .max_tasks_per_worker = 300}, 5000, number);
+    must_account_for_all({.n_jobs = 3, .timeout = 60s, .retries = 1}, 5000, number);
+    must_account_for_all({.n_jobs = 3, .retries = 3}, 5000, text);
+  }
+}
+
+TEST_CASE("chaos: a fold under fire has the right sum or a death", "[chaos]") {
+  int sums = 0;
+  for (int round = 0; round != 20; ++round) {
+    killer const fire(static_cast<unsigned>(round));
+    try {
+      auto const sum = fm::parallel({.n_jobs = 3, .retries = 2})
+                           .reduce(std::views::iota(0, 3000) | std::views::transform([](int i) {
+                                     return [i] { return std::to_string(i % 10); };
+                                   }),
+                                   std::string(), std::plus<std::string>());
+      REQUIRE(sum.size() == 3000);
+      for (std::size_t i = 0; i != 3000; ++i) REQUIRE(sum[i] == static_cast<char>('0' + i % 10));
+      ++sums;
+    } catch (fm::worker_died const& e) {
+      REQUIRE((e.attempt() == 2 || e.index() == static_cast<std::size_t>(-1)));
+    }
+  }
+  REQUIRE(sums > 0);
+}
+
+TEST_CASE("chaos: a journal under fire loses nothing", "[chaos]") {
+  auto const journal = std::filesystem::temp_directory_path() / "chaos-journal";
+  for (int round = 0; round != 4; ++round) {
+    killer const fire(static_cast<unsigned>(round));
+    auto const fates = fm::parallel({.n_jobs = 3, .resume = journal})
+                           .outcomes(std::views::iota(0, 2000) | std::views::transform([&](int i) {
+                                       return [=] {
+                                         if (i % 64 == 0) std::this_thread::sleep_for(100us);
+                                         return std::to_string(i);
+                                       };
+                                     }));
+    for (std::size_t i = 0; i != fates.size(); ++i) {
+      if (fates[i]) REQUIRE(*fates[i] == std::to_string(i));
+    }
+  }
+  auto const all = fm::parallel({.n_jobs = 2, .resume = journal})
+                       .map([](int i) { return std::to_string(i); }, std::views::iota(0, 2000));
+  for (std::size_t i = 0; i != all.size(); ++i) REQUIRE(all[i] == std::to_string(i));
+  REQUIRE(fm::last_report().resumed > 1900);
+  std::filesystem::remove(journal);
+}
+
+TEST_CASE("chaos: tasks that end their workers in every way, each with its own fate", "[chaos]") {
+  struct way {
+    std::function<void()> die;
+    fm::failure::kind reason;
+    int signal;
+    int status;
+  };
+  auto const by_signal = [](int signal) {
+    return way{[signal] { ::raise(signal); }, fm::failure::died, signal, -1};
+  };
+  std::vector<way> ways;
+  for (int const signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGKILL,
+                           SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGALRM, SIGXCPU}) {
+    ways.push_back(by_signal(signal));
+  }
+  ways.push_back({[] { ::exit(0); }, fm::failure::died, 0, 0});
+  ways.push_back({[] { ::exit(3); }, fm::failure::died, 0, 3});
+  ways.push_back({[] { ::_exit(0); }, fm::failure::died, 0, 0});
+  ways.push_back({[] { std::quick_exit(5); }, fm::failure::died, 0, 5});
+  ways.push_back({[] { std::abort(); }, fm::failure::died, SIGABRT, -1});
+  ways.push_back({[]() noexcept { throw_it(); }, fm::failure::died, SIGABRT, -1});
+  ways.push_back({[] { throw std::runtime_error("no"); }, fm::failure::threw, 0, -1});
+  ways.push_back({[] {
+                    for (;;) ::pause();
+                  },
+                  fm::failure::timed_out, SIGKILL, -1});
+  // A thread of the task's own dies, and the worker with it.
+  ways.push_back(
+      {[] { std::thread([] { ::raise(SIGSEGV); }).join(); }, fm::failure::died, SIGSEGV, -1});
+  auto const n = static_cast<int>(3 * ways.size());
+  for (int const n_jobs : {1, 3}) {
+    fm::shared_array<int> runs({n});
+    auto const fates = fm::parallel({.n_jobs = n_jobs, .timeout = 500ms})
+                           .outcomes(std::views::iota(0, n) | std::views::transform([&](int i) {
+                                       return [&, i] {
+                                         ++runs[static_cast<std::size_t>(i)];
+                                         if (i % 3 == 1)
+                                           ways[static_cast<std::size_t>(i / 3)].die();
+                                         return i;
+                                       };
+                                     }));
+    for (int i = 0; i != n; ++i) {
+      auto const at = static_cast<std::size_t>(i);
+      INFO("task " << i << ", way " << i / 3);
+      REQUIRE(runs[at] == 1);
+      if (i % 3 != 1) {
+        REQUIRE(fates[at]);
+        REQUIRE(*fates[at] == i);
+        continue;
+      }
+      auto const& expected = ways[static_cast<std::size_t>(i / 3)];
+      REQUIRE(!fates[at]);
+      REQUIRE(fates[at].error().reason == expected.reason);
+      REQUIRE(fates[at].error().index() == at);
+      if (expected.reason != fm::failure::died) continue;
+      try {
+        fates[at].value();
+      } catch (fm::worker_died const& e) {
+        REQUIRE(e.signal() == expected.signal);
+        REQUIRE(e.exit_status() == expected.status);
+      }
+    }
+  }
+}
+
+TEST_CASE("chaos: a stack that overflows is a death at an address, with its stack", "[chaos]") {
+  struct deep {
+    [[gnu::noinline]] static int go(int volatile* depth) {
+      char volatile room[1000];
+      room[0] = 1;
+      *depth = *depth + 1;
+      if (*depth < 0) return 0;
+      return go(depth) + room[0];
+    }
+  };
+  auto const fates =
+      fm::parallel(2).outcomes(std::views::iota(0, 3) | std::views::transform([](int i) {
+                                 return [i] {
+                                   int depth = 0;
+                                   return i == 1 ? deep::go(&depth) : i;
+                                 };
+                               }));
+  REQUIRE(*fates[0] == 0);
+  REQUIRE(*fates[2] == 2);
+  REQUIRE(fates[1].error().reason == fm::failure::died);
+  REQUIRE(fates[1].error().message.find("SIGSEGV at address 0x") != std::string::npos);
+  REQUIRE(fates[1].error().trace().find("deep::go") != std::string::npos);
+}
+
+TEST_CASE("chaos: ten thousand calls in a row use no more than the first", "[chaos]") {
+  auto const call = [](int i) {
+    auto const xs = fm::parallel(2)([i] { return i; }, [i] { return std::to_string(i); });
+    return std::get<0>(xs) == i && std::get<1>(xs) == std::to_string(i);
+  };
+  auto const resident = [] {
+    std::ifstream file("/proc/self/statm");
+    long total = 0;
+    long pages = 0;
+    file >> total >> pages;
+    return pages;
+  };
+  auto const descriptors = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+  };
+  // With a sanitizer what is forked is ten times as large.
+  constexpr int calls = support::address_sanitizer ? 500 : 10'000;
+  int wrong = 0;
+  for (int i = 0; i != 200; ++i) wrong += !call(i);
+  auto const pages = resident();
+  auto const open = descriptors();
+  for (int i = 0; i != calls; ++i) wrong += !call(i);
+  REQUIRE(wrong == 0);
+  REQUIRE(descriptors() == open);
+  REQUIRE(resident() < pages + 500);
+}

@@ -1,0 +1,363 @@
+// What the caller is and does around a map: signals, threads, limits, OpenMP.
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <new>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/child_processes.hpp"
+#include "support/sanitizers.hpp"
+#include "support/wait_until.hpp"
+
+namespace fm = forkmap;
+using namespace std::chrono_literals;
+
+namespace {
+
+template <class Fn> auto tasks_of(int n, Fn fn) {
+  return std::views::iota(0, n) |
+         std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
+}
+
+/// Runs `body` in a process of its own; its exit status, or minus the signal that ended it.
+template <class Body> int status_of_child(Body body) {
+  auto const child = ::fork();
+  if (child == 0) {
+    int status = 99;
+    try {
+      status = body();
+    } catch (std::exception const& e) {
+      std::fprintf(stderr, "in a child: %s\n", e.what());
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) != child) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+bool works() {
+  auto const xs =
+      fm::parallel(2).map([](int i) { return std::to_string(i); }, std::views::iota(0, 9));
+  return xs.size() == 9 && xs[8] == "8";
+}
+
+/// A process in a group of its own that has a map with two stuck workers running.
+class stuck_caller {
+ public:
+  explicit stuck_caller(std::function<void()> const& before = {}) {
+    child_ = ::fork();
+    if (child_ == 0) {
+      ::setpgid(0, 0);
+      if (before) before();
+      bool interrupted = false;
+      auto const fates = fm::parallel(2).outcomes(tasks_of(2, [&](int i) {
+        pids_[static_cast<std::size_t>(i)] = ::getpid();
+        while (pids_[2] == 0) std::this_thread::sleep_for(1ms);  // "let go"
+        return i;
+      }));
+      interrupted = !fates[0] || !fates[1];
+      ::_exit(interrupted ? 1 : 42);
+    }
+    REQUIRE(support::wait_until([&] { return pids_[0] != 0 && pids_[1] != 0; }));
+  }
+  stuck_caller(stuck_caller const&) = delete;
+  stuck_caller& operator=(stuck_caller const&) = delete;
+  ~stuck_caller() {
+    pids_[2] = 1;
+    if (child_ > 0) end(SIGKILL);
+  }
+
+  pid_t pid() const { return child_; }
+  void let_go() { pids_[2] = 1; }
+  bool workers_are_gone() const {
+    return support::wait_until(
+        [&] { return !support::is_running(pids_[0]) && !support::is_running(pids_[1]); });
+  }
+  int wait() {
+    int status = 0;
+    ::waitpid(std::exchange(child_, 0), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  int end(int signal) {
+    ::kill(child_, signal);
+    return wait();
+  }
+
+ private:
+  fm::shared_array<pid_t> pids_{{3}};
+  pid_t child_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("surroundings: a caller that is killed leaves no worker", "[surroundings]") {
+  stuck_caller caller;
+  REQUIRE(caller.end(SIGKILL) == -SIGKILL);
+  REQUIRE(caller.workers_are_gone());
+}
+
+TEST_CASE("surroundings: SIGINT to the group, or to the caller alone, ends all", "[surroundings]") {
+  {
+    stuck_caller caller;
+    ::kill(-caller.pid(), SIGINT);
+    REQUIRE(caller.wait() == -SIGINT);
+    REQUIRE(caller.workers_are_gone());
+  }
+  stuck_caller caller;
+  REQUIRE(caller.end(SIGINT) == -SIGINT);
+  REQUIRE(caller.workers_are_gone());
+}
+
+TEST_CASE("surroundings: a caller whose SIGINT handler returns finds its call undisturbed",
+          "[surroundings]") {
+  stuck_caller caller([] { ::signal(SIGINT, [](int) {}); });
+  for (int i = 0; i != 20; ++i) ::kill(-caller.pid(), SIGINT);
+  caller.let_go();
+  REQUIRE(caller.wait() == 42);
+}
+
+TEST_CASE("surroundings: a caller that blocks all signals can map, with time limits",
+          "[surroundings]") {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, &before);
+  auto const fates = fm::parallel({.n_jobs = 2, .timeout = 100ms}).outcomes(tasks_of(4, [](int i) {
+    if (i == 1) {
+      for (;;) ::pause();
+    }
+    return i;
+  }));
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  REQUIRE(fates[1].error().reason == fm::failure::timed_out);
+  REQUIRE(fates[1].error().trace().find("pause") != std::string::npos);
+  REQUIRE(*fates[3] == 3);
+}
+
+TEST_CASE("surroundings: the program's own handler of a fatal signal stays in workers",
+          "[surroundings]") {
+  struct sigaction own{};
+  struct sigaction before{};
+  own.sa_handler = [](int) { ::_exit(17); };
+  ::sigaction(SIGSEGV, &own, &before);
+  auto const fates = fm::parallel(2).outcomes(tasks_of(3, [](int i) {
+    if (i == 1) ::raise(SIGSEGV);
+    return i;
+  }));
+  ::sigaction(SIGSEGV, &before, nullptr);
+  REQUIRE(fates[1].error().message.find("exited with status 17") != std::string::npos);
+  REQUIRE(*fates[2] == 2);
+}
+
+TEST_CASE("surroundings: ten threads map at once while others hold every lock they can",
+          "[surroundings]") {
+  std::atomic<bool> done{false};
+  std::mutex of_the_program;
+  std::FILE* const sink = std::fopen("/dev/null", "w");
+  std::vector<std::thread> busy;
+  for (int i = 0; i != 3; ++i) {
+    busy.emplace_back([&] {
+      while (!done) {
+        std::vector<std::string> const garbage(100, std::string(1000, 'x'));
+        std::fprintf(sink, "%s\n", garbage[0].c_str());
+        std::lock_guard const hold(of_the_program);
+        std::this_thread::yield();
+      }
+    });
+  }
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (int k = 0; k != 10; ++k) {
+    callers.emplace_back([&, k] {
+      for (int round = 0; round != 10; ++round) {
+        auto const xs = fm::parallel({.n_jobs = 2, .timeout = 100s})
+                            .map(
+                                [k](int i) {
+                                  std::printf("%s", "");
+                                  std::vector<std::string> const mine(10, std::string(500, 'y'));
+                                  if (i == 3 && k == 4) {  // a map in a map
+                                    return static_cast<int>(fm::parallel(2)
+                                                                .map([](int j) { return j; },
+                                                                     std::views::iota(0, 5))
+                                                                .size()) -
+                                           2;
+                                  }
+                                  return static_cast<int>(mine.size()) - 10 + i;
+                                },
+                                std::views::iota(0, 12));
+        for (int i = 0; i != 12; ++i) wrong += xs[static_cast<std::size_t>(i)] != i;
+      }
+    });
+  }
+  for (auto& caller : callers) caller.join();
+  done = true;
+  for (auto& each : busy) each.join();
+  std::fclose(sink);
+  REQUIRE(wrong == 0);
+}
+
+TEST_CASE("surroundings: OpenMP before the call, and in tasks, with as many threads as given",
+          "[surroundings]") {
+  // In a process of its own, so that no other test has its threads.
+  auto const status = status_of_child([] {
+    void* const library = ::dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL);
+    if (library == nullptr) return 77;
+    auto* const parallel = reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(
+        ::dlsym(library, "GOMP_parallel"));
+    auto* const max_threads = reinterpret_cast<int (*)()>(::dlsym(library, "omp_get_max_threads"));
+    if (parallel == nullptr || max_threads == nullptr) return 77;
+    auto const region = [parallel](unsigned threads) {
+      std::atomic<int> ran{0};
+      parallel([](void* data) { ++*static_cast<std::atomic<int>*>(data); }, &ran, threads, 0);
+      return ran.load();
+    };
+    if (region(3) != 3) return 1;
+    auto const in_tasks =
+        fm::parallel({.n_jobs = 2, .timeout = 60s})(tasks_of(4, [&](int) { return region(3); }));
+    if (in_tasks != std::vector(4, 3)) return 2;
+    if (region(3) != 3) return 3;  // and in the caller as before
+    auto const asked = [&](int inner) {
+      return fm::parallel({.n_jobs = 2, .inner_threads = inner})(
+          tasks_of(2, [&](int) { return max_threads(); }));
+    };
+    if (asked(5) != std::vector(2, 5)) return 4;
+    if (asked(0) != std::vector(2, std::max(1, fm::cpu_count() / 2))) return 5;
+    return 42;
+  });
+  if (status == 77) {
+    WARN("no libgomp.so.1 here: not tested");
+  } else {
+    REQUIRE(status == 42);
+  }
+}
+
+TEST_CASE("surroundings: without descriptors, processes or memory a call fails and names why",
+          "[surroundings]") {
+  auto const names = [](int resource, rlim_t most, std::string const& what) {
+    return status_of_child([&] {
+      rlimit const limit{.rlim_cur = most, .rlim_max = RLIM_INFINITY};
+      rlimit raised{};
+      ::getrlimit(static_cast<__rlimit_resource>(resource), &raised);
+      raised.rlim_cur = limit.rlim_cur;
+      ::setrlimit(static_cast<__rlimit_resource>(resource), &raised);
+      auto const before = support::child_processes().size();
+      try {
+        if (!works()) return 1;  // there may be room enough
+      } catch (std::system_error const& e) {
+        if (std::string(e.what()).find(what) == std::string::npos) {
+          std::fprintf(stderr, "%s\n", e.what());
+          return 2;
+        }
+      } catch (std::bad_alloc const&) {
+      }
+      if (support::child_processes().size() != before) return 3;
+      raised.rlim_cur = raised.rlim_max;
+      ::setrlimit(static_cast<__rlimit_resource>(resource), &raised);
+      return works() ? 42 : 4;
+    });
+  };
+  // UBSan needs descriptors itself, to look at objects.
+  for (rlim_t most = 3; most != 8 && !support::address_sanitizer; ++most) {
+    REQUIRE(names(RLIMIT_NOFILE, most, most == 3 ? "memfd_create" : "forkmap: ") == 42);
+  }
+  REQUIRE(names(RLIMIT_FSIZE, 100'000, "RLIMIT_FSIZE") == 42);
+  // The limit of processes does not bind root.
+  auto const forks = status_of_child([] {
+    if (::geteuid() == 0 && ::setuid(54'321) != 0) return 77;
+    rlimit const none{.rlim_cur = 1, .rlim_max = 1};
+    ::setrlimit(RLIMIT_NPROC, &none);
+    try {
+      works();
+      return 1;
+    } catch (std::system_error const& e) {
+      return std::string(e.what()).find("fork of a worker") != std::string::npos ? 42 : 2;
+    }
+  });
+  REQUIRE((forks == 42 || forks == 77));
+}
+
+TEST_CASE("surroundings: from a thread with a small stack, and while unwinding", "[surroundings]") {
+  pthread_attr_t small;
+  ::pthread_attr_init(&small);
+  ::pthread_attr_setstacksize(&small, 256U << 10U);
+  pthread_t thread{};
+  bool good = false;
+  REQUIRE(::pthread_create(
+              &thread, &small,
+              [](void* result) -> void* {
+                *static_cast<bool*>(result) = works();
+                return nullptr;
+              },
+              &good) == 0);
+  ::pthread_join(thread, nullptr);
+  ::pthread_attr_destroy(&small);
+  REQUIRE(good);
+
+  struct maps_at_end {
+    bool& good;
+    ~maps_at_end() { good = works(); }
+  };
+  bool unwound = false;
+  try {
+    maps_at_end const at_end{unwound};
+    throw std::runtime_error("on the way");
+  } catch (std::runtime_error const&) {
+  }
+  REQUIRE(unwound);
+}
+
+TEST_CASE("surroundings: the thread that called may end, its results stay", "[surroundings]") {
+  std::vector<std::string> results;
+  std::thread([&] {
+    results =
+        fm::parallel(2).map([](int i) { return std::string(1000, static_cast<char>('a' + i)); },
+                            std::views::iota(0, 20));
+  }).join();
+  REQUIRE(results[19] == std::string(1000, 't'));
+}
+
+TEST_CASE("surroundings: a program that waits for any child takes statuses, not results",
+          "[surroundings]") {
+  std::atomic<bool> done{false};
+  std::thread reaper([&] {
+    while (!done) {
+      if (::waitpid(-1, nullptr, WNOHANG) <= 0) std::this_thread::sleep_for(100us);
+    }
+  });
+  for (int round = 0; round != 50; ++round) {
+    auto const fates = fm::parallel(2).outcomes(tasks_of(20, [](int i) {
+      if (i == 7) ::raise(SIGKILL);
+      return i;
+    }));
+    for (int i = 0; i != 20; ++i) {
+      auto const& fate = fates[static_cast<std::size_t>(i)];
+      REQUIRE(fate.has_value() == (i != 7));
+    }
+    REQUIRE(fates[7].error().reason == fm::failure::died);
+  }
+  done = true;
+  reaper.join();
+}
