@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests/support/install_missing.sh compiler cmake ninja boost catch2 benchmark
+tests/support/install_missing.sh compiler cmake ninja boost catch2 benchmark qhull
 
 [ -z "${CXX:-}" ] || export FORKMAP_BUILD_SUFFIX="-$(basename "$CXX")"
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}

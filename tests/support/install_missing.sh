@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install_missing.sh <thing>...: installs with apt-get what this machine lacks of compiler, cmake,
-# ninja, boost, catch2, benchmark, clang-19. Says nothing when all is there.
+# ninja, boost, catch2, benchmark, qhull, clang-19. Says nothing when all is there.
 set -euo pipefail
 
 have_command() { command -v "$1" >/dev/null; }
@@ -35,6 +35,7 @@ missing() {  # prints the package for each thing that is not there
         have_header '__has_include(<catch2/catch.hpp>) || __has_include(<catch2/catch_all.hpp>)' ||
           echo catch2 ;;
       benchmark) have_header '__has_include(<benchmark/benchmark.h>)' || echo libbenchmark-dev ;;
+      qhull) have_header '__has_include(<libqhull/qhull_a.h>)' || echo libqhull-dev ;;
       clang-19) have_command clang++-19 || printf '%s\n' clang-19 libclang-rt-19-dev ;;
       *) echo "install_missing.sh: unknown: $thing" >&2; exit 2 ;;
     esac
