@@ -258,24 +258,24 @@ TEST_CASE("surroundings: without descriptors, processes or memory a call fails a
           "[surroundings]") {
   auto const names = [](int resource, rlim_t most, std::string const& what) {
     return status_of_child([&] {
-      rlimit const limit{.rlim_cur = most, .rlim_max = RLIM_INFINITY};
-      rlimit raised{};
-      ::getrlimit(static_cast<__rlimit_resource>(resource), &raised);
-      raised.rlim_cur = limit.rlim_cur;
-      ::setrlimit(static_cast<__rlimit_resource>(resource), &raised);
       auto const before = support::child_processes().size();
+      rlimit usual{};
+      ::getrlimit(static_cast<__rlimit_resource>(resource), &usual);
+      rlimit const tight{.rlim_cur = most, .rlim_max = usual.rlim_max};
+      ::setrlimit(static_cast<__rlimit_resource>(resource), &tight);
+      int trouble = 0;
       try {
-        if (!works()) return 1;  // there may be room enough
+        if (!works()) trouble = 1;  // there may be room enough
       } catch (std::system_error const& e) {
         if (std::string(e.what()).find(what) == std::string::npos) {
           std::fprintf(stderr, "%s\n", e.what());
-          return 2;
+          trouble = 2;
         }
       } catch (std::bad_alloc const&) {
       }
+      ::setrlimit(static_cast<__rlimit_resource>(resource), &usual);
+      if (trouble != 0) return trouble;
       if (support::child_processes().size() != before) return 3;
-      raised.rlim_cur = raised.rlim_max;
-      ::setrlimit(static_cast<__rlimit_resource>(resource), &raised);
       return works() ? 42 : 4;
     });
   };
