@@ -9,10 +9,10 @@
 #include <forkmap/engine/fork_join_call.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
+#include <forkmap/system/clock.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/journal.hpp>
 #include <forkmap/transfer/results.hpp>
-#include <forkmap/worker/loop.hpp>
 
 namespace forkmap::detail {
 

@@ -10,10 +10,10 @@
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/report.hpp>
+#include <forkmap/system/clock.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/worker/budget.hpp>
-#include <forkmap/worker/loop.hpp>
 
 namespace forkmap::detail {
 
@@ -41,7 +41,7 @@ class call_report {
   }
 
   /// A process of worker k has ended.
-  void ended(std::uint32_t, worker_slot& slot, process_end const& end) noexcept {
+  void ended(worker_slot& slot, process_end const& end) noexcept {
     auto& report = report_of_this_thread;
     report.max_rss = std::max(report.max_rss, end.max_rss);
     constexpr auto relaxed = std::memory_order_relaxed;

@@ -29,8 +29,8 @@ namespace forkmap::detail {
 struct raw_backtrace {
   static constexpr std::size_t most_frames = 120;
 
-  std::atomic<std::uint32_t> ready;  // 1 when all below is there
-  std::int32_t pid;
+  std::atomic<std::uint32_t> whose;  // the number of the process; set when all below is there
+  std::uint32_t unused;
   std::int32_t signal;
   std::int32_t code;
   std::uint64_t fault_address;
@@ -65,9 +65,8 @@ inline interrupted_code interrupted(void const* context) noexcept {
 
 /// In a signal handler: notes what came and where, and wakes whoever waits for it. Neither allocates
 /// nor locks.
-inline void record_backtrace(raw_backtrace& into, int signal, siginfo_t const* info,
-                             void const* context) noexcept {
-  into.pid = static_cast<std::int32_t>(::syscall(SYS_getpid));
+inline void record_backtrace(raw_backtrace& into, std::uint32_t whose, int signal,
+                             siginfo_t const* info, void const* context) noexcept {
   into.signal = signal;
   into.code = info->si_code;
   into.fault_address = reinterpret_cast<std::uintptr_t>(info->si_addr);
@@ -89,8 +88,13 @@ inline void record_backtrace(raw_backtrace& into, int signal, siginfo_t const* i
       n = static_cast<std::size_t>(std::move(first, end, into.frames) - into.frames);
     into.n_frames = n;
   }
-  into.ready.store(1, std::memory_order_release);
-  ::syscall(SYS_futex, &into.ready, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  into.whose.store(whose, std::memory_order_release);
+  ::syscall(SYS_futex, &into.whose, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+/// Whether that process has left its backtrace there.
+inline bool has_backtrace(raw_backtrace const& from, std::uint32_t whose) noexcept {
+  return from.whose.load(std::memory_order_acquire) == whose;
 }
 
 /// In the parent. The process may have written anything there: only the number is believed, within

@@ -142,7 +142,7 @@ class sigint_blocked {
 /// its own child, so that it can be ended with it.
 /// The kernel's signal comes when the parent's *thread* that forked ends; that thread waits here
 /// for the call to end, so it is the same.
-inline void follow_parent(pid_t parent) noexcept {
+[[gnu::hot]] inline void follow_parent(pid_t parent) noexcept {
   bound().syscall(SYS_prctl, static_cast<long>(PR_SET_PDEATHSIG), static_cast<long>(SIGKILL), 0L,
                   0L, 0L);
   // It may have ended before it could be followed. 0: it lives in another PID namespace.

@@ -39,7 +39,7 @@ inline bool is_free(FILE* file) noexcept {
 
 /// Writes out all that is buffered, so that a child does not inherit it and print it again, or so
 /// that a child that ends does not take it along.
-inline void flush_output() noexcept {
+[[gnu::hot]] inline void flush_output() noexcept {
   flush_stream(std::cout);
   flush_stream(std::clog);
   flush_stream(std::cerr);
@@ -64,7 +64,7 @@ inline void forget_inherited_output() noexcept {
 
 /// In a child: makes stdout and stderr leave this process line by line whole. A buffer that fills
 /// up, or a missing one, would cut lines where another worker's come in between.
-inline void print_in_lines() noexcept {
+[[gnu::hot]] inline void print_in_lines() noexcept {
   static char stdout_buffer[BUFSIZ];
   static char stderr_buffer[BUFSIZ];
   constexpr int unbuffered = 2;  // _IO_UNBUFFERED, which glibc keeps to itself
@@ -77,7 +77,7 @@ inline void print_in_lines() noexcept {
 /// Has exit() leave this process without running what the caller registered with atexit. What is
 /// registered later runs first, as always, and so do the destructors of this thread's thread_local
 /// objects.
-inline void leave_at_exit() noexcept {
+[[gnu::hot]] inline void leave_at_exit() noexcept {
   // If there is no memory for the registration, exit() runs the caller's handlers: nothing better.
   static_cast<void>(bound().on_exit(
       [](int status, void*) {

@@ -18,7 +18,7 @@ inline std::string read_text_file(std::string const& path) {
       retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   std::string text;
   if (!file) return text;
-  char buffer[4096];
+  char buffer[1024];  // a large one would be another page fault after a fork
   for (;;) {
     auto const n = retry_interrupted([&] { return ::read(file.get(), buffer, sizeof buffer); });
     if (n <= 0) return text;

@@ -59,10 +59,11 @@ class call_memory {
     }
   }
 
-  /// In a worker: makes what all workers use present at once. Its own results and batches follow as
-  /// it comes to them.
+  /// In a worker: makes what all workers use present at once, if that is more than the one page of a
+  /// small call. Its own results and batches follow as it comes to them.
   void populate() const noexcept {
-    populate_for_writing(map_.data(), std::min(map_.size(), layout_.words + page_bytes));
+    auto const used = std::min(layout_.results, layout_.words + page_bytes);
+    if (used > page_bytes) populate_for_writing(map_.data(), used);
   }
 
   call_header& header() const noexcept { return *at<call_header>(0); }
@@ -71,11 +72,6 @@ class call_memory {
   std::byte* results() const noexcept { return map_.data() + layout_.results; }
   raw_backtrace& backtrace(std::uint32_t worker) const noexcept {
     return at<last_page>(layout_.last_pages)[worker].backtrace;
-  }
-  /// Before its successor: makes sure that a dead worker's backtrace is not taken for another's.
-  void forget_backtrace(std::uint32_t worker) const noexcept {
-    auto& ready = backtrace(worker).ready;
-    if (ready.load(std::memory_order_relaxed) != 0) ready.store(0, std::memory_order_relaxed);
   }
   /// Bytes that a worker, and those before it, did not share with the caller.
   std::atomic<std::uint64_t>& unshared(std::uint32_t worker) const noexcept {

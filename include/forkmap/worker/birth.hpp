@@ -34,10 +34,11 @@ struct worker_birth {
   thread_limits const& threads;   // of libraries that have threads of their own
   sigint_blocked const& signals;  // made before the fork
   pid_t caller;
-  std::uint32_t number;
-  int share;             // of the machine's cores
-  int probe_signal;      // asks a worker where it is; 0: none
-  task_range left_over;  // of a predecessor's batch, to be run first
+  std::uint32_t number;   // of its place, from 0
+  std::uint32_t process;  // among the processes of its call, from 1
+  int share;              // of the machine's cores
+  int probe_signal;       // asks a worker where it is; 0: none
+  task_range left_over;   // of a predecessor's batch, to be run first
   retry again;
 };
 

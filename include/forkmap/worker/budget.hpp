@@ -41,7 +41,7 @@ inline void limit_memory(std::size_t bytes) {
 
 /// In a new worker.
 /// Errors: std::system_error naming the call that failed.
-inline void apply_budget(worker_birth const& birth) {
+[[gnu::hot]] inline void apply_budget(worker_birth const& birth) {
   auto const& how = birth.how;
   birth.threads.apply(how.inner_threads > 0 ? how.inner_threads : birth.share);
   if (how.pin) pin_to_core(birth.number);

@@ -27,9 +27,35 @@ inline std::string text_of(process_end const& end) {
   return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(end.signal);
 }
 
+/// What a worker process has noted of its own end.
+struct last_words {
+  bool there = false;
+  int code = 0;  // siginfo_t::si_code
+  std::uint64_t fault_address = 0;
+  std::vector<std::uintptr_t> frames{};  // innermost first
+
+  /// `number`: the process's own. `from`: what the processes in its place have noted.
+  static last_words of(std::uint32_t number, process_end const& end, raw_backtrace const& from) {
+    // SIGKILL leaves no time for words, and a page that nobody has touched untouched.
+    if (end.signal == 0 || end.signal == SIGKILL) return {};
+    if (!has_backtrace(from, number) || from.signal != end.signal) return {};
+    return {.there = true,
+            .code = from.code,
+            .fault_address = from.fault_address,
+            .frames = frames_of(from)};
+  }
+};
+
+/// A worker process that has been waited for.
+struct ended_process {
+  pid_t pid;
+  process_end end;
+  last_words words;
+};
+
 /// Where a fault was: " at address 0x0"; nothing for other signals, or if it is not known.
-inline std::string text_of_address(raw_backtrace const& words) {
-  if (words.signal != SIGSEGV && words.signal != SIGBUS) return {};
+inline std::string text_of_address(int signal, last_words const& words) {
+  if (signal != SIGSEGV && signal != SIGBUS) return {};
   if (words.code <= 0) return {};                                       // somebody sent it
   if (words.code == SI_KERNEL) return " at an address that cannot be";  // the processor did not say
   constexpr char digits[] = "0123456789abcdef";
@@ -82,44 +108,42 @@ inline std::string text_of_task_frames(std::vector<std::uintptr_t> const& frames
 }
 
 /// What all failures of dead workers have.
-inline task_failure failure_of_worker(pid_t pid, process_end const& end) {
+inline task_failure failure_of_worker(ended_process const& it) {
   task_failure failure;
   failure.reason = forkmap::failure::died;
-  failure.pid = pid;
-  failure.signal = end.signal;
-  failure.exit_status = end.exit_status;
-  failure.max_rss = end.max_rss;
+  failure.pid = it.pid;
+  failure.signal = it.end.signal;
+  failure.exit_status = it.end.exit_status;
+  failure.max_rss = it.end.max_rss;
   return failure;
 }
 
 /// Adds what the worker itself has noted of its end.
-inline void add_last_words(task_failure& failure, raw_backtrace const& words) {
-  if (words.ready.load(std::memory_order_acquire) == 0 || words.signal != failure.signal) return;
-  failure.what.message += text_of_address(words);
-  failure.frames = frames_of(words);
+inline void add_last_words(task_failure& failure, last_words words) {
+  if (!words.there) return;
+  failure.what.message += text_of_address(failure.signal, words);
+  failure.frames = std::move(words.frames);
   failure.text_of_frames = text_of_task_frames;
 }
 
-/// The failure of the task that killed its worker. `words`: the worker's last ones.
-inline task_failure death_of(std::uint64_t task, pid_t pid, process_end const& end,
-                             raw_backtrace const& words, bool out_of_memory) {
-  auto failure = failure_of_worker(pid, end);
+/// The failure of the task that killed its worker.
+inline task_failure death_of(std::uint64_t task, ended_process it) {
+  auto failure = failure_of_worker(it);
   failure.index = task;
   failure.what.message = "task " + std::to_string(task) + " killed its worker (pid " +
-                         std::to_string(pid) + "): " + text_of(end);
-  if (out_of_memory) failure.what.message += ", out of memory, as its cgroup counts";
-  add_last_words(failure, words);
+                         std::to_string(it.pid) + "): " + text_of(it.end);
+  add_last_words(failure, std::move(it.words));
   return failure;
 }
 
 /// The failure of a task that was over its limit.
-inline task_failure timeout_of(std::uint64_t task, pid_t pid, process_end const& end,
+inline task_failure timeout_of(std::uint64_t task, ended_process const& it,
                                std::chrono::nanoseconds limit, whereabouts where) {
-  auto failure = failure_of_worker(pid, end);
+  auto failure = failure_of_worker(it);
   failure.reason = forkmap::failure::timed_out;
   failure.index = task;
   failure.what.message = "task " + std::to_string(task) + " ran longer than its limit of " +
-                         text_of(limit) + ", and its worker (pid " + std::to_string(pid) +
+                         text_of(limit) + ", and its worker (pid " + std::to_string(it.pid) +
                          ") was ended";
   failure.frames = std::move(where.frames);
   failure.text_of_frames = text_of_task_frames;
@@ -128,17 +152,16 @@ inline task_failure timeout_of(std::uint64_t task, pid_t pid, process_end const&
 }
 
 /// The failure of a call whose worker died where no task can be blamed.
-inline task_failure death_outside_tasks(pid_t pid, worker_phase phase, process_end const& end,
-                                        raw_backtrace const& words) {
-  auto failure = failure_of_worker(pid, end);
+inline task_failure death_outside_tasks(ended_process it, worker_phase phase) {
+  auto failure = failure_of_worker(it);
   bool const starting = phase == worker_phase::starting;
   bool const leaving = phase == worker_phase::leaving || phase == worker_phase::retiring;
-  failure.what.message = "forkmap: a worker (pid " + std::to_string(pid) + ") died " +
+  failure.what.message = "forkmap: a worker (pid " + std::to_string(it.pid) + ") died " +
                          (starting  ? "before its first task"
                           : leaving ? "after its last task"
                                     : "between two tasks, again and again") +
-                         ": " + text_of(end);
-  add_last_words(failure, words);
+                         ": " + text_of(it.end);
+  add_last_words(failure, std::move(it.words));
   return failure;
 }
 

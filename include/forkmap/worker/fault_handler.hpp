@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include <forkmap/system/backtrace.hpp>
 #include <forkmap/system/bound.hpp>
@@ -16,14 +17,16 @@ namespace forkmap::detail {
 inline constexpr int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
 
 /// Where this worker's backtrace goes; null outside workers.
-inline constinit raw_backtrace* last_words = nullptr;
+inline constinit raw_backtrace* own_words = nullptr;
+/// This worker's number among the processes of its call.
+inline constinit std::uint32_t own_number = 0;
 /// The process that it is of: one that a task has forked inherits all of this.
-inline constinit pid_t last_words_of = 0;
+inline constinit pid_t own_pid = 0;
 
 /// Notes where the process is and lets the signal end it.
 inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
-  if (last_words_of == static_cast<pid_t>(::syscall(SYS_getpid))) {
-    record_backtrace(*last_words, signal, info, context);
+  if (own_pid == static_cast<pid_t>(::syscall(SYS_getpid))) {
+    record_backtrace(*own_words, own_number, signal, info, context);
   }
   // The handler is gone (SA_RESETHAND). What a fault raised comes again when this returns; what was
   // sent comes when this process lets it in.
@@ -32,16 +35,18 @@ inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
 
 /// Notes where the process is, and stays there.
 inline void on_probe(int signal, siginfo_t* info, void* context) {
-  if (last_words_of != static_cast<pid_t>(::syscall(SYS_getpid))) return;
-  record_backtrace(*last_words, signal, info, context);
+  if (own_pid != static_cast<pid_t>(::syscall(SYS_getpid))) return;
+  record_backtrace(*own_words, own_number, signal, info, context);
   for (;;) ::syscall(SYS_pause);
 }
 
 /// In a new worker: installs both. Handlers that the program or a sanitizer has installed stay, and
 /// so does their stack.
-inline void give_last_words(raw_backtrace& into, int probe_signal) noexcept {
-  last_words = &into;
-  last_words_of = static_cast<pid_t>(bound().syscall(SYS_getpid));
+[[gnu::hot]] inline void give_last_words(raw_backtrace& into, std::uint32_t whose,
+                                         int probe_signal) noexcept {
+  own_words = &into;
+  own_number = whose;
+  own_pid = static_cast<pid_t>(bound().syscall(SYS_getpid));
 
   // A stack that has overflown cannot hold its own handler.
   alignas(16) static std::byte stack[std::size_t{64} << 10U];

@@ -37,7 +37,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
 /// Lives as a worker. Called in the child of a fork; never returns, and nothing leaves it: what
 /// escapes (it would have to come from a lack of memory while recording a failure) is a death,
 /// which the caller sees.
-[[noreturn]] inline void live_as_worker(worker_birth const& birth) noexcept {
+[[noreturn, gnu::hot]] inline void live_as_worker(worker_birth const& birth) noexcept {
   follow_parent(birth.caller);
   birth.signals.restore_in_child(birth.probe_signal);
   leave_at_exit();
@@ -45,7 +45,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   print_in_lines();
   birth.memory.populate();
   this_process = {.is_worker = true, .share = birth.share};
-  give_last_words(birth.memory.backtrace(birth.number), birth.probe_signal);
+  give_last_words(birth.memory.backtrace(birth.number), birth.process, birth.probe_signal);
 
   auto& slot = birth.memory.slots()[birth.number];
   constexpr auto relaxed = std::memory_order_relaxed;
@@ -68,17 +68,17 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
       run_outside_tasks(loop, [&] { hook(how.worker_init); })) {
     frame.current = loop.current;
     slot.phase.store(worker_phase::working, std::memory_order_release);
-    auto const from = nanoseconds_now();
+    auto const from = loop.clock.now();
     slot.working_from.store(from, relaxed);
     if (slot.began.load(relaxed) == 0) slot.began.store(from, relaxed);
     retires = task_runner(birth, loop).run();
     frame.current = nullptr;
-    slot.busy.store(slot.busy.load(relaxed) + nanoseconds_now() - from, relaxed);
+    slot.busy.store(slot.busy.load(relaxed) + loop.clock.now() - from, relaxed);
     slot.working_from.store(0, relaxed);
     slot.phase.store(retires ? worker_phase::retiring : worker_phase::leaving,
                      std::memory_order_release);
     run_outside_tasks(loop, [&] { hook(how.worker_exit); });
-    note_unshared_memory(birth, nanoseconds_now() - from);
+    note_unshared_memory(birth, loop.clock.now() - from);
   }
   flush_output();
   slot.phase.store(retires ? worker_phase::retired : worker_phase::finished,

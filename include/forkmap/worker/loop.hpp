@@ -14,6 +14,7 @@
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/plan/pace.hpp>
 #include <forkmap/system/bound.hpp>
+#include <forkmap/system/clock.hpp>
 #include <forkmap/transfer/call_memory.hpp>
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/job.hpp>
@@ -22,13 +23,6 @@
 #include <forkmap/worker/failure_log.hpp>
 
 namespace forkmap::detail {
-
-/// steady_clock, which is the same in all processes, in nanoseconds.
-inline std::int64_t nanoseconds_now() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 class worker_loop final : public task_loop {
  public:
@@ -91,13 +85,15 @@ class worker_loop final : public task_loop {
   bool cancelled() const noexcept { return header_.cancelled.load(std::memory_order_relaxed); }
   void cancel() noexcept { header_.cancelled.store(true, std::memory_order_release); }
 
+  child_clock clock;
+
  private:
   void watch(std::uint64_t i) override {
     leave(i | not_begun);
     failed_ = false;
     running_.store(i, std::memory_order_relaxed);
     // In this order: a caller that sees the task sees when it began.
-    slot_.started.store(nanoseconds_now(), std::memory_order_relaxed);
+    slot_.started.store(clock.now(), std::memory_order_relaxed);
     slot_.current.store(i, std::memory_order_release);
   }
 
@@ -207,10 +203,10 @@ class task_runner {
   /// A few tasks are claimed one by one.
   bool run_few() {
     task_range tasks;
-    auto last = nanoseconds_now();
+    auto last = loop_.clock.now();
     while (left_ != 0 && !loop_.cancelled() && claims_.next(tasks, 1)) {
       if (!run_range(tasks)) return true;
-      auto const now = nanoseconds_now();
+      auto const now = loop_.clock.now();
       if (tasks.end - tasks.begin == 1) note_duration(slot_, tasks.begin, now - last);
       last = now;
     }
@@ -222,7 +218,7 @@ class task_runner {
     auto const& plan = birth_.plan;
     pace speed;
     task_range tasks;
-    auto last = nanoseconds_now();
+    auto last = loop_.clock.now();
     page_feeder results(loop_.results, loop_.result_bytes);
     page_feeder ledger_words(birth_.memory.lanes().bytes(), sizeof(std::uint64_t));
     auto const feed_ledger = [&] {
@@ -240,7 +236,7 @@ class task_runner {
       }
       if (!run_range(tasks)) return true;
       if (speed.claim_done()) {
-        auto const now = nanoseconds_now();
+        auto const now = loop_.clock.now();
         if (speed.claims() == 1 && tasks.end - tasks.begin == 1)
           note_duration(slot_, tasks.begin, now - last);
         speed.reading(std::chrono::nanoseconds(now - last));

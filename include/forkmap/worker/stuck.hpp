@@ -26,10 +26,12 @@ struct whereabouts {
 };
 
 /// Sleeps until the backtrace is there, or the time is over.
-inline void wait_for_backtrace(raw_backtrace& from, long nanoseconds) noexcept {
+inline void wait_for_backtrace(raw_backtrace& from, std::uint32_t whose,
+                               long nanoseconds) noexcept {
   timespec const patience{.tv_sec = 0, .tv_nsec = nanoseconds};
+  auto const seen = from.whose.load(std::memory_order_acquire);
   // An early end does no harm: the caller looks again.
-  ::syscall(SYS_futex, &from.ready, FUTEX_WAIT, 0, &patience, nullptr, 0);
+  if (seen != whose) ::syscall(SYS_futex, &from.whose, FUTEX_WAIT, seen, &patience, nullptr, 0);
 }
 
 /// Whether a thread of the process, its first, keeps that signal out.
@@ -71,13 +73,14 @@ inline whereabouts look_at(pid_t pid) {
 /// Asks a worker where it is. It does nothing else from then on, if it answers.
 /// Cost: a signal and a futex, about 0.1 ms; up to 1.5 ms where it keeps the signal out, and longer
 /// only where the machine does not let it run.
-inline whereabouts locate(child_process const& worker, raw_backtrace& words, int probe_signal) {
+inline whereabouts locate(child_process const& worker, std::uint32_t number, raw_backtrace& words,
+                          int probe_signal) {
   constexpr long patience_ns = 1'500'000;
   constexpr int most_rounds = 100;
   if (probe_signal != 0 && worker.send(probe_signal)) {
     for (int round = 0; round != most_rounds; ++round) {
-      if (words.ready.load(std::memory_order_acquire) == 0) wait_for_backtrace(words, patience_ns);
-      if (words.ready.load(std::memory_order_acquire) != 0) return {.frames = frames_of(words)};
+      wait_for_backtrace(words, number, patience_ns);
+      if (has_backtrace(words, number)) return {.frames = frames_of(words)};
       auto const status = read_text_file("/proc/" + std::to_string(worker.pid()) + "/status");
       auto const state = process_state(worker.pid());
       bool const can_answer = state == 'R' || state == 'S';

@@ -1,0 +1,38 @@
+// The clock that the caller and its workers share.
+#pragma once
+
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <chrono>
+#include <cstdint>
+
+#include <forkmap/system/bound.hpp>
+
+namespace forkmap::detail {
+
+/// steady_clock, which is the same in all processes, in nanoseconds.
+inline std::int64_t nanoseconds_now() noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+/// The same for a new child. The way to the clock that needs no system call lies on four pages, in
+/// as many libraries, and each is a page fault at its first use: more than the system calls of a
+/// child that reads the clock but a few times.
+class child_clock {
+ public:
+  std::int64_t now() noexcept {
+    if (by_system_call_ == 0) return nanoseconds_now();
+    --by_system_call_;
+    timespec time{};
+    bound().syscall(SYS_clock_gettime, static_cast<long>(CLOCK_MONOTONIC), &time);
+    return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+  }
+
+ private:
+  int by_system_call_ = 16;
+};
+
+}  // namespace forkmap::detail
