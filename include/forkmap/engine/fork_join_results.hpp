@@ -7,8 +7,8 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string>
 #include <utility>
-#include <vector>
 
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/transfer/call_memory.hpp>
@@ -32,7 +32,8 @@ class fork_join_results final : public call_results {
   reader record(std::uint64_t result) override {
     if (resume && name_of(result) == 0) {
       record_ = resume->read(result);
-      return {record_.data(), record_.data() + record_.size()};
+      auto const* const begin = reinterpret_cast<std::byte const*>(record_.data());
+      return {begin, begin + record_.size()};
     }
     return arenas.record(name_of(result));
   }
@@ -69,7 +70,7 @@ class fork_join_results final : public call_results {
     memory.slots()[0].claimed.store(restored, std::memory_order_relaxed);
   }
 
-  std::vector<std::byte> record_{};
+  std::string record_;
 };
 
 }  // namespace forkmap::detail

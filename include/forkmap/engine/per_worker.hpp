@@ -1,10 +1,7 @@
 // One object for each worker of a call.
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <span>
-#include <vector>
 
 namespace forkmap::detail {
 
@@ -13,22 +10,24 @@ namespace forkmap::detail {
 template <class T> class per_worker {
  public:
   explicit per_worker(std::size_t n)
-      : many_(n > few_.size() ? n : 0),
-        all_(n > few_.size() ? std::span<T>(many_) : std::span<T>(few_).first(n)) {}
+      : n_(n), many_(n > few ? new T[n]() : nullptr), all_(n > few ? many_ : few_) {}
   per_worker(per_worker const&) = delete;
   per_worker& operator=(per_worker const&) = delete;
-  ~per_worker() = default;
+  ~per_worker() { delete[] many_; }
 
   T& operator[](std::size_t k) noexcept { return all_[k]; }
-  T* data() noexcept { return all_.data(); }
-  std::size_t size() const noexcept { return all_.size(); }
-  auto begin() noexcept { return all_.begin(); }
-  auto end() noexcept { return all_.end(); }
+  T* data() noexcept { return all_; }
+  std::size_t size() const noexcept { return n_; }
+  T* begin() noexcept { return all_; }
+  T* end() noexcept { return all_ + n_; }
 
  private:
-  std::array<T, 8> few_{};
-  std::vector<T> many_;
-  std::span<T> all_;
+  static constexpr std::size_t few = 8;
+
+  T few_[few]{};
+  std::size_t n_;
+  T* many_;  // a vector, or unique_ptr, would be a tenth more for the compiler
+  T* all_;
 };
 
 }  // namespace forkmap::detail

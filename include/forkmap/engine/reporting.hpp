@@ -74,9 +74,11 @@ class call_report {
       worker.idle = std::max(nanoseconds(0), report.wall - worker.start_up - worker.busy);
       for (auto const& slow : slot.slowest) {
         if (slow.took.load(relaxed) == 0) continue;
-        report.slowest.push_back({.index = slow.task.load(relaxed),
-                                  .worker = static_cast<int>(k),
-                                  .took = nanoseconds(slow.took.load(relaxed))});
+        auto const took = nanoseconds(slow.took.load(relaxed));
+        auto at = report.slowest.begin();
+        while (at != report.slowest.end() && at->took >= took) ++at;
+        report.slowest.insert(
+            at, {.index = slow.task.load(relaxed), .worker = static_cast<int>(k), .took = took});
       }
       if (measured) report.unshared += memory.unshared(k).load(relaxed);
     }
@@ -85,8 +87,6 @@ class call_report {
         mark != 0 && mark != ledger::restored) {
       report.workers[mark - 1].tasks -= plan.n_batches * plan.batch_tasks - plan.n_tasks;
     }
-    std::sort(report.slowest.begin(), report.slowest.end(),
-              [](slow_task const& a, slow_task const& b) { return a.took > b.took; });
   }
 
  private:

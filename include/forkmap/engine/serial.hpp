@@ -11,7 +11,6 @@
 #include <memory>
 #include <new>
 #include <utility>
-#include <vector>
 
 #include <forkmap/engine/engine.hpp>
 #include <forkmap/options.hpp>
@@ -31,11 +30,14 @@ class serial_results final : public call_results {
     slot_bytes = work.same_process.bytes;
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(work.n_results, slot_bytes, &bytes)) throw std::bad_alloc();
-    if (destroy_ != nullptr) alive_.resize(work.n_results);
+    if (destroy_ != nullptr) {
+      alive_ = std::make_unique<bool[]>(work.n_results);
+      n_ = work.n_results;
+    }
     if (bytes != 0) slots = static_cast<std::byte*>(::operator new(bytes, align_));
   }
   ~serial_results() override {
-    for (std::uint64_t i = 0; i != alive_.size(); ++i) {
+    for (std::uint64_t i = 0; i != n_; ++i) {
       if (alive_[i]) destroy_(slots + i * slot_bytes, i);
     }
     if (slots != nullptr) ::operator delete(slots, align_);
@@ -54,7 +56,8 @@ class serial_results final : public call_results {
  private:
   std::align_val_t align_;
   void (*destroy_)(std::byte*, std::uint64_t);
-  std::vector<bool> alive_{};
+  std::unique_ptr<bool[]> alive_;  // whether there is result i
+  std::uint64_t n_ = 0;            // 0 where there is nothing to destroy
 };
 
 /// Tasks that run in the caller's process, one after the other.

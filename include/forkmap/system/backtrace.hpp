@@ -14,6 +14,7 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -114,12 +115,17 @@ inline std::vector<std::uintptr_t> frames_of(raw_backtrace const& from) {
 inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
                                      std::string const& until) {
   constexpr std::size_t longest_name = 300;
-  std::vector<std::pair<std::string, elf_symbols>> files;
+  struct symbols_of_file {
+    std::string file;
+    elf_symbols symbols;
+  };
+  std::forward_list<symbols_of_file> files;
   auto const symbols_of = [&](std::string const& file) -> elf_symbols const& {
-    for (auto const& [name, symbols] : files) {
-      if (name == file) return symbols;
+    for (auto const& known : files) {
+      if (known.file == file) return known.symbols;
     }
-    return files.emplace_back(file, elf_symbols(file)).second;
+    files.push_front({file, elf_symbols(file)});
+    return files.front().symbols;
   };
   auto const hex = [](std::uint64_t number) {
     std::string digits;

@@ -13,7 +13,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
-#include <vector>
 
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
@@ -47,57 +46,65 @@ class elf_symbols {
   /// The name, as the linker knows it, of the function at an address relative to where the file is
   /// loaded; null if there is none. Valid for as long as this lives.
   char const* name_at(std::uint64_t address) const noexcept {
-    for (auto const& each : functions_) {
-      if (address < each.st_value || address - each.st_value >= each.st_size) continue;
-      if (each.st_name < names_.size()) return names_.data() + each.st_name;
+    for (std::size_t i = 0; i != symbols_.size() / sizeof(Elf64_Sym); ++i) {
+      auto const symbol = entry<Elf64_Sym>(symbols_, i);
+      auto const type = ELF64_ST_TYPE(symbol.st_info);
+      if ((type != STT_FUNC && type != STT_GNU_IFUNC) || symbol.st_shndx == SHN_UNDEF) continue;
+      if (address < symbol.st_value || address - symbol.st_value >= symbol.st_size) continue;
+      if (symbol.st_name < names_.size()) return names_.data() + symbol.st_name;
     }
     return nullptr;
   }
 
  private:
-  /// n objects at `offset` of the file; none if they are not all in it.
-  template <class T> std::vector<T> read(std::uint64_t offset, std::uint64_t n) const {
-    if (offset > file_bytes_ || n > (file_bytes_ - offset) / sizeof(T)) return {};
-    std::vector<T> all(static_cast<std::size_t>(n));
-    auto* const bytes = reinterpret_cast<char*>(all.data());
-    for (std::size_t done = 0; done != all.size() * sizeof(T);) {
+  /// Entry i of a table.
+  template <class T> static T entry(std::string const& table, std::size_t i) noexcept {
+    T value;
+    std::memcpy(&value, table.data() + i * sizeof(T), sizeof(T));
+    return value;
+  }
+
+  /// n bytes at `offset` of the file; none if they are not all in it.
+  std::string read(std::uint64_t offset, std::uint64_t n) const {
+    std::string bytes;
+    if (offset > file_bytes_ || n > file_bytes_ - offset) return bytes;
+    bytes.resize(static_cast<std::size_t>(n));
+    for (std::size_t done = 0; done != bytes.size();) {
       auto const got = retry_interrupted([&] {
-        return ::pread(file_.get(), bytes + done, all.size() * sizeof(T) - done,
+        return ::pread(file_.get(), bytes.data() + done, bytes.size() - done,
                        static_cast<off_t>(offset + done));
       });
       if (got <= 0) return {};
       done += static_cast<std::size_t>(got);
     }
-    return all;
+    return bytes;
   }
 
   void read_tables() {
-    auto const headers = read<Elf64_Ehdr>(0, 1);
-    if (headers.empty() || std::memcmp(headers[0].e_ident, ELFMAG, SELFMAG) != 0 ||
-        headers[0].e_ident[EI_CLASS] != ELFCLASS64 ||
-        headers[0].e_shentsize != sizeof(Elf64_Shdr)) {
+    auto const begin = read(0, sizeof(Elf64_Ehdr));
+    if (begin.empty()) return;
+    auto const header = entry<Elf64_Ehdr>(begin, 0);
+    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+        header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_shentsize != sizeof(Elf64_Shdr)) {
       return;
     }
-    auto const sections = read<Elf64_Shdr>(headers[0].e_shoff, headers[0].e_shnum);
-    for (auto const& section : sections) {
-      if (section.sh_type != SHT_SYMTAB || section.sh_link >= sections.size()) continue;
-      auto const& strings = sections[section.sh_link];
-      names_ = read<char>(strings.sh_offset, strings.sh_size);
+    auto const sections = read(header.e_shoff, std::uint64_t{header.e_shnum} * sizeof(Elf64_Shdr));
+    auto const n_sections = sections.size() / sizeof(Elf64_Shdr);
+    for (std::size_t i = 0; i != n_sections; ++i) {
+      auto const section = entry<Elf64_Shdr>(sections, i);
+      if (section.sh_type != SHT_SYMTAB || section.sh_link >= n_sections) continue;
+      auto const strings = entry<Elf64_Shdr>(sections, section.sh_link);
+      names_ = read(strings.sh_offset, strings.sh_size);
       if (names_.empty() || names_.back() != '\0') return names_.clear();
-      for (auto const& each :
-           read<Elf64_Sym>(section.sh_offset, section.sh_size / sizeof(Elf64_Sym))) {
-        auto const type = ELF64_ST_TYPE(each.st_info);
-        if ((type == STT_FUNC || type == STT_GNU_IFUNC) && each.st_shndx != SHN_UNDEF)
-          functions_.push_back(each);
-      }
+      symbols_ = read(section.sh_offset, section.sh_size);
       return;
     }
   }
 
   descriptor file_;
   std::uint64_t file_bytes_ = 0;
-  std::vector<Elf64_Sym> functions_{};
-  std::vector<char> names_{};
+  std::string symbols_;  // Elf64_Sym, one after the other
+  std::string names_;    // each ends with 0
 };
 
 }  // namespace forkmap::detail

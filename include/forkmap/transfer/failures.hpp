@@ -3,9 +3,9 @@
 
 #include <sys/types.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <list>
 #include <memory>
 #include <string>
 #include <utility>
@@ -98,7 +98,7 @@ class failure_list {
 
   void sort() {
     // A failure outside any task has the largest index: a task's own is thrown before it.
-    std::sort(all_.begin(), all_.end(), [](task_failure const& a, task_failure const& b) {
+    all_.sort([](task_failure const& a, task_failure const& b) {
       return a.index != b.index ? a.index < b.index : a.reason < b.reason;
     });
   }
@@ -131,7 +131,7 @@ class failure_list {
   }
 
  private:
-  std::vector<task_failure> all_;
+  std::list<task_failure> all_;
 };
 
 }  // namespace forkmap::detail

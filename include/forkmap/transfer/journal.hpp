@@ -57,9 +57,9 @@ class journal {
 
   /// The bytes of result i.
   /// Precondition: has(i).
-  std::vector<std::byte> read(std::uint64_t i) const {
+  std::string read(std::uint64_t i) const {
     auto const where = places_[static_cast<std::size_t>(i)];
-    std::vector<std::byte> bytes(static_cast<std::size_t>(where.size));
+    std::string bytes(static_cast<std::size_t>(where.size), '\0');
     if (read_at(where.offset, bytes.data(), bytes.size()) != bytes.size()) {
       throw_system_error(EIO, "read of the journal (options::resume)", path_.native());
     }
@@ -268,7 +268,7 @@ class journal {
   journal_id id_{};
   std::uint64_t first_record_ = 0;
   std::vector<place> places_;
-  std::vector<char> buffer_{};
+  std::string buffer_;
 };
 
 }  // namespace forkmap::detail
