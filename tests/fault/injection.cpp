@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -35,8 +37,9 @@ bool fails(function f) {
 
 std::string_view name_of(function f) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
-      "memfd_create", "ftruncate", "mmap",   "fork",   "syscall", "ppoll", "open", "fstat",
-      "pread",        "fallocate", "writev", "linkat", "rename",  "msync", "fsync"};
+      "memfd_create", "ftruncate", "mmap",  "fork",      "syscall",   "ppoll",
+      "open",         "fstat",     "pread", "fallocate", "writev",    "linkat",
+      "rename",       "msync",     "fsync", "flock",     "getrandom", "write"};
   return names[static_cast<std::size_t>(f)];
 }
 
@@ -128,4 +131,14 @@ int __wrap_msync(void* at, std::size_t bytes, int flags) {
 }
 int __real_fsync(int);
 int __wrap_fsync(int fd) { return fails(function::fsync) ? -1 : __real_fsync(fd); }
+int __real_flock(int, int);
+int __wrap_flock(int fd, int how) { return fails(function::flock) ? -1 : __real_flock(fd, how); }
+ssize_t __real_getrandom(void*, std::size_t, unsigned);
+ssize_t __wrap_getrandom(void* into, std::size_t bytes, unsigned flags) {
+  return fails(function::getrandom) ? -1 : __real_getrandom(into, bytes, flags);
+}
+ssize_t __real_write(int, void const*, std::size_t);
+ssize_t __wrap_write(int fd, void const* data, std::size_t bytes) {
+  return fails(function::write) ? -1 : __real_write(fd, data, bytes);
+}
 }

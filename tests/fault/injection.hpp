@@ -23,6 +23,9 @@ enum class function {
   rename,
   msync,
   fsync,
+  flock,
+  getrandom,
+  write,
   count_
 };
 

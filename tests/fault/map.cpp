@@ -1,8 +1,10 @@
 // A map whose system calls fail, each in turn: std::system_error names the call, and everything is
 // released (the test program checks children, descriptors and files after each test).
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <ranges>
@@ -82,6 +84,19 @@ TEST_CASE("fault: a worker without memory for its result fails its task", "[faul
     failed += !fate;
   }
   REQUIRE(failed <= 1);
+}
+
+TEST_CASE("fault: a task over its limit whose worker cannot be asked where it is", "[fault]") {
+  fault::arm(function::syscall, 2, EPERM);  // pidfd_send_signal, after the worker's pidfd_open
+  try {
+    fm::parallel({.n_jobs = 1, .timeout = std::chrono::milliseconds(20)})([] {
+      for (;;) ::pause();
+    });
+    FAIL("it ran without end");
+  } catch (fm::task_timeout const& e) {
+    REQUIRE(e.trace().find("/proc says") != std::string::npos);
+  }
+  REQUIRE(fault::disarm());
 }
 
 TEST_CASE("fault: a replacement that cannot be forked ends the call", "[fault]") {
