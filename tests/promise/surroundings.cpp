@@ -13,7 +13,9 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <ranges>
@@ -28,6 +30,7 @@
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
 #include "support/sanitizers.hpp"
+#include "support/temporary_directory.hpp"
 #include "support/wait_until.hpp"
 
 namespace fm = forkmap;
@@ -252,6 +255,39 @@ TEST_CASE("surroundings: OpenMP before the call, and in tasks, with as many thre
   } else {
     REQUIRE(status == 42);
   }
+}
+
+TEST_CASE("surroundings: maps inside an OpenMP region work, with one warning in all",
+          "[surroundings]") {
+  support::temporary_directory const folder;
+  auto const log = folder.path() / "stderr";
+  auto const status = status_of_child([&] {
+    void* const library = ::dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL);
+    auto* const parallel =
+        library == nullptr ? nullptr
+                           : reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(
+                                 ::dlsym(library, "GOMP_parallel"));
+    if (parallel == nullptr) return 77;
+    if (std::freopen(log.c_str(), "w", stderr) == nullptr) return 1;
+    std::atomic<int> right{0};
+    parallel(
+        [](void* data) {
+          for (int i = 0; i != 3; ++i) *static_cast<std::atomic<int>*>(data) += works();
+        },
+        &right, 2, 0);
+    std::fflush(stderr);
+    return right == 6 ? 42 : 2;
+  });
+  if (status == 77) {
+    WARN("no libgomp.so.1 here: not tested");
+    return;
+  }
+  REQUIRE(status == 42);
+  std::ifstream in(log);
+  std::string const text(std::istreambuf_iterator<char>(in), {});
+  auto const at = text.find("forkmap: warning: a map was called inside an OpenMP parallel region");
+  REQUIRE(at != text.npos);
+  REQUIRE(text.find("warning", at + 20) == text.npos);
 }
 
 TEST_CASE("surroundings: without descriptors, processes or memory a call fails and names why",
