@@ -177,6 +177,8 @@ TEST_CASE("surroundings: the program's own handler of a fatal signal stays in wo
 
 TEST_CASE("surroundings: ten threads map at once while others hold every lock they can",
           "[surroundings]") {
+  // Its allocator's locks survive a fork in no version before LLVM 18: g++ 12's hangs in children.
+  if (support::address_sanitizer) return;
   std::atomic<bool> done{false};
   std::mutex of_the_program;
   std::FILE* const sink = std::fopen("/dev/null", "w");
