@@ -28,10 +28,10 @@ namespace {
 
 // Static, so that the dynamic linker does not know their names. What they return keeps them from
 // being tail calls.
-[[gnu::noinline, gnu::no_sanitize("undefined")]] int reads_null(int volatile* from) {
+__attribute__((noinline, no_sanitize("undefined"))) int reads_null(int volatile* from) {
   return *from + 1;
 }
-[[gnu::noinline, gnu::no_sanitize("undefined")]] int calls_null(int (*function)()) {
+__attribute__((noinline, no_sanitize("undefined"))) int calls_null(int (*function)()) {
   asm volatile("" : "+r"(function));  // not to be seen through
   return function() + 1;
 }
