@@ -33,7 +33,9 @@ __attribute__((noinline, no_sanitize("undefined"))) int reads_null(int volatile*
 }
 __attribute__((noinline, no_sanitize("undefined"))) int calls_null(int (*function)()) {
   asm volatile("" : "+r"(function));  // not to be seen through
-  return function() + 1;
+  auto const got = function();
+  asm volatile("" : : "r"(got));  // what is not used could be a tail call
+  return got + 1;
 }
 [[gnu::noinline]] int overflows_stack(int volatile* depth) {
   char volatile room[512];
