@@ -1,5 +1,6 @@
 #include "injection.hpp"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 
 namespace fault {
 namespace {
@@ -23,6 +25,12 @@ std::atomic<int> left{0};
 std::atomic<int> code_to_give{0};
 std::atomic<bool> fired{false};
 pid_t armed_in = 0;  // children inherit all this, but it is not meant for them
+
+char const* redirected_from = nullptr;
+char const* redirected_to = nullptr;
+int n_redirected = 0;
+char const* provided_name = nullptr;
+void* provided_function = nullptr;
 
 bool fails(function f) {
   if (armed.load() != static_cast<int>(f) || armed_in != ::getpid() || left.fetch_sub(1) != 1) {
@@ -54,6 +62,27 @@ void arm(function f, int nth, int code) {
 bool disarm() {
   armed = -1;
   return fired;
+}
+
+void redirect(char const* path, char const* instead) {
+  redirected_from = path;
+  redirected_to = instead;
+}
+int redirected() { return n_redirected; }
+
+void provide(char const* name, void* function) {
+  provided_name = name;
+  provided_function = function;
+}
+
+static char const* path_to_open(char const* path) {
+  if (redirected_from == nullptr || std::strcmp(path, redirected_from) != 0) return path;
+  ++n_redirected;
+  return redirected_to;
+}
+static void* function_provided(char const* name) {
+  return provided_name != nullptr && std::strcmp(name, provided_name) == 0 ? provided_function
+                                                                           : nullptr;
 }
 
 }  // namespace fault
@@ -99,7 +128,12 @@ __attribute__((no_sanitize("address", "undefined"))) int __wrap_open(char const*
   va_start(arguments, flags);
   auto const mode = va_arg(arguments, mode_t);
   va_end(arguments);
-  return fails(function::open) ? -1 : __real_open(path, flags, mode);
+  return fails(function::open) ? -1 : __real_open(fault::path_to_open(path), flags, mode);
+}
+void* __real_dlsym(void*, char const*);
+void* __wrap_dlsym(void* library, char const* name) {
+  auto* const provided = fault::function_provided(name);
+  return provided != nullptr ? provided : __real_dlsym(library, name);
 }
 int __real_fstat(int, struct stat*);
 int __wrap_fstat(int fd, struct stat* status) {

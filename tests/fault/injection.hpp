@@ -34,8 +34,17 @@ std::string_view name_of(function f);
 /// From now on the nth next call of f in this process fails with that errno, once.
 void arm(function f, int nth, int code);
 
-/// Ends that.
+/// Ends arm().
 /// Returns: whether the call came, and failed.
 bool disarm();
+
+/// From now on, in children too, an open of `path` opens `instead`. Both must stay valid; null ends
+/// it.
+void redirect(char const* path, char const* instead);
+/// How many opens have been redirected in this process.
+int redirected();
+
+/// From now on, in children too, dlsym finds that function under that name; null ends it.
+void provide(char const* name, void* function);
 
 }  // namespace fault

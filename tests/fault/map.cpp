@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <ranges>
@@ -17,6 +18,8 @@
 #include "fail_each.hpp"
 #include "injection.hpp"
 #include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
 using fault::fail_each;
@@ -110,4 +113,51 @@ TEST_CASE("fault: a replacement that cannot be forked ends the call", "[fault]")
                   }));
   };
   REQUIRE(fail_each(function::fork, EAGAIN, "fork of a worker", dying) == 2);
+}
+
+TEST_CASE("fault: where memory is promised strictly, a call's is reserved before it is written",
+          "[fault]") {
+  support::temporary_directory const folder;
+  auto const two = (folder.path() / "overcommit_memory").native();
+  support::write_bytes(two, "2\n");
+  fault::redirect("/proc/sys/vm/overcommit_memory", two.c_str());
+  int const reserved = fail_each(function::fallocate, ENOMEM, "fallocate of shared memory", texts);
+  REQUIRE(texts().size() == 30);
+  fault::redirect(nullptr, nullptr);
+  // A process looks once: one that has run other tests before has not been asked again.
+  REQUIRE(reserved == fault::redirected());
+}
+
+namespace {
+
+int some_context = 0;
+
+/// As CUDA's: where this thread has a context.
+int cuda_context(void** context) {
+  *context = &some_context;
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE("fault: a thread that uses CUDA is warned once", "[fault]") {
+  support::temporary_directory const folder;
+  auto const log = (folder.path() / "stderr").native();
+  fault::provide("cuCtxGetCurrent", reinterpret_cast<void*>(&cuda_context));
+  auto const child = ::fork();
+  if (child == 0) {
+    if (std::freopen(log.c_str(), "w", stderr) == nullptr) ::_exit(1);
+    texts();
+    texts();
+    std::fflush(stderr);
+    ::_exit(0);
+  }
+  fault::provide(nullptr, nullptr);
+  int status = 1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  auto const text = support::file_bytes(log);
+  auto const at = text.find("forkmap: warning: this thread uses CUDA");
+  REQUIRE(at != text.npos);
+  REQUIRE(text.find("warning", at + 20) == text.npos);
 }

@@ -276,5 +276,6 @@ TEST_CASE("chaos: ten thousand calls in a row use no more than the first", "[cha
   for (int i = 0; i != calls; ++i) wrong += !call(i);
   REQUIRE(wrong == 0);
   REQUIRE(descriptors() == open);
-  REQUIRE(resident() < pages + 500);
+  // AddressSanitizer keeps what is freed, up to 256 MiB of it.
+  if (!support::address_sanitizer) REQUIRE(resident() < pages + 500);
 }

@@ -23,15 +23,14 @@ class fork_join_engine {
 
   std::unique_ptr<call_results> run(job const& work) const {
     auto const called_at = nanoseconds_now();
-    std::unique_ptr<journal> earlier;
+    journal earlier;
     auto batch_tasks = work.batch_tasks;
     if (!how_.resume.empty()) {
-      earlier = std::make_unique<journal>(
-          how_.resume, journal_key{.n_results = work.n_results,
-                                   .result_type = work.result_type,
-                                   .result_bytes = work.flat ? work.forked.bytes : 0,
-                                   .seed = how_.seed,
-                                   .flat = work.flat});
+      earlier = journal(how_.resume, journal_key{.n_results = work.n_results,
+                                                 .result_type = work.result_type,
+                                                 .result_bytes = work.flat ? work.forked.bytes : 0,
+                                                 .seed = how_.seed,
+                                                 .flat = work.flat});
       if (!work.whole_batches) batch_tasks = 1;  // each is there or not
     }
     auto const plan = make_plan(work.n_tasks, static_cast<std::uint32_t>(n_workers_), batch_tasks);

@@ -35,12 +35,13 @@ namespace forkmap::detail {
 /// One call: its workers, and the caller who watches over them.
 class fork_join_call {
  public:
-  fork_join_call(job const& work, options const& how, dispatch_plan const& plan,
-                 std::unique_ptr<journal> earlier, std::int64_t called_at)
+  fork_join_call(job const& work, options const& how, dispatch_plan const& plan, journal earlier,
+                 std::int64_t called_at)
       : work_(work),
         how_(how),
         plan_(plan),
-        results_(std::make_unique<fork_join_results>(work, plan, std::move(earlier))),
+        results_(new fork_join_results(work, plan, std::move(earlier))),
+        owned_results_(results_),
         fates_(work, plan, *results_),
         limits_(how, called_at),
         probe_signal_(limits_.task.is_set() ? unused_signal() : 0),
@@ -63,7 +64,7 @@ class fork_join_call {
     results_->failures.sort();
     results_->winner = winner();
     report_.publish(work_, plan_, *results_);
-    return std::move(results_);
+    return std::move(owned_results_);
   }
 
  private:
@@ -103,7 +104,7 @@ class fork_join_call {
                              .how = how_,
                              .plan = plan_,
                              .memory = memory(),
-                             .resume = results_->resume.get(),
+                             .resume = results_->resume ? &results_->resume : nullptr,
                              .threads = threads_,
                              .signals = signals,
                              .caller = ::getpid(),
@@ -277,7 +278,8 @@ class fork_join_call {
   job const& work_;
   options const& how_;
   dispatch_plan const& plan_;
-  std::unique_ptr<fork_join_results> results_;
+  fork_join_results* results_;
+  std::unique_ptr<call_results> owned_results_;
   fates fates_;
   call_limits limits_;
   int probe_signal_;

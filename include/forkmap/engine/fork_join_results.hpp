@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <string>
 #include <utility>
@@ -20,7 +19,7 @@ namespace forkmap::detail {
 
 class fork_join_results final : public call_results {
  public:
-  fork_join_results(job const& work, dispatch_plan const& plan, std::unique_ptr<journal> earlier)
+  fork_join_results(job const& work, dispatch_plan const& plan, journal earlier)
       : memory(plan, work.n_results, work.forked.bytes, work.forked.align),
         arenas(memory.file(), memory.arenas(), memory.slots(), plan.n_workers),
         resume(std::move(earlier)) {
@@ -31,7 +30,7 @@ class fork_join_results final : public call_results {
 
   reader record(std::uint64_t result) override {
     if (resume && name_of(result) == 0) {
-      record_ = resume->read(result);
+      record_ = resume.read(result);
       auto const* const begin = reinterpret_cast<std::byte const*>(record_.data());
       return {begin, begin + record_.size()};
     }
@@ -50,16 +49,16 @@ class fork_join_results final : public call_results {
 
   call_memory memory;
   arena_reader arenas;
-  std::unique_ptr<journal> resume;  // null: none is kept
-  std::uint64_t restored = 0;       // results that an earlier run has left
+  journal resume;              // if one is kept
+  std::uint64_t restored = 0;  // results that an earlier run has left
 
  private:
   /// Takes what the journal has for done.
   void restore(job const& work) {
     for (std::uint64_t i = 0; i != work.n_results; ++i) {
-      if (!resume->has(i)) continue;
+      if (!resume.has(i)) continue;
       if (work.flat && slot_bytes != 0) {
-        auto const bytes = resume->read(i);
+        auto const bytes = resume.read(i);
         std::memcpy(slots + i * slot_bytes, bytes.data(), slot_bytes);
       }
       memory.lanes().restore(i);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <utility>
 
 #include <forkmap/engine/fork_join_results.hpp>
 #include <forkmap/plan/dispatch.hpp>
@@ -75,10 +76,12 @@ class call_report {
       for (auto const& slow : slot.slowest) {
         if (slow.took.load(relaxed) == 0) continue;
         auto const took = nanoseconds(slow.took.load(relaxed));
-        auto at = report.slowest.begin();
-        while (at != report.slowest.end() && at->took >= took) ++at;
-        report.slowest.insert(
-            at, {.index = slow.task.load(relaxed), .worker = static_cast<int>(k), .took = took});
+        report.slowest.push_back(
+            {.index = slow.task.load(relaxed), .worker = static_cast<int>(k), .took = took});
+        for (auto at = report.slowest.size() - 1; at != 0; --at) {
+          if (report.slowest[at - 1].took >= took) break;
+          std::swap(report.slowest[at - 1], report.slowest[at]);
+        }
       }
       if (measured) report.unshared += memory.unshared(k).load(relaxed);
     }

@@ -10,6 +10,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <string>
 #include <utility>
 
 #include <forkmap/engine/engine.hpp>
@@ -31,33 +32,33 @@ class serial_results final : public call_results {
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(work.n_results, slot_bytes, &bytes)) throw std::bad_alloc();
     if (destroy_ != nullptr) {
-      alive_ = std::make_unique<bool[]>(work.n_results);
+      alive_.resize(work.n_results);
       n_ = work.n_results;
     }
     if (bytes != 0) slots = static_cast<std::byte*>(::operator new(bytes, align_));
   }
   ~serial_results() override {
     for (std::uint64_t i = 0; i != n_; ++i) {
-      if (alive_[i]) destroy_(slots + i * slot_bytes, i);
+      if (alive_[i] != 0) destroy_(slots + i * slot_bytes, i);
     }
     if (slots != nullptr) ::operator delete(slots, align_);
   }
 
   reader record(std::uint64_t) override { std::terminate(); }  // never: everything is in place
   void made(std::uint64_t i) noexcept {
-    if (destroy_ != nullptr) alive_[i] = true;
+    if (destroy_ != nullptr) alive_[i] = 1;
   }
   void taken(std::uint64_t i) noexcept override {
     if (destroy_ == nullptr) return;
     destroy_(slots + i * slot_bytes, i);
-    alive_[i] = false;
+    alive_[i] = 0;
   }
 
  private:
   std::align_val_t align_;
   void (*destroy_)(std::byte*, std::uint64_t);
-  std::unique_ptr<bool[]> alive_;  // whether there is result i
-  std::uint64_t n_ = 0;            // 0 where there is nothing to destroy
+  std::string alive_;    // whether there is result i: not 0
+  std::uint64_t n_ = 0;  // 0 where there is nothing to destroy
 };
 
 /// Tasks that run in the caller's process, one after the other.
@@ -99,7 +100,8 @@ class serial_engine {
 
   std::unique_ptr<call_results> run(job const& work) const {
     auto const began = std::chrono::steady_clock::now();
-    auto results = std::make_unique<serial_results>(work);
+    auto* const results = new serial_results(work);
+    std::unique_ptr<call_results> owned(results);
     serial_loop loop(*results, work.stop_at_failure);
     task_frame frame;
     frame.current = loop.current;
@@ -130,9 +132,11 @@ class serial_engine {
     report.wall = wall;
     report.tasks = work.n_tasks;
     report.failures = results->failures.size();
-    report.workers.push_back({.tasks = static_cast<std::size_t>(loop.end), .busy = wall});
+    report.workers.resize(1);
+    report.workers[0].tasks = static_cast<std::size_t>(loop.end);
+    report.workers[0].busy = wall;
     report_of_this_thread = std::move(report);
-    return results;
+    return owned;
   }
 
  private:

@@ -33,13 +33,17 @@ namespace forkmap::detail {
 
 class journal {
  public:
+  /// None: no result is there, and nothing can be added.
+  journal() = default;
   /// Opens or makes the file, takes it for this process and its workers alone, and looks through it.
   /// Errors: std::invalid_argument if it is another call's or no journal (it is not changed then);
   ///   std::system_error naming what failed, EWOULDBLOCK if another program still has it after
   ///   `patience`: the workers of one that was killed take a moment to end.
   journal(std::filesystem::path file, journal_key const& key,
           std::chrono::milliseconds patience = std::chrono::seconds(5))
-      : path_(std::move(file)), places_(static_cast<std::size_t>(key.n_results)) {
+      : path_(std::move(file)),
+        offsets_(static_cast<std::size_t>(key.n_results)),
+        sizes_(static_cast<std::size_t>(key.n_results)) {
     open();
     lock(patience);
     auto const end = file_bytes();
@@ -50,17 +54,17 @@ class journal {
     read_records(end);
   }
 
+  explicit operator bool() const noexcept { return bool(file_); }
+
   /// Whether there is a result i.
-  bool has(std::uint64_t i) const noexcept {
-    return places_[static_cast<std::size_t>(i)].offset != 0;
-  }
+  bool has(std::uint64_t i) const noexcept { return offsets_[static_cast<std::size_t>(i)] != 0; }
 
   /// The bytes of result i.
   /// Precondition: has(i).
   std::string read(std::uint64_t i) const {
-    auto const where = places_[static_cast<std::size_t>(i)];
-    std::string bytes(static_cast<std::size_t>(where.size), '\0');
-    if (read_at(where.offset, bytes.data(), bytes.size()) != bytes.size()) {
+    auto const at = static_cast<std::size_t>(i);
+    std::string bytes(static_cast<std::size_t>(sizes_[at]), '\0');
+    if (read_at(offsets_[at], bytes.data(), bytes.size()) != bytes.size()) {
       throw_system_error(EIO, "read of the journal (options::resume)", path_.native());
     }
     return bytes;
@@ -93,11 +97,6 @@ class journal {
   }
 
  private:
-  struct place {
-    std::uint64_t offset = 0;  // of the payload; 0: there is none
-    std::uint64_t size = 0;
-  };
-
   [[noreturn]] void fail(int code) const {
     throw_system_error(code, "write of the journal (options::resume)", path_.native());
   }
@@ -218,7 +217,8 @@ class journal {
       if (whole && header.size > left) refuse("is damaged all over: delete it");
       if (whole) left -= header.size;
       if (whole && payload_crc(at + sizeof header, header.size) == header.payload_crc) {
-        places_[static_cast<std::size_t>(header.index)] = {at + sizeof header, header.size};
+        offsets_[static_cast<std::size_t>(header.index)] = at + sizeof header;
+        sizes_[static_cast<std::size_t>(header.index)] = header.size;
         at += sizeof header + header.size;
       } else {
         at = next_marker(at + 1, end);
@@ -227,7 +227,7 @@ class journal {
   }
 
   bool is_ours(journal_record const& header) const {
-    return header.marker == journal_record::right_marker && header.index < places_.size() &&
+    return header.marker == journal_record::right_marker && header.index < offsets_.size() &&
            header.right_crc(id_) == header.crc;
   }
 
@@ -267,7 +267,8 @@ class journal {
   descriptor file_;
   journal_id id_{};
   std::uint64_t first_record_ = 0;
-  std::vector<place> places_;
+  std::vector<std::uint64_t> offsets_;  // of each result's bytes; 0: there is none
+  std::vector<std::uint64_t> sizes_;
   std::string buffer_;
 };
 
