@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include <forkmap/engine/fork_join_results.hpp>
+#include <forkmap/engine/shared_results.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/job.hpp>
@@ -15,7 +15,7 @@ namespace forkmap::detail {
 
 class fates {
  public:
-  fates(job const& work, dispatch_plan const& plan, fork_join_results& results) noexcept
+  fates(job const& work, dispatch_plan const& plan, shared_results& results) noexcept
       : work_(work), plan_(plan), results_(results) {}
 
   /// Of worker k, which has ended.
@@ -76,7 +76,7 @@ class fates {
 
   job const& work_;
   dispatch_plan const& plan_;
-  fork_join_results& results_;
+  shared_results& results_;
 };
 
 }  // namespace forkmap::detail

@@ -82,7 +82,7 @@ class fork_join_call {
     whereabouts stuck{};  // where its task was when it was given up
   };
 
-  call_memory& memory() const noexcept { return results_->memory; }
+  call_memory const& memory() const noexcept { return results_->memory; }
   std::uint64_t winner() const noexcept {
     return memory().header().winner.load(std::memory_order_acquire);
   }

@@ -9,48 +9,31 @@
 #include <string>
 #include <utility>
 
+#include <forkmap/engine/shared_results.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/transfer/call_memory.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/journal.hpp>
-#include <forkmap/transfer/results.hpp>
 
 namespace forkmap::detail {
 
-class fork_join_results final : public call_results {
+class fork_join_results final : private own_call_memory, public shared_results {
  public:
   fork_join_results(job const& work, dispatch_plan const& plan, journal earlier)
-      : memory(plan, work.n_results, work.forked.bytes, work.forked.align),
-        arenas(memory.file(), memory.arenas(), memory.slots(), plan.n_workers),
+      : own_call_memory(plan, work.n_results, work.forked.bytes, work.forked.align),
+        shared_results(own_call_memory::view(), work, plan),
         resume(std::move(earlier)) {
-    slots = memory.results();
-    slot_bytes = work.forked.bytes;
     if (resume) restore(work);
   }
 
   reader record(std::uint64_t result) override {
-    if (resume && name_of(result) == 0) {
-      record_ = resume.read(result);
-      auto const* const begin = reinterpret_cast<std::byte const*>(record_.data());
-      return {begin, begin + record_.size()};
-    }
-    return arenas.record(name_of(result));
-  }
-  std::size_t record_bytes() const noexcept override { return arenas.written(); }
-  void taken(std::uint64_t result) noexcept override {
-    if (auto const name = name_of(result); name != 0) arenas.release(name);
+    if (!resume || name_of(result) != 0) return shared_results::record(result);
+    record_ = resume.read(result);
+    auto const* const begin = reinterpret_cast<std::byte const*>(record_.data());
+    return {begin, begin + record_.size()};
   }
 
-  /// 0 as long as there is none. For results that are records.
-  std::uint64_t name_of(std::uint64_t result) const noexcept {
-    return std::launder(reinterpret_cast<std::atomic<std::uint64_t> const*>(slots))[result].load(
-        std::memory_order_acquire);
-  }
-
-  call_memory memory;
-  arena_reader arenas;
-  journal resume;              // if one is kept
-  std::uint64_t restored = 0;  // results that an earlier run has left
+  journal resume;  // if one is kept
 
  private:
   /// Takes what the journal has for done.

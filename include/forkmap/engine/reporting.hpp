@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <utility>
 
-#include <forkmap/engine/fork_join_results.hpp>
+#include <forkmap/engine/shared_results.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/report.hpp>
@@ -53,7 +53,7 @@ class call_report {
     }
   }
 
-  void publish(job const& work, dispatch_plan const& plan, fork_join_results const& results) {
+  void publish(job const& work, dispatch_plan const& plan, shared_results const& results) {
     using std::chrono::nanoseconds;
     constexpr auto relaxed = std::memory_order_relaxed;
     auto& report = report_of_this_thread;

@@ -62,7 +62,10 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   auto const hook = [&](std::function<void(int)> const& call) {
     if (call) call(static_cast<int>(birth.number));
   };
-  worker_loop loop(birth);
+  arena_writer arena(birth.memory.file().get(), slot.arena_next.load(relaxed),
+                     birth.memory.arenas().begin(birth.number + 1));
+  worker_loop loop(birth, arena);
+  auto left = tasks_per_worker(how);
   bool retires = false;
   if (run_outside_tasks(loop, [&] { apply_budget(birth); }) &&
       run_outside_tasks(loop, [&] { hook(how.worker_init); })) {
@@ -71,7 +74,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
     auto const from = loop.clock.now();
     slot.working_from.store(from, relaxed);
     if (slot.began.load(relaxed) == 0) slot.began.store(from, relaxed);
-    retires = task_runner(birth, loop).run();
+    retires = task_runner(birth, loop, left).run();
     frame.current = nullptr;
     slot.busy.store(slot.busy.load(relaxed) + loop.clock.now() - from, relaxed);
     slot.working_from.store(0, relaxed);

@@ -15,6 +15,7 @@
 #include <forkmap/plan/pace.hpp>
 #include <forkmap/system/bound.hpp>
 #include <forkmap/system/clock.hpp>
+#include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/call_memory.hpp>
 #include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/job.hpp>
@@ -26,13 +27,13 @@ namespace forkmap::detail {
 
 class worker_loop final : public task_loop {
  public:
-  explicit worker_loop(worker_birth const& birth)
+  /// `arena` is this worker's, at its place in this call.
+  worker_loop(worker_birth const& birth, arena_writer& arena)
       : work_(birth.work),
         header_(birth.memory.header()),
         slot_(birth.memory.slots()[birth.number]),
         journal_(birth.resume),
-        arena_(birth.memory.file().get(), slot_.arena_next.load(std::memory_order_relaxed),
-               birth.memory.arenas().begin(birth.number + 1)) {
+        arena_(arena) {
     results = birth.memory.results();
     result_bytes = birth.work.forked.bytes;
     watched = birth.how.timeout.is_set() || journal_ != nullptr;
@@ -121,7 +122,7 @@ class worker_loop final : public task_loop {
   call_header& header_;
   worker_slot& slot_;
   journal const* journal_;
-  arena_writer arena_;
+  arena_writer& arena_;
   // Where tasks are watched: what runs, as this process sees it, while slot_.current is shared with
   // the caller who may end it.
   std::atomic<std::uint64_t> running_{nothing_running};
@@ -175,17 +176,22 @@ inline void note_duration(worker_slot& slot, std::uint64_t task, std::int64_t to
 /// Up to this many batches the clock is read at each claim; above, when a worker's pace says so.
 inline constexpr std::uint64_t paced_batches = 256;
 
+/// How many tasks a new worker may run.
+inline std::uint64_t tasks_per_worker(options const& how) noexcept {
+  return how.max_tasks_per_worker > 0 ? static_cast<std::uint64_t>(how.max_tasks_per_worker)
+                                      : ~std::uint64_t{0};
+}
+
 /// Takes tasks and runs them until none is left, or until this worker has had its share of them.
 class task_runner {
  public:
-  task_runner(worker_birth const& birth, worker_loop& loop)
+  /// `left`: tasks until this worker is replaced (options::max_tasks_per_worker).
+  task_runner(worker_birth const& birth, worker_loop& loop, std::uint64_t& left)
       : birth_(birth),
         loop_(loop),
         slot_(birth.memory.slots()[birth.number]),
         claims_(birth.plan, birth.memory.lanes(), birth.memory.slots(), birth.number),
-        left_(birth.how.max_tasks_per_worker > 0
-                  ? static_cast<std::uint64_t>(birth.how.max_tasks_per_worker)
-                  : ~std::uint64_t{0}) {}
+        left_(left) {}
 
   /// Returns: whether work is left for a replacement.
   bool run() {
@@ -281,7 +287,7 @@ class task_runner {
   worker_loop& loop_;
   worker_slot& slot_;
   claimant claims_;
-  std::uint64_t left_;  // tasks until this worker is replaced
+  std::uint64_t& left_;
   bool handed_on_ = false;
 };
 
