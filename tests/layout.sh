@@ -9,7 +9,7 @@ allowed='
 system    system access.hpp
 plan      plan
 array     array access.hpp array_error.hpp shape.hpp slice.hpp
-transfer  transfer plan system error.hpp outcome.hpp indexed.hpp time_limit.hpp
+transfer  transfer plan system error.hpp outcome.hpp indexed.hpp time_limit.hpp delayed.hpp
 worker    worker transfer plan system error.hpp options.hpp this_task.hpp time_limit.hpp
 engine    engine worker transfer plan system error.hpp options.hpp outcome.hpp report.hpp this_task.hpp cpu.hpp
 mpi       mpi engine worker transfer plan system user

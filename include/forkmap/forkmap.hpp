@@ -7,10 +7,13 @@
 #include <forkmap/collect.hpp>
 #include <forkmap/cpu.hpp>
 #include <forkmap/delayed.hpp>
+#include <forkmap/future.hpp>
 #include <forkmap/indexed.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/parallel.hpp>
+#include <forkmap/pool.hpp>
 #include <forkmap/report.hpp>
+#include <forkmap/stream.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/time_limit.hpp>
 

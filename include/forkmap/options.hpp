@@ -35,6 +35,9 @@ struct options {
   /// Bytes of address space that a worker may add to what it was born with; then allocations fail
   /// (std::bad_alloc). 0: no limit but the system's. Implies isolate.
   std::size_t memory_limit = 0;
+  /// Of a pool's calls: larger blocks of bytes (a span, a std::cref of a container, a string_view)
+  /// are sent once per call, however many tasks name them.
+  std::size_t max_nbytes = std::size_t{1} << 20U;
   /// Threads that OpenMP, OpenBLAS, MKL and BLIS may use inside a worker, where they are there. 0:
   /// the worker's share of the cores.
   int inner_threads = 0;
@@ -42,6 +45,9 @@ struct options {
   bool pin = false;
   /// Base of this_task::rng().
   std::uint64_t seed = 0;
+  /// Of stream and unordered: tasks that are dispatched and not yet consumed. 0: automatic, 64, or
+  /// two for each worker if that is more.
+  std::size_t pre_dispatch = 0;
   /// The longest that the call may take. outcomes() keeps what is done by then; other calls throw
   /// deadline_exceeded. Implies isolate.
   time_limit deadline{};

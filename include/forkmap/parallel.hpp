@@ -186,18 +186,11 @@ class parallel_map {
   T reduce(Tasks&& tasks, T init, Op op) const {
     detail::source_of<Tasks> source(tasks);
     using R = detail::result_of_source<detail::source_of<Tasks>>;
-    static_assert(
-        std::convertible_to<R, T>,
-        "forkmap: reduce(tasks, init, op): the tasks' results must convert to init's type");
-    static_assert(std::is_invocable_r_v<T, Op&, T, T>,
-                  "forkmap: reduce(tasks, init, op): op must take two values of init's type and "
-                  "return one");
-    using checked = typename detail::task_result<T>::type;
-    if constexpr (!std::is_void_v<checked> && std::convertible_to<R, T> &&
-                  std::is_invocable_r_v<T, Op&, T, T>) {
+    if constexpr (detail::check_fold<R, T, Op>::ok) {
       auto const n = source.size();
       if (n == 0) return init;
-      auto const batch = how_.batch_size != 0 ? how_.batch_size : (n - 1) / reduce_batches + 1;
+      auto const batch =
+          how_.batch_size != 0 ? how_.batch_size : (n - 1) / detail::reduce_batches + 1;
       detail::fold_tasks<T, detail::source_of<Tasks>, Op> fold{source, op, batch};
       auto const work = fold.as_job();
       auto const results = detail::run(work, how_);
@@ -210,8 +203,6 @@ class parallel_map {
   }
 
  private:
-  static constexpr std::uint64_t reduce_batches = 1024;
-
   /// The result type of a source; refused with a sentence if it cannot travel.
   template <class Source>
   using checked_result = typename detail::task_result<detail::result_of_source<Source>,

@@ -25,6 +25,7 @@ struct task_frame {
   std::uint64_t retried_begin = 0;
   std::uint64_t retried_end = 0;
   std::uint64_t seed = 0;
+  std::uint64_t first_index = 0;  // of the call's tasks
   std::unique_ptr<task_random> random{};
 };
 
@@ -62,7 +63,7 @@ inline std::ptrdiff_t index() noexcept {
   auto const* frame = detail::active_frame;
   if (frame == nullptr || frame->current == nullptr) return -1;
   auto const at = frame->current->load(std::memory_order_relaxed);
-  return at == detail::no_task ? -1 : static_cast<std::ptrdiff_t>(at);
+  return at == detail::no_task ? -1 : static_cast<std::ptrdiff_t>(at + frame->first_index);
 }
 
 /// Which worker runs it: 0 to n_jobs - 1; -1 outside a task and outside a worker.
@@ -75,7 +76,7 @@ inline int worker() noexcept {
 inline int attempt() noexcept {
   auto const* frame = detail::active_frame;
   if (frame == nullptr || frame->attempt == 0) return 0;
-  auto const at = static_cast<std::uint64_t>(index());
+  auto const at = static_cast<std::uint64_t>(index()) - frame->first_index;
   return at >= frame->retried_begin && at < frame->retried_end ? frame->attempt : 0;
 }
 

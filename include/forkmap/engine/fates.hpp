@@ -40,7 +40,7 @@ class fates {
     for (std::uint64_t task = 0; task != plan_.n_tasks; ++task) {
       auto reason = failure::never_started;
       if (!is_unfinished(task, reason)) continue;
-      results_.failures.add(cancelled_task(task, reason, 0, ended));
+      results_.failures.add(cancelled_task(task + work_.first_index, reason, 0, ended));
       if (work_.stop_at_failure) return;
     }
   }

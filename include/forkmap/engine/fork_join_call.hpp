@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <forkmap/cpu.hpp>
+#include <forkmap/engine/after_death.hpp>
 #include <forkmap/engine/call_limits.hpp>
 #include <forkmap/engine/fates.hpp>
 #include <forkmap/engine/fork_join_results.hpp>
@@ -47,7 +48,7 @@ class fork_join_call {
         probe_signal_(limits_.task.is_set() ? unused_signal() : 0),
         share_(std::max(1, effective_n_jobs(-1) / static_cast<int>(plan.n_workers))),
         lives_(plan.n_workers),
-        report_(called_at) {}
+        report_(report_of_this_thread, called_at) {}
 
   std::unique_ptr<call_results> run() {
     if (results_->restored != plan_.n_batches && winner() == 0) {
@@ -59,7 +60,7 @@ class fork_join_call {
       }
     }
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
-      read_failures(results_->arenas, memory().slots()[k], results_->failures);
+      read_failures(results_->arenas, memory().slots()[k], work_.first_index, results_->failures);
     }
     results_->failures.sort();
     results_->winner = winner();
@@ -68,11 +69,6 @@ class fork_join_call {
   }
 
  private:
-  /// Processes in a row that may die before they come to a task: of themselves, for the next would,
-  /// too; and by SIGKILL, which somebody sends, or the kernel for want of memory.
-  static constexpr int most_idle_deaths = 3;
-  static constexpr int most_idle_kills = 100;
-
   /// What the caller knows of the process in a slot.
   struct life {
     child_process process{};
@@ -106,7 +102,7 @@ class fork_join_call {
                              .memory = memory(),
                              .resume = results_->resume ? &results_->resume : nullptr,
                              .threads = threads_,
-                             .signals = signals,
+                             .signals = &signals,
                              .caller = ::getpid(),
                              .number = k,
                              .process = ++n_started_,
@@ -187,11 +183,10 @@ class fork_join_call {
     bool const failed = last.was_running && !again(k, last);
     if (failed && work_.stop_at_failure) cancel();
     if (last.was_running && !failed) left_over.begin = it.again.tasks.begin;
-    bool const killed = !gone.end.known || gone.end.signal == SIGKILL;
     if (last.was_running || last.ended || retired) {
       it.idle_deaths = 0;
     } else if (phase == worker_phase::leaving || phase == worker_phase::retiring ||
-               ++it.idle_deaths >= (killed ? most_idle_kills : most_idle_deaths)) {
+               is_last_idle_death(it.idle_deaths, gone.end)) {
       // Nothing to blame, and nothing to be gained by another try.
       results_->failures.add(death_outside_tasks(std::move(gone), phase));
       cancel();
@@ -215,27 +210,15 @@ class fork_join_call {
 
   /// Whether the task that worker k has died of is tried again; if not, it has failed.
   bool again(std::uint32_t k, last_moment const& last) {
-    auto& tries = lives_[k].again;
-    auto const attempt = tries.attempt_at(last.task);
-    if (attempt >= how_.retries) return false;
-    auto const begin = last.task / plan_.batch_tasks * plan_.batch_tasks;
-    tries.tasks = work_.whole_batches ? task_range{begin, last.left_over.end}
-                                      : task_range{last.task, last.task + 1};
-    tries.attempt = attempt + 1;
+    if (!try_again(lives_[k].again, last, work_, plan_, how_)) return false;
     report_.retried();
     return true;
   }
 
   void note_failure(std::uint32_t k, last_moment const& last, ended_process gone) {
-    bool const killed = gone.end.signal == SIGKILL;
-    auto failure = last.given_up ? timeout_of(last.task, gone, how_.timeout.value(),
-                                              std::move(lives_[k].stuck))
-                                 : death_of(last.task, std::move(gone));
-    failure.attempt = lives_[k].again.attempt_at(last.task);
-    if (killed && !last.given_up && oom_.has_killed()) {
-      failure.what.message += ", out of memory, as its cgroup counts";
-    }
-    results_->failures.add(std::move(failure));
+    auto& it = lives_[k];
+    results_->failures.add(failure_after_death(last, std::move(gone), std::move(it.stuck), it.again,
+                                               work_, how_, oom_));
   }
 
   void replace(std::uint32_t k, task_range left_over) {

@@ -16,6 +16,7 @@ template <class T> class per_worker {
   ~per_worker() { delete[] many_; }
 
   T& operator[](std::size_t k) noexcept { return all_[k]; }
+  T const& operator[](std::size_t k) const noexcept { return all_[k]; }
   T* data() noexcept { return all_; }
   std::size_t size() const noexcept { return n_; }
   T* begin() noexcept { return all_; }

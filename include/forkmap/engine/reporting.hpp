@@ -20,10 +20,10 @@ namespace forkmap::detail {
 
 class call_report {
  public:
-  explicit call_report(std::int64_t called_at) : called_at_(called_at) {
+  /// `report`: the calling thread's, usually.
+  call_report(map_report& report, std::int64_t called_at) : report_(report), called_at_(called_at) {
     // In place, with what room it has: a page of the heap that is written between two forks costs a
     // page fault.
-    auto& report = report_of_this_thread;
     auto workers = std::move(report.workers);
     auto slowest = std::move(report.slowest);
     workers.clear();
@@ -33,17 +33,17 @@ class call_report {
     report.slowest = std::move(slowest);
   }
 
-  void retried() noexcept { ++report_of_this_thread.retries; }
+  void retried() noexcept { ++report_.retries; }
 
   void replaced(std::uint32_t k) {
-    auto& workers = report_of_this_thread.workers;
+    auto& workers = report_.workers;
     if (workers.size() <= k) workers.resize(k + std::size_t{1});
     ++workers[k].replacements;
   }
 
   /// A process of worker k has ended.
   void ended(worker_slot& slot, process_end const& end) noexcept {
-    auto& report = report_of_this_thread;
+    auto& report = report_;
     report.max_rss = std::max(report.max_rss, end.max_rss);
     constexpr auto relaxed = std::memory_order_relaxed;
     // It was killed while it worked.
@@ -56,7 +56,7 @@ class call_report {
   void publish(job const& work, dispatch_plan const& plan, shared_results const& results) {
     using std::chrono::nanoseconds;
     constexpr auto relaxed = std::memory_order_relaxed;
-    auto& report = report_of_this_thread;
+    auto& report = report_;
     report.wall = nanoseconds(nanoseconds_now() - called_at_);
     report.tasks = work.n_tasks;
     report.resumed = results.restored;
@@ -93,6 +93,7 @@ class call_report {
   }
 
  private:
+  map_report& report_;
   std::int64_t called_at_;
 };
 

@@ -65,6 +65,22 @@ class child_process {
     return child;
   }
 
+  /// A process that another one has forked, and will collect.
+  /// Errors: std::system_error naming pidfd_open.
+  static child_process adopt(pid_t pid) {
+    child_process child;
+    child.handle_ = descriptor(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!child.handle_) throw_errno("pidfd_open of a worker");
+    child.pid_ = pid;
+    return child;
+  }
+
+  /// It has been collected.
+  void forget() noexcept {
+    pid_ = 0;
+    handle_.reset();
+  }
+
   pid_t pid() const noexcept { return pid_; }
   explicit operator bool() const noexcept { return pid_ != 0; }
 
@@ -92,8 +108,7 @@ class child_process {
       end.exit_status = info.si_code == CLD_EXITED ? info.si_status : -1;
       end.max_rss = static_cast<std::size_t>(used.ru_maxrss) * 1024;
     }
-    pid_ = 0;
-    handle_.reset();
+    forget();
     return end;
   }
 

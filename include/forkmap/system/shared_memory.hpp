@@ -139,10 +139,28 @@ class shared_file {
     }
   }
 
+  /// Frees the memory of [offset, offset + bytes): it is zero again.
+  void give_back(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+    ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                static_cast<off_t>(bytes));
+  }
+
   int get() const noexcept { return file_.get(); }
 
  private:
   descriptor file_;
 };
+
+/// A file of that size without a name; empty where there are no descriptors left, or no file of that
+/// size is allowed.
+inline descriptor unnamed_memory(std::size_t bytes) noexcept {
+  if (bytes > shared_file::largest()) return {};
+  descriptor file(::memfd_create("forkmap-array", MFD_CLOEXEC));
+  if (!file || file.get() <= STDERR_FILENO ||
+      retry_interrupted([&] { return ::ftruncate(file.get(), static_cast<off_t>(bytes)); }) < 0) {
+    return {};
+  }
+  return file;
+}
 
 }  // namespace forkmap::detail

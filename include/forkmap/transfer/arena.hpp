@@ -89,6 +89,14 @@ class arena_writer final : public writer {
             static_cast<std::size_t>(position() - record_)};
   }
 
+  /// Goes on at `next`, for another call. A large window is given up: whoever has read its records
+  /// gives their memory back.
+  void rewind(std::uint64_t next) noexcept {
+    next_ = next;
+    if (window_.size() > kept_bytes) window_ = mapping();
+  }
+  static constexpr std::size_t kept_bytes = std::size_t{16} << 20U;
+
   /// Where the next record will begin.
   std::uint64_t next() const noexcept { return next_; }
 

@@ -71,7 +71,8 @@ struct job {
   bool stop_at_failure = true;
   bool whole_batches = false;  // one result for a batch: after a death it runs again from its start
   bool race = false;           // the first task that succeeds ends the call
-  char const* result_type = "";  // mangled: what a journal knows the results by
+  std::uint64_t first_index = 0;  // of its tasks, where they are part of a larger range
+  char const* result_type = "";   // mangled: what a journal knows the results by
 
   void* tasks = nullptr;
   void (*run)(void* tasks, task_loop& loop) = nullptr;

@@ -40,6 +40,14 @@ template <class Body> void for_each_task(task_loop& loop, Body&& body) {
   }
 }
 
+/// The tasks behind a job's pointer: themselves, or what they are made from where they are run.
+template <class Source> decltype(auto) source_at(void* erased) {
+  if constexpr (requires { typename Source::opened_from; })
+    return Source(*static_cast<typename Source::opened_from const*>(erased));
+  else
+    return *static_cast<Source*>(erased);
+}
+
 /// One result of type R for each task.
 template <class R, class Source> job map_job(Source& tasks, bool stop_at_failure) {
   job work;
@@ -50,7 +58,7 @@ template <class R, class Source> job map_job(Source& tasks, bool stop_at_failure
   work.stop_at_failure = stop_at_failure;
   work.tasks = std::addressof(tasks);
   work.run = [](void* erased, task_loop& loop) {
-    auto& source = *static_cast<Source*>(erased);
+    auto&& source = source_at<Source>(erased);
     for_each_task(loop, [&](std::uint64_t i) {
       deliver<R>(loop, i, [&]() -> decltype(auto) { return source(i); });
     });
@@ -65,7 +73,7 @@ template <class R, class Source> job race_job(Source& tasks) {
   auto work = map_job<R>(tasks, false);
   work.race = true;
   work.run = [](void* erased, task_loop& loop) {
-    auto& source = *static_cast<Source*>(erased);
+    auto&& source = source_at<Source>(erased);
     for_each_task(loop, [&](std::uint64_t i) {
       deliver<R>(loop, i, [&]() -> decltype(auto) { return source(i); });
       loop.won(i);
@@ -74,6 +82,22 @@ template <class R, class Source> job race_job(Source& tasks) {
   };
   return work;
 }
+
+/// Batches of a fold, where their size is not given: many enough for every machine, and the same on
+/// all of them.
+inline constexpr std::uint64_t reduce_batches = 1024;
+
+/// Refuses a fold of results R to T by Op with the sentence that helps.
+template <class R, class T, class Op> struct check_fold {
+  static_assert(std::convertible_to<R, T>,
+                "forkmap: reduce(tasks, init, op): the tasks' results must convert to init's type");
+  static_assert(std::is_invocable_r_v<T, Op&, T, T>,
+                "forkmap: reduce(tasks, init, op): op must take two values of init's type and "
+                "return one");
+  using checked = typename task_result<T>::type;
+  static constexpr bool ok =
+      !std::is_void_v<checked> && std::convertible_to<R, T> && std::is_invocable_r_v<T, Op&, T, T>;
+};
 
 /// One result of type T for each batch of tasks, folded by op.
 template <class T, class Source, class Op> struct fold_tasks {
@@ -114,11 +138,21 @@ template <class T, class Source, class Op> struct fold_tasks {
   }
 };
 
+template <class R>
+using value_or_monostate = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+
+/// Takes result i of tasks of several types.
+template <class R> value_or_monostate<R> take_separate(call_results& results, std::uint64_t i) {
+  if constexpr (std::is_void_v<R>)
+    return {};
+  else
+    return take<R, true>(results, i);
+}
+
 /// Tasks of several types, a result of its own type for each.
 template <class... Task> struct separate_tasks {
   template <class T> using result_of = std::decay_t<std::invoke_result_t<T>>;
-  using results_type = std::tuple<
-      std::conditional_t<std::is_void_v<result_of<Task>>, std::monostate, result_of<Task>>...>;
+  using results_type = std::tuple<value_or_monostate<result_of<Task>>...>;
 
   /// False only beside an error that says so.
   static constexpr bool can_travel =
@@ -148,7 +182,7 @@ template <class... Task> struct separate_tasks {
 
   results_type take_all(call_results& results) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return results_type{take_one<result_of<Task>>(results, I)...};
+      return results_type{take_separate<result_of<Task>>(results, I)...};
     }(std::index_sequence_for<Task...>{});
   }
 
@@ -161,13 +195,6 @@ template <class... Task> struct separate_tasks {
     }
     all.bytes = (all.bytes + all.align - 1) / all.align * all.align;
     return all;
-  }
-
-  template <class R> static auto take_one(call_results& results, std::uint64_t i) {
-    if constexpr (std::is_void_v<R>)
-      return std::monostate{};
-    else
-      return take<R, true>(results, i);
   }
 
   template <std::size_t... I> void run(task_loop& loop, std::index_sequence<I...>) {

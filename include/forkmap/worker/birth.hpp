@@ -32,7 +32,7 @@ struct worker_birth {
   call_memory const& memory;
   journal const* resume;          // null: none is kept
   thread_limits const& threads;   // of libraries that have threads of their own
-  sigint_blocked const& signals;  // made before the fork
+  sigint_blocked const* signals;  // made before the fork
   pid_t caller;
   std::uint32_t number;   // of its place, from 0
   std::uint32_t process;  // among the processes of its call, from 1

@@ -13,6 +13,7 @@
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/cpu.hpp>
 #include <forkmap/system/text_file.hpp>
+#include <forkmap/system/thread_limits.hpp>
 #include <forkmap/worker/birth.hpp>
 
 namespace forkmap::detail {
@@ -39,12 +40,12 @@ inline void limit_memory(std::size_t bytes) {
   if (::setrlimit(RLIMIT_AS, &limit) != 0) throw_errno("setrlimit(RLIMIT_AS) of a worker");
 }
 
-/// In a new worker.
+/// In a new worker, the one with that number. `share`: of the machine's cores.
 /// Errors: std::system_error naming the call that failed.
-[[gnu::hot]] inline void apply_budget(worker_birth const& birth) {
-  auto const& how = birth.how;
-  birth.threads.apply(how.inner_threads > 0 ? how.inner_threads : birth.share);
-  if (how.pin) pin_to_core(birth.number);
+[[gnu::hot]] inline void apply_budget(options const& how, thread_limits const& threads, int share,
+                                      std::uint32_t number) {
+  threads.apply(how.inner_threads > 0 ? how.inner_threads : share);
+  if (how.pin) pin_to_core(number);
   if (how.memory_limit != 0) limit_memory(how.memory_limit);
 }
 

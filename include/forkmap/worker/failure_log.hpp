@@ -36,12 +36,15 @@ inline void log_current_exception(arena_writer& arena, worker_slot& slot, std::u
 }
 
 /// Adds what the worker in that slot, and its predecessors there, have recorded.
-inline void read_failures(arena_reader& arenas, worker_slot const& slot, failure_list& into) {
+/// `first_index`: of the call's tasks, where they are part of a larger range.
+inline void read_failures(arena_reader& arenas, worker_slot const& slot, std::uint64_t first_index,
+                          failure_list& into) {
   for (auto at = slot.failures.load(std::memory_order_acquire); at != 0;) {
     auto in = arenas.record(at);
     at = in.get<std::uint64_t>();
     task_failure failure;
     failure.index = in.get<std::uint64_t>();
+    if (failure.index != outside_tasks) failure.index += first_index;
     failure.pid = static_cast<pid_t>(in.get<std::int64_t>());
     failure.attempt = in.get<int>();
     failure.what = thrown::load(in);

@@ -39,7 +39,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
 /// which the caller sees.
 [[noreturn, gnu::hot]] inline void live_as_worker(worker_birth const& birth) noexcept {
   follow_parent(birth.caller);
-  birth.signals.restore_in_child(birth.probe_signal);
+  birth.signals->restore_in_child(birth.probe_signal);
   leave_at_exit();
   forget_inherited_output();
   print_in_lines();
@@ -67,7 +67,8 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   worker_loop loop(birth, arena);
   auto left = tasks_per_worker(how);
   bool retires = false;
-  if (run_outside_tasks(loop, [&] { apply_budget(birth); }) &&
+  if (run_outside_tasks(loop,
+                        [&] { apply_budget(how, birth.threads, birth.share, birth.number); }) &&
       run_outside_tasks(loop, [&] { hook(how.worker_init); })) {
     frame.current = loop.current;
     slot.phase.store(worker_phase::working, std::memory_order_release);

@@ -26,6 +26,9 @@ class task_limit {
                          limit_);
   }
 
+  /// When a task that began at `time` would be over its limit.
+  std::int64_t limit_from(std::int64_t time) const noexcept { return saturated_sum(time, limit_); }
+
   /// Gives up the worker's task if it has run for too long. From then on it has timed out, whatever
   /// it still does, unless it had recorded its result.
   bool gives_up(worker_slot& slot, std::int64_t now) const noexcept {

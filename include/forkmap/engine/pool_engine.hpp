@@ -1,0 +1,176 @@
+// A pool's engine: calls that somebody waits for, and submitted ones, which run in their turn.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+#include <forkmap/engine/pool_calls.hpp>
+#include <forkmap/engine/submitted_call.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/report.hpp>
+#include <forkmap/system/clock.hpp>
+
+namespace forkmap::detail {
+
+class pool_engine {
+ public:
+  pool_engine(options how, std::uint32_t n_workers)
+      : how_(std::move(how)),
+        owner_(::getpid()),
+        calls_(how_, n_workers,
+               {[](void* self) noexcept { static_cast<pool_engine*>(self)->see_to_submitted(); },
+                this}) {}
+  pool_engine(pool_engine const&) = delete;
+  pool_engine& operator=(pool_engine const&) = delete;
+
+  /// What has not ended is cancelled.
+  ~pool_engine() {
+    see_to_submitted();
+    calls_.stop();
+    for (auto& each : submitted_) finish(each, ended_call::by_end_of_pool);
+  }
+
+  options const& how() const noexcept { return how_; }
+
+  /// Whether this process made it: others must leave it alone.
+  bool is_ours() const noexcept { return owner_ == ::getpid(); }
+
+  /// How many tasks of a stream are dispatched and not yet consumed: options::pre_dispatch.
+  std::size_t window() const noexcept {
+    constexpr std::size_t usual = most_calls;
+    return how_.pre_dispatch != 0 ? how_.pre_dispatch
+                                  : std::max<std::size_t>(usual, 2 * calls_.n_workers());
+  }
+
+  /// Runs the tasks to their end. As every engine's run(); null if there are none.
+  std::unique_ptr<call_results> run(pool_tasks& tasks) {
+    check_owner();
+    auto const called_at = nanoseconds_now();
+    int woken = 0;
+    auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
+                              waits_for_call::nobody, woken);
+    if (call == nullptr) return nullptr;
+    calls_.wait_for(*call, woken == 0);
+    calls_.collect(*call);
+    return call;
+  }
+
+  /// Has the task run some time soon.
+  void submit(std::shared_ptr<submitted_call> what) {
+    check_owner();
+    std::lock_guard const lock(submissions_);
+    submitted_.push_back({std::move(what), nullptr, nanoseconds_now()});
+    start_submitted();
+  }
+
+  /// Ends a submitted call.
+  void cancel(submitted_call const& what) {
+    check_owner();
+    std::lock_guard const lock(submissions_);
+    for (auto each = submitted_.begin(); each != submitted_.end(); ++each) {
+      if (each->what.get() != &what) continue;
+      if (each->call != nullptr) return calls_.end(*each->call, ended_call::by_cancel);
+      finish(*each, ended_call::by_cancel);
+      submitted_.erase(each);
+      return;
+    }
+  }
+
+ private:
+  struct submission {
+    std::shared_ptr<submitted_call> what;
+    std::unique_ptr<pool_call_run> call;  // null: it waits for a place
+    std::int64_t submitted_at;
+  };
+
+  void check_owner() const {
+    if (is_ours()) return;
+    throw std::logic_error(
+        "forkmap: a pool is used in a process that did not make it (a worker, or a forked child): "
+        "make one there, or use forkmap::parallel");
+  }
+
+  /// On the supervisor's thread: collects submitted calls that are over, and starts others.
+  void see_to_submitted() noexcept {
+    std::lock_guard const lock(submissions_);
+    for (auto each = submitted_.begin(); each != submitted_.end();) {
+      if (each->call == nullptr || !calls_.is_over(*each->call)) {
+        ++each;
+        continue;
+      }
+      keep_result(*each);
+      each = submitted_.erase(each);
+    }
+    start_submitted();
+  }
+
+  /// Starts what waits for a place, as far as there are places.
+  void start_submitted() noexcept {
+    for (auto each = submitted_.begin(); each != submitted_.end();) {
+      if (each->call != nullptr) {
+        ++each;
+        continue;
+      }
+      auto const c = calls_.find_place();
+      if (c == most_calls) return;
+      try {
+        int woken = 0;
+        each->call = calls_.launch(c, *each->what->tasks, each->what->report, each->submitted_at,
+                                   waits_for_call::the_supervisor, woken);
+        ++each;
+      } catch (...) {
+        each->what->error = std::current_exception();
+        each->what->set_done();
+        each = submitted_.erase(each);
+      }
+    }
+  }
+
+  /// Takes a submitted call's result out of shared memory: its place is wanted.
+  void keep_result(submission& it) noexcept {
+    try {
+      calls_.collect(*it.call);
+      if (it.call->failures.empty()) {
+        auto record = it.call->record(0);
+        auto const size = record.left();
+        it.what->bytes.assign(reinterpret_cast<char const*>(record.take(size)), size);
+      } else {
+        it.what->failures = std::move(it.call->failures);
+      }
+    } catch (...) {
+      it.what->error = std::current_exception();
+    }
+    it.call.reset();
+    it.what->tasks.reset();
+    it.what->set_done();
+  }
+
+  /// Ends a submitted call that is not run, or not to its end.
+  static void finish(submission& it, ended_call ended) {
+    bool const begun = it.call != nullptr;
+    it.what->failures.add(cancelled_task(
+        it.what->index(), begun ? failure::cancelled : failure::never_started, 0, ended));
+    if (begun) {
+      it.call->release = nullptr;
+      it.call.reset();
+    }
+    it.what->set_done();
+  }
+
+  options how_;
+  pid_t owner_;
+  pool_calls calls_;
+  std::mutex submissions_;
+  std::list<submission> submitted_{};  // not done, in their order
+};
+
+}  // namespace forkmap::detail

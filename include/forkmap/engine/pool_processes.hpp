@@ -1,0 +1,186 @@
+// The processes of a pool: the template, and its workers in their places.
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <forkmap/cpu.hpp>
+#include <forkmap/engine/hazards.hpp>
+#include <forkmap/engine/per_worker.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/system/clock.hpp>
+#include <forkmap/system/process.hpp>
+#include <forkmap/system/stdio.hpp>
+#include <forkmap/system/template_process.hpp>
+#include <forkmap/worker/death.hpp>
+#include <forkmap/worker/fault_handler.hpp>
+#include <forkmap/worker/pool_channel.hpp>
+#include <forkmap/worker/pool_life.hpp>
+#include <forkmap/worker/stuck.hpp>
+
+namespace forkmap::detail {
+
+/// What is known of the process in a place.
+struct pool_life_so_far {
+  child_process process{};
+  std::uint32_t number = 0;
+  std::uint64_t call = 0;  // the one that the attempts are of
+  retry again{};
+  int idle_deaths = 0;  // in a row, each soon after its birth
+  std::int64_t born = 0;
+  whereabouts stuck{};
+};
+
+class pool_processes {
+ public:
+  /// Forks the template process and the workers.
+  /// Errors: std::system_error naming what the system refused; nothing is left then.
+  pool_processes(options const& how, std::uint32_t n_workers)
+      : layout_(n_workers),
+        file_(layout_.file_bytes()),
+        map_(file_.map(0, layout_.control_bytes, PROT_READ | PROT_WRITE)),
+        control_(map_.data(), n_workers),
+        event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        probe_signal_(how.timeout.is_set() ? unused_signal() : 0),
+        lives_(n_workers) {
+    if (!event_) throw_errno("eventfd of a pool");
+    if (!populate_for_writing(map_.data(), layout_.control_bytes)) {
+      throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a pool,",
+                  std::to_string(layout_.control_bytes) + " bytes");
+    }
+    warn_of_hazards();
+    flush_output();
+    pool_birth const birth{.how = how,
+                           .layout = layout_,
+                           .control = control_,
+                           .file = file_,
+                           .threads = threads_,
+                           .supervisor_event = event_.get(),
+                           .share = std::max(1, effective_n_jobs(-1) / static_cast<int>(n_workers)),
+                           .probe_signal = probe_signal_};
+    template_ = std::make_unique<template_process>(
+        [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
+          live_in_pool(birth, k, parent, mask);
+        });
+    start_missing();
+  }
+  pool_processes(pool_processes const&) = delete;
+  pool_processes& operator=(pool_processes const&) = delete;
+
+  /// Ends those that work, lets idle ones leave, and waits for all of them.
+  ~pool_processes() {
+    close();
+    for (auto& it : lives_) {
+      if (!it.process) continue;
+      pollfd end{it.process.handle(), POLLIN, 0};
+      while (::poll(&end, 1, -1) < 0 && errno == EINTR) {
+      }
+      template_->collect(it.process);
+    }
+  }
+
+  pool_layout const& layout() const noexcept { return layout_; }
+  pool_control control() const noexcept { return control_; }
+  shared_file const& file() const noexcept { return file_; }
+  std::uint32_t size() const noexcept { return layout_.n_workers; }
+  pool_life_so_far& life(std::uint32_t k) noexcept { return lives_[k]; }
+  /// Readable when workers, or who wants the supervisor to look, have written to it.
+  int event() const noexcept { return event_.get(); }
+  /// Readable when the template process has ended.
+  int template_handle() const noexcept { return template_->handle(); }
+
+  bool serves(std::uint32_t k, std::uint32_t call) const noexcept {
+    return lives_[k].process && control_.place(k).serving.load() == call + 1;
+  }
+
+  /// Forks the workers that are not there.
+  void start_missing() {
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      if (!lives_[k].process) start(k);
+    }
+  }
+
+  /// Forks the worker of that place.
+  void start(std::uint32_t k) {
+    auto& place = control_.place(k);
+    place.process = lives_[k].number = ++n_started_;
+    place.phase.store(worker_phase::starting);
+    place.parked.store(0);
+    lives_[k].born = nanoseconds_now();
+    lives_[k].process = template_->start(k);
+  }
+
+  /// Collects a worker that has ended.
+  ended_process collect(std::uint32_t k) {
+    auto& it = lives_[k];
+    auto const pid = it.process.pid();
+    auto const end = template_->collect(it.process);
+    return {pid, end, last_words::of(it.number, end, control_.place(k).backtrace)};
+  }
+
+  /// Where a worker is that does not come to an end.
+  whereabouts locate(std::uint32_t k) {
+    return detail::locate(lives_[k].process, lives_[k].number, control_.place(k).backtrace,
+                          probe_signal_);
+  }
+  void kill(std::uint32_t k) { kill_tree(lives_[k].process); }
+
+  /// Wakes up to that many idle workers.
+  /// Returns: how many slept.
+  int wake(std::uint64_t wanted) const noexcept {
+    int woken = 0;
+    for (std::uint32_t k = 0; k != size() && wanted != 0; ++k) {
+      auto& place = control_.place(k);
+      if (place.serving.load() != 0) continue;
+      --wanted;
+      if (place.parked.load() == 0) continue;
+      place.work.fetch_add(1);
+      wake_all(place.work);
+      ++woken;
+    }
+    return woken;
+  }
+
+  /// Has workers leave: idle ones by themselves.
+  void close() {
+    control_.header().closing.store(true);
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      if (lives_[k].process && control_.place(k).serving.load() != 0) kill(k);
+      auto& place = control_.place(k);
+      place.work.fetch_add(1);
+      wake_all(place.work);
+    }
+  }
+
+  /// The template process is gone, and nobody collects workers.
+  void abandon() noexcept {
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      lives_[k].process.kill();
+      lives_[k].process.forget();
+      control_.place(k).serving.store(0);
+    }
+  }
+
+ private:
+  pool_layout layout_;
+  shared_file file_;
+  mapping map_;
+  pool_control control_;
+  descriptor event_;
+  int probe_signal_;
+  thread_limits threads_;
+  per_worker<pool_life_so_far> lives_;
+  std::uint32_t n_started_ = 0;
+  std::unique_ptr<template_process> template_;
+};
+
+}  // namespace forkmap::detail

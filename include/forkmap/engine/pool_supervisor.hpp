@@ -1,0 +1,295 @@
+// The caller's side of a pool while callers sleep: a thread that sees to the ends of workers, to time
+// limits, and to submitted calls.
+#pragma once
+
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <forkmap/engine/after_death.hpp>
+#include <forkmap/engine/pool_call_run.hpp>
+#include <forkmap/engine/pool_processes.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/system/background_thread.hpp>
+#include <forkmap/system/clock.hpp>
+#include <forkmap/system/oom.hpp>
+#include <forkmap/worker/death.hpp>
+#include <forkmap/worker/pool_channel.hpp>
+
+namespace forkmap::detail {
+
+/// Its functions are called with its mutex held, but for what says otherwise.
+class pool_supervisor {
+ public:
+  /// Looks after submitted calls, on the thread and without the mutex.
+  struct duty {
+    void (*look)(void* owner) noexcept;
+    void* owner;
+  };
+
+  /// Errors: std::system_error naming what the system refused; nothing is left then.
+  pool_supervisor(options const& how, std::uint32_t n_workers, duty further)
+      : how_(how),
+        further_(further),
+        processes_(how, n_workers),
+        calls_(most_calls),
+        thread_([this] { watch(); }) {}
+  pool_supervisor(pool_supervisor const&) = delete;
+  pool_supervisor& operator=(pool_supervisor const&) = delete;
+
+  /// Without the mutex.
+  ~pool_supervisor() { stop(); }
+
+  /// Ends the thread, and whatever workers do. Without the mutex.
+  void stop() {
+    if (!thread_.is_running()) return;
+    {
+      std::lock_guard const lock(mutex);
+      processes_.close();
+    }
+    poke();
+    thread_.join();
+  }
+
+  pool_layout const& layout() const noexcept { return processes_.layout(); }
+  pool_control control() const noexcept { return processes_.control(); }
+  shared_file const& file() const noexcept { return processes_.file(); }
+
+  /// Makes a call known to workers and to the thread: step 1 of pool_channel.hpp.
+  /// Returns: how many workers had to be woken.
+  /// Errors: std::system_error if workers that are missing cannot be forked; what has broken the
+  ///   pool, if it is.
+  int open(pool_call_run& call) {
+    if (broken_) std::rethrow_exception(broken_);
+    processes_.start_missing();
+    call.number = ++n_calls_;
+    calls_[call.place] = &call;
+    control().header().open_calls.fetch_or(std::uint64_t{1} << call.place);
+    if (call.limits.exist()) poke();
+    return processes_.wake(std::min<std::uint64_t>(call.plan.n_batches, processes_.size()));
+  }
+
+  /// Nobody comes to the call any more; those that serve it are ended.
+  void end(pool_call_run& call) {
+    call.cancel();
+    control().header().open_calls.fetch_and(~(std::uint64_t{1} << call.place));
+    for (std::uint32_t k = 0; k != processes_.size(); ++k) {
+      if (processes_.serves(k, call.place)) processes_.kill(k);
+    }
+  }
+
+  /// Step 5: whether the call is over.
+  bool is_over(pool_call_run const& call) const noexcept {
+    if (control().is_served(call.place)) return false;
+    return call.cancelled() || call.broken || call.all_claimed();
+  }
+
+  /// The call's memory is no longer used.
+  void forget(pool_call_run const& call) noexcept {
+    control().header().open_calls.fetch_and(~(std::uint64_t{1} << call.place));
+    calls_[call.place] = nullptr;
+  }
+
+  /// Has the thread look at everything. Without the mutex, too.
+  void poke() const noexcept {
+    std::uint64_t const one = 1;
+    static_cast<void>(!::write(processes_.event(), &one, sizeof one));
+  }
+
+  std::mutex mutex;
+
+ private:
+  void watch() {
+    std::vector<pollfd> events;
+    for (;;) {
+      auto const rest = prepare_sleep(events);
+      if (rest < 0) return;
+      timespec const patience{.tv_sec = rest / 1'000'000'000, .tv_nsec = rest % 1'000'000'000};
+      ::ppoll(events.data(), events.size(), rest == INT64_MAX ? nullptr : &patience, nullptr);
+      std::uint64_t count = 0;
+      static_cast<void>(!::read(processes_.event(), &count, sizeof count));
+      {
+        std::lock_guard const lock(mutex);
+        if (control().header().closing.load()) return;
+        if (events[1].revents != 0) break_pool();
+        bool any_ended = false;
+        for (std::uint32_t k = 0; k != processes_.size(); ++k) {
+          if (events[2 + k].revents == 0 || !processes_.life(k).process) continue;
+          see_to_end_of(k);
+          any_ended = true;
+        }
+        see_to_limits(nanoseconds_now());
+        if (any_ended) raise_events();
+      }
+      further_.look(further_.owner);
+    }
+  }
+
+  /// Returns: how long to sleep at most, in nanoseconds; less than 0 if the pool is closing.
+  std::int64_t prepare_sleep(std::vector<pollfd>& events) {
+    std::lock_guard const lock(mutex);
+    if (control().header().closing.load()) return -1;
+    events.assign({{processes_.event(), POLLIN, 0},
+                   {broken_ ? -1 : processes_.template_handle(), POLLIN, 0}});
+    for (std::uint32_t k = 0; k != processes_.size(); ++k) {
+      events.push_back({processes_.life(k).process.handle(), POLLIN, 0});
+    }
+    auto const time = nanoseconds_now();
+    auto const wake = next_look(time);
+    return wake == INT64_MAX ? wake : std::max<std::int64_t>(0, wake - time);
+  }
+
+  /// The process that workers come from is gone, and they with it.
+  void break_pool() {
+    if (broken_) return;
+    broken_ =
+        std::make_exception_ptr(std::system_error(ECONNRESET, std::system_category(),
+                                                  "forkmap: the process that a pool forks its "
+                                                  "workers from has been killed; make a new pool"));
+    processes_.abandon();
+    for (auto* call : calls_) {
+      if (call != nullptr) call->broken = broken_;
+    }
+    raise_events();
+  }
+
+  std::int64_t next_look(std::int64_t time) const noexcept {
+    auto wake = INT64_MAX;
+    for (auto const* call : calls_) {
+      if (call == nullptr || !call->limits.exist() || call->cancelled()) continue;
+      wake = std::min(wake, call->limits.next_look(time));
+      if (!call->limits.task.is_set()) continue;
+      for (std::uint32_t k = 0; k != processes_.size(); ++k) {
+        wake = std::min(wake, processes_.serves(k, call->place)
+                                  ? call->limits.task.due(call->memory.slots()[k], time)
+                                  : call->limits.task.limit_from(time));
+      }
+    }
+    return wake;
+  }
+
+  void see_to_limits(std::int64_t time) {
+    for (auto* call : calls_) {
+      if (call == nullptr || !call->limits.exist() || call->cancelled()) continue;
+      if (auto const ended = call->limits.reached(time)) {
+        call->ended = ended;
+        end(*call);
+        raise_event(call->place);
+        continue;
+      }
+      for (std::uint32_t k = 0; call->limits.task.is_set() && k != processes_.size(); ++k) {
+        if (!processes_.serves(k, call->place)) continue;
+        if (!call->limits.task.gives_up(call->memory.slots()[k], time)) continue;
+        processes_.life(k).stuck = processes_.locate(k);
+        processes_.kill(k);
+      }
+    }
+  }
+
+  /// Worker k has ended: who pays for it, and who goes on.
+  void see_to_end_of(std::uint32_t k) {
+    auto& place = control().place(k);
+    auto& it = processes_.life(k);
+    auto gone = processes_.collect(k);
+    auto const end = gone.end;
+    auto const phase = place.phase.load();
+    auto const serving = place.serving.load();
+    bool const in_call = serving != 0 && (serving & pool_place::leaving) == 0;
+    auto* const call = in_call ? calls_[serving - 1] : nullptr;
+    place.left_over = {};
+    place.again = {};
+    bool goes_on_with_call = false;
+    if (call != nullptr) {
+      goes_on_with_call = settle(*call, k, std::move(gone), phase);
+    } else if (phase != worker_phase::retired) {
+      constexpr std::int64_t soon_ns = 1'000'000'000;
+      if (nanoseconds_now() - it.born > soon_ns) it.idle_deaths = 0;
+      if (is_last_idle_death(it.idle_deaths, end)) {
+        auto const failure = death_outside_tasks(std::move(gone), phase);
+        broken_ = std::make_exception_ptr(worker_died(failure.context(), failure.what.message));
+        place.serving.store(0);
+        return fail_all(broken_);
+      }
+    }
+    if (!goes_on_with_call) place.serving.store(0);
+    try {
+      processes_.start(k);
+    } catch (...) {
+      place.serving.store(0);
+      fail_all(std::current_exception());  // the next call tries again
+    }
+  }
+
+  void fail_all(std::exception_ptr const& why) {
+    for (auto* call : calls_) {
+      if (call == nullptr) continue;
+      call->broken = why;
+      end(*call);
+    }
+  }
+
+  /// What the death of worker k means for the call that it served.
+  /// Returns: whether its replacement goes on with what it has left.
+  bool settle(pool_call_run& call, std::uint32_t k, ended_process gone, worker_phase phase) {
+    auto& place = control().place(k);
+    auto& it = processes_.life(k);
+    auto& slot = call.memory.slots()[k];
+    if (std::exchange(it.call, call.number) != call.number) it.again = {};
+    call.report.ended(slot, gone.end);
+    auto const last = call.fate.last_moment_of(k);
+    auto left_over = last.left_over;
+    if (last.was_running || last.ended || phase == worker_phase::retired) it.idle_deaths = 0;
+    bool const again = last.was_running && !call.cancelled() &&
+                       try_again(it.again, last, call.work, call.plan, how_);
+    if (again) {
+      call.report.retried();
+      left_over.begin = it.again.tasks.begin;
+    }
+    // A call that is ended kills its workers: that is no failure of theirs, unless they had died by
+    // themselves.
+    bool const own_death =
+        !call.cancelled() || last.given_up || (gone.end.known && gone.end.signal != SIGKILL);
+    if (last.was_running && !again && own_death) {
+      call.failures.add(failure_after_death(last, std::move(gone), std::move(it.stuck), it.again,
+                                            call.work, how_, oom_));
+      if (call.work.stop_at_failure) call.cancel();
+    }
+    if (call.cancelled() || left_over.begin >= left_over.end) return false;
+    slot.current.store(left_over.begin | not_begun, std::memory_order_relaxed);
+    place.left_over = left_over;
+    place.again = it.again;
+    return true;
+  }
+
+  /// Wakes everybody who waits for a call.
+  void raise_events() noexcept {
+    for (std::uint32_t c = 0; c != most_calls; ++c) {
+      if (calls_[c] != nullptr) raise_event(c);
+    }
+  }
+  void raise_event(std::uint32_t c) const noexcept {
+    auto& call = control().call(c);
+    call.event.fetch_add(1);
+    if (call.waiting.load() == waits_for_call::a_thread) wake_all(call.event);
+  }
+
+  options const& how_;
+  duty further_;
+  pool_processes processes_;
+  oom_counter oom_;
+  std::vector<pool_call_run*> calls_;  // by their places
+  std::uint64_t n_calls_ = 0;
+  std::exception_ptr broken_;
+  background_thread thread_;
+};
+
+}  // namespace forkmap::detail

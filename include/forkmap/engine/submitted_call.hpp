@@ -1,0 +1,102 @@
+// A task that was submitted to a pool, and its result: what a future and its pool share.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include <forkmap/engine/pool_calls.hpp>
+#include <forkmap/report.hpp>
+#include <forkmap/transfer/failures.hpp>
+#include <forkmap/worker/pool_channel.hpp>
+
+namespace forkmap::detail {
+
+/// Which calls of a group have ended, in the order of their ends.
+class ended_calls {
+ public:
+  void add(std::size_t number) noexcept {
+    {
+      std::lock_guard const lock(mutex_);
+      all_.push_back(number);
+    }
+    n_.fetch_add(1, std::memory_order_release);
+    wake_all(n_);
+  }
+
+  /// Waits for the next one.
+  std::size_t next() noexcept {
+    for (;;) {
+      auto const seen = n_.load(std::memory_order_acquire);
+      {
+        std::lock_guard const lock(mutex_);
+        if (!all_.empty()) {
+          auto const number = all_.front();
+          all_.pop_front();
+          return number;
+        }
+      }
+      wait_while_equal(n_, seen);
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::size_t> all_{};
+  std::atomic<std::uint32_t> n_{0};
+};
+
+/// Its pool's alone, until it is done.
+class submitted_call {
+ public:
+  /// `number` is its task's index, which `group`, if there is one, is told when the call is done.
+  explicit submitted_call(std::unique_ptr<pool_tasks> what, std::size_t number = 0,
+                          std::shared_ptr<ended_calls> group = nullptr)
+      : tasks(std::move(what)), number_(number), group_(std::move(group)) {
+    tasks->first_index = number;
+  }
+
+  std::uint64_t index() const noexcept { return number_; }
+  bool is_done() const noexcept { return done_.load(std::memory_order_acquire) != 0; }
+
+  /// Sleeps until it is done, or for so many nanoseconds at most.
+  void wait(std::int64_t nanoseconds) const noexcept {
+    timespec const patience{.tv_sec = nanoseconds / 1'000'000'000,
+                            .tv_nsec = nanoseconds % 1'000'000'000};
+    ::syscall(SYS_futex, &done_, FUTEX_WAIT, 0, nanoseconds == INT64_MAX ? nullptr : &patience,
+              nullptr, 0);
+  }
+  void wait_until_done() const noexcept {
+    while (!is_done()) wait(INT64_MAX);
+  }
+  void set_done() noexcept {
+    done_.store(1, std::memory_order_release);
+    wake_all(done_);
+    if (group_ != nullptr) group_->add(number_);
+  }
+
+  std::unique_ptr<pool_tasks> tasks;
+  map_report report{};
+  // When it is done: one of these.
+  std::string bytes{};         // the result, as a record
+  failure_list failures{};     // why there is none
+  std::exception_ptr error{};  // what the pool itself has failed of
+
+ private:
+  std::atomic<std::uint32_t> done_{0};
+  std::size_t number_;
+  std::shared_ptr<ended_calls> group_;
+};
+
+}  // namespace forkmap::detail

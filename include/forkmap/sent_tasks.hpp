@@ -1,0 +1,120 @@
+// Tasks on their way to a pool. Not for users.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <ranges>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <forkmap/engine/pool_calls.hpp>
+#include <forkmap/transfer/portable.hpp>
+#include <forkmap/transfer/remote_tasks.hpp>
+
+namespace forkmap::detail {
+
+/// A range of tasks of one type, evaluated on the calling thread as it is sent.
+template <class Tasks> class sent_tasks : public pool_tasks {
+ public:
+  using task_type = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
+
+  explicit sent_tasks(Tasks& tasks) : tasks_(tasks) {
+    static_assert(!std::same_as<std::ranges::sentinel_t<Tasks>, std::unreachable_sentinel_t>,
+                  "forkmap: this range of tasks has no end; std::views::take(n) gives it one");
+  }
+
+  void send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+    for (auto&& task : tasks_) {
+      begins.push_back(out.size());
+      send_task<task_type>(out, task);
+    }
+    n_tasks_ = begins.size();
+    begins.push_back(out.size());
+  }
+
+  std::uint64_t n_tasks() const noexcept { return n_tasks_; }
+
+ private:
+  Tasks& tasks_;
+  std::uint64_t n_tasks_ = 0;
+};
+
+template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> {
+ public:
+  sent_map(Tasks& tasks, bool stop_at_failure, bool race)
+      : sent_tasks<Tasks>(tasks), stop_at_failure_(stop_at_failure), race_(race) {}
+
+  job describe(std::uint64_t n_tasks) override {
+    remote_source<typename sent_tasks<Tasks>::task_type> source({}, n_tasks);
+    return race_ ? race_job<R>(source) : map_job<R>(source, stop_at_failure_);
+  }
+
+ private:
+  bool stop_at_failure_;
+  bool race_;
+};
+
+template <class Tasks, class T, class Op> class sent_fold final : public sent_tasks<Tasks> {
+ public:
+  sent_fold(Tasks& tasks, Op const& op, std::uint64_t batch_size)
+      : sent_tasks<Tasks>(tasks), op_(op), batch_size_(batch_size) {}
+
+  void send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+    sent_tasks<Tasks>::send(out, begins);
+    send_task<Op>(out, op_);  // behind the last task
+  }
+  job describe(std::uint64_t n_tasks) override {
+    auto const batch = batch_size_ != 0 ? batch_size_ : divide_up(n_tasks, reduce_batches);
+    n_results_ = divide_up(n_tasks, batch);
+    return remote_fold<T, typename sent_tasks<Tasks>::task_type, Op>::describe(n_tasks, batch);
+  }
+
+  std::uint64_t n_results() const noexcept { return n_results_; }
+
+ private:
+  Op const& op_;
+  std::uint64_t batch_size_;
+  std::uint64_t n_results_ = 0;
+};
+
+/// A function by its address, any other task where it is.
+template <class Task>
+using as_sent = std::conditional_t<std::is_function_v<std::remove_reference_t<Task>>,
+                                   std::decay_t<Task>, std::remove_reference_t<Task> const&>;
+
+/// Tasks of several types; each a reference to the caller's, or its own.
+template <class... Task> class sent_separate_tasks final : public pool_tasks {
+ public:
+  explicit sent_separate_tasks(Task... tasks) : tasks_(static_cast<Task&&>(tasks)...) {}
+
+  void send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+    std::apply(
+        [&](auto const&... task) { ((begins.push_back(out.size()), send_one(out, task)), ...); },
+        tasks_);
+    begins.push_back(out.size());
+  }
+  job describe(std::uint64_t) override {
+    return remote_separate_tasks<std::remove_cvref_t<Task>...>::describe();
+  }
+
+ private:
+  template <class One> static void send_one(argument_writer& out, One const& task) {
+    send_task<One>(out, task);
+  }
+  std::tuple<Task...> tasks_;
+};
+
+/// The result type of a portable task; void beside an error that says why it cannot be.
+template <class Task> struct portable_result {
+  using type = void;
+};
+template <class Task>
+  requires(check_portable<Task>::ok)
+struct portable_result<Task> {
+  using type = typename task_result<remote_result<Task>>::type;
+};
+
+}  // namespace forkmap::detail

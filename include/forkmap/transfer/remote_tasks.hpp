@@ -1,0 +1,110 @@
+// The tasks of a call as a pool's worker sees them: bytes, and what becomes of them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include <forkmap/plan/dispatch.hpp>
+#include <forkmap/transfer/portable.hpp>
+#include <forkmap/transfer/shared_arguments.hpp>
+#include <forkmap/transfer/typed_job.hpp>
+
+namespace forkmap::detail {
+
+/// Where the bytes of each task lie.
+struct remote_tasks {
+  argument_reader const* arguments = nullptr;
+  std::uint64_t const* table = nullptr;  // begin of each task, and of what follows the last
+  std::uint64_t n_tasks = 0;
+  std::uint64_t batch_tasks = 1;
+  std::uint64_t end = 0;  // of all bytes
+
+  reader bytes_of(std::uint64_t i) const noexcept {
+    return {arguments->at(table[i]), arguments->at(table[i + 1])};
+  }
+  /// What was sent behind the last task.
+  template <class T> auto behind_tasks() const {
+    reader bytes(arguments->at(table[n_tasks]), arguments->at(end));
+    return receive_task<T>(bytes, *arguments);
+  }
+  template <class Task> auto get(std::uint64_t i) const {
+    auto bytes = bytes_of(i);
+    return receive_task<Task>(bytes, *arguments);
+  }
+};
+
+/// What a task of that type gives in a worker: never a reference into it.
+template <class Task>
+using remote_result =
+    std::decay_t<std::invoke_result_t<typename received_call<std::decay_t<Task>>::type&>>;
+
+/// Tasks of one type. Size() is known to the caller alone.
+template <class Task> class remote_source {
+ public:
+  using opened_from = remote_tasks;
+  using result_type = remote_result<Task>;
+
+  explicit remote_source(remote_tasks const& tasks, std::uint64_t n = 0) : tasks_(tasks), n_(n) {}
+  std::uint64_t size() const { return n_; }
+  result_type operator()(std::uint64_t i) {
+    auto task = tasks_.get<Task>(i);
+    return std::invoke(task);
+  }
+
+ private:
+  remote_tasks tasks_;
+  std::uint64_t n_;
+};
+
+/// As fold_tasks: op lies behind the last task.
+template <class T, class Task, class Op> struct remote_fold {
+  static job describe(std::uint64_t n_tasks, std::uint64_t batch_tasks) {
+    job work;
+    work.n_tasks = n_tasks;
+    work.batch_tasks = batch_tasks;
+    work.n_results = divide_up(n_tasks, batch_tasks);
+    work.forked = slot_of_forked<T>();
+    work.same_process = slot_of_object<T>();
+    work.flat = flat_result<T>;
+    work.whole_batches = true;
+    work.run = [](void* erased, task_loop& loop) {
+      auto const& tasks = *static_cast<remote_tasks const*>(erased);
+      auto op = tasks.behind_tasks<Op>();
+      remote_source<Task> source(tasks);
+      // All batches but the last are full.
+      fold_tasks<T, remote_source<Task>, decltype(op)>{source, op, tasks.batch_tasks}.run(loop);
+    };
+    return work;
+  }
+};
+
+/// As separate_tasks.
+template <class... Task> struct remote_separate_tasks {
+  static job describe() {
+    job work;
+    work.n_tasks = work.n_results = sizeof...(Task);
+    work.batch_tasks = 1;
+    work.forked = {sizeof(std::uint64_t), alignof(std::uint64_t)};
+    work.flat = false;
+    work.run = [](void* erased, task_loop& loop) {
+      auto const& tasks = *static_cast<remote_tasks const*>(erased);
+      [&]<std::size_t... I>(std::index_sequence<I...>) {
+        for_each_task(loop, [&](std::uint64_t i) {
+          (void)((I == i && (run_one<Task>(tasks, loop, I), true)) || ...);
+        });
+      }(std::index_sequence_for<Task...>{});
+    };
+    return work;
+  }
+
+ private:
+  template <class One>
+  static void run_one(remote_tasks const& tasks, task_loop& loop, std::uint64_t i) {
+    deliver<remote_result<One>, true>(loop, i, [&]() { return remote_source<One>(tasks)(i); });
+  }
+};
+
+}  // namespace forkmap::detail

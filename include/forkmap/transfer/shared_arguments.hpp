@@ -1,0 +1,125 @@
+// Where the arguments of a pool's tasks lie: written by the caller, read by workers in place.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <forkmap/system/call.hpp>
+#include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/bytes.hpp>
+
+namespace forkmap::detail {
+
+/// Writes the tasks of one call after the other into [begin, begin + limit) of a shared file. What
+/// it has mapped and made present stays so for the next call.
+///
+/// Large blocks that several tasks name are written once per call: they are known by their address
+/// and size, and read when the call first meets them.
+class argument_writer final : public writer {
+ public:
+  static constexpr std::uint64_t no_block = ~std::uint64_t{0};
+
+  argument_writer(int fd, std::uint64_t begin, std::uint64_t limit) noexcept
+      : fd_(fd), begin_(begin), limit_(limit) {}
+
+  /// Begins a call. Blocks of more than `max_nbytes` are shared.
+  void begin_call(std::size_t max_nbytes) {
+    cursor_ = map_.data();
+    end_ = map_.data() + present_;
+    max_nbytes_ = max_nbytes;
+    blocks_.clear();
+  }
+
+  /// How many bytes of this call there are.
+  std::uint64_t size() const noexcept { return static_cast<std::uint64_t>(cursor_ - map_.data()); }
+
+  bool is_shared(std::size_t bytes) const noexcept { return bytes > max_nbytes_; }
+
+  /// Where that block has been written in this call; no_block if it has not.
+  std::uint64_t find(void const* data, std::size_t bytes) const noexcept {
+    for (auto const& known : blocks_) {
+      if (known.data == data && known.bytes == bytes) return known.offset;
+    }
+    return no_block;
+  }
+
+  /// The block has just been written: it is what the last `bytes` are.
+  void remember(void const* data, std::size_t bytes) {
+    blocks_.push_back({data, bytes, size() - bytes});
+  }
+
+  /// Gives memory back, all but what the next call of usual size needs.
+  void trim(std::size_t kept) noexcept {
+    if (present_ <= kept) return;
+    kept = round_up(kept, map_grain);
+    ::madvise(map_.data() + kept, map_.size() - kept, MADV_REMOVE);
+    present_ = std::min(present_, kept);
+  }
+
+ private:
+  struct block {
+    void const* data;
+    std::size_t bytes;
+    std::uint64_t offset;
+  };
+
+  void grow(std::size_t n) override {
+    auto const used = static_cast<std::size_t>(size());
+    std::size_t needed = 0;
+    if (__builtin_add_overflow(used, n, &needed) || needed > limit_) {
+      throw_system_error(ENOMEM, "shared memory for arguments,", std::to_string(n) + " bytes");
+    }
+    if (needed > map_.size()) {
+      auto const bytes =
+          std::min<std::uint64_t>(round_up(std::max(needed, 2 * map_.size()), map_grain), limit_);
+      map_ = mapping(fd_, begin_, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE);
+    }
+    // A page that there is no memory for would be a SIGBUS.
+    auto const ahead = std::clamp(present_, map_grain, std::size_t{1} << 20U);
+    auto const until = std::min(map_.size(), std::max(needed, present_ + ahead));
+    if (!populate_for_writing(map_.data() + present_, until - present_)) {
+      throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for arguments,",
+                  std::to_string(n) + " bytes");
+    }
+    present_ = until;
+    cursor_ = map_.data() + used;
+    end_ = map_.data() + present_;
+  }
+
+  int fd_;
+  std::uint64_t begin_;
+  std::uint64_t limit_;
+  mapping map_;
+  std::size_t present_ = 0;  // bytes from the begin that cannot fault
+  std::size_t max_nbytes_ = 0;
+  std::vector<block> blocks_{};
+};
+
+/// A worker's view of what an argument_writer has written. Stays where it is during a call.
+class argument_reader {
+ public:
+  argument_reader(int fd, std::uint64_t begin) noexcept : fd_(fd), begin_(begin) {}
+
+  /// Makes the first `bytes` readable.
+  void begin_call(std::uint64_t bytes) {
+    if (map_.size() < bytes) {
+      map_ = mapping(fd_, begin_, round_up(static_cast<std::size_t>(bytes), map_grain), PROT_READ);
+    }
+  }
+
+  std::byte const* at(std::uint64_t offset) const noexcept { return map_.data() + offset; }
+
+ private:
+  int fd_;
+  std::uint64_t begin_;
+  mapping map_;
+};
+
+}  // namespace forkmap::detail

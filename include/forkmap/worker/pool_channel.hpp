@@ -1,0 +1,182 @@
+// What a pool's caller and workers share beside the calls' own memory, and how they meet.
+//
+// A call lies in one of most_calls places. Nobody assigns it to workers: they look for it.
+//
+//   1. The caller writes the call and its memory, then sets its bit in open_calls, then looks for
+//      parked workers and wakes as many as there are batches (all seq_cst: a worker that parks
+//      looks at open_calls after it has said that it parks).
+//   2. A worker that sees the bit stores serving = place, then looks at the bit again. If it is
+//      gone, the call may be gone too: the worker touches nothing of it. Otherwise the place cannot
+//      be used for another call until serving says something else.
+//   3. It claims batches (plan/ledger.hpp) until there are none, and then clears the bit, so that
+//      nobody else comes for nothing.
+//   4. It stores serving = place | leaving, and from then on touches nothing of the call but its
+//      event. If it sees no worker that serves the call and is not leaving, or if the call is
+//      cancelled, it raises the event and wakes who waits. Of two that leave at the same time at
+//      least the second sees the first leaving (seq_cst).
+//   5. The call is over when no worker serves it (leaving ones do not) and all is claimed, or it is
+//      cancelled. Only who made it decides that.
+//
+// A worker may be killed at any instruction: `serving` then tells which call it was in, and the
+// call's ledger what it was doing. Who collects it raises every event.
+#pragma once
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+
+#include <forkmap/plan/dispatch.hpp>
+#include <forkmap/plan/ledger.hpp>
+#include <forkmap/system/backtrace.hpp>
+#include <forkmap/system/clock.hpp>
+#include <forkmap/transfer/arena.hpp>
+#include <forkmap/transfer/call_memory.hpp>
+#include <forkmap/transfer/job.hpp>
+#include <forkmap/worker/birth.hpp>
+
+namespace forkmap::detail {
+
+/// Calls of one pool that are under way at once; others wait.
+inline constexpr std::uint32_t most_calls = 64;
+
+/// Between processes: never the process-private futex of std::atomic::wait.
+inline void wait_while_equal(std::atomic<std::uint32_t> const& word, std::uint32_t seen) noexcept {
+  ::syscall(SYS_futex, &word, FUTEX_WAIT, seen, nullptr, nullptr, 0);
+}
+inline void wake_all(std::atomic<std::uint32_t> const& word) noexcept {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+/// Calls until() again and again for about so long, leaving the core to others in between.
+/// Returns: whether it came true.
+template <class Until> bool spin_until(std::int64_t nanoseconds, Until const& until) noexcept {
+  auto const begin = nanoseconds_now();
+  do {
+    for (int i = 0; i != 16; ++i) {
+      if (until()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    ::sched_yield();
+  } while (nanoseconds_now() - begin < nanoseconds);
+  return until();
+}
+
+/// Who wants to know of a call's event.
+enum class waits_for_call : std::uint32_t { nobody, a_thread, the_supervisor };
+
+/// A call as its workers see it. All but the atomics is written before the call is open.
+struct alignas(128) pool_call {
+  std::atomic<std::uint32_t> event;  // a futex
+  std::atomic<waits_for_call> waiting;
+  job work;  // without pointers into the caller
+  dispatch_plan plan;
+  call_layout layout;
+  std::uint64_t front_bytes;  // to be mapped: the layout's, and the table of tasks
+  std::uint64_t table;        // from the stretch's begin: where each task begins, and the last ends
+  std::uint64_t argument_bytes;
+};
+
+/// One worker as others see it.
+struct alignas(128) pool_place {
+  static constexpr std::uint32_t leaving = 0x8000'0000U;
+
+  std::atomic<std::uint32_t> work;     // a futex: changes when there may be work
+  std::atomic<std::uint32_t> parked;   // 1: sleeps, or is about to
+  std::atomic<std::uint32_t> serving;  // a call's place + 1, perhaps | leaving; 0: none
+  std::atomic<worker_phase> phase;
+  // What a replacement is born with, written before it is forked.
+  std::uint32_t process;
+  task_range left_over;  // of the call that `serving` names
+  retry again;
+  raw_backtrace backtrace;
+};
+
+struct alignas(128) pool_header {
+  std::atomic<std::uint64_t> open_calls;  // a bit each
+  std::atomic<bool> closing;              // workers go
+};
+
+static_assert(std::atomic<waits_for_call>::is_always_lock_free &&
+                  std::atomic<worker_phase>::is_always_lock_free,
+              "forkmap: a lock inside an atomic would not survive the death of its holder");
+
+/// Where in a pool's one file what lies:
+///
+///   0               pool_header, pool_call[most_calls], pool_place[n_workers]
+///   stretch(c)      the call's memory, its table of tasks
+///   arguments(c)    the bytes of its tasks
+///   arenas(c)       of each worker
+///
+/// The file is sparse, so that a stretch is a bound on nothing but the largest file there can be.
+struct pool_layout {
+  std::uint32_t n_workers = 0;
+  std::size_t control_bytes = 0;
+  std::uint64_t stride = 0;
+
+  explicit pool_layout(std::uint32_t n) : n_workers(n) {
+    control_bytes = round_up(
+        sizeof(pool_header) + most_calls * sizeof(pool_call) + n * sizeof(pool_place), map_grain);
+    auto const largest =
+        std::min(shared_file::largest(), std::uint64_t{1} << record_name::offset_bits);
+    constexpr std::uint64_t grain = 4 * map_grain;
+    stride = largest <= control_bytes ? 0 : (largest - control_bytes) / most_calls / grain * grain;
+    constexpr std::uint64_t least_arena = std::uint64_t{1} << 20U;
+    if (arena_stride() < least_arena) {
+      throw_system_error(EFBIG, "shared memory for a pool of",
+                         std::to_string(n) + " workers (is RLIMIT_FSIZE, ulimit -f, too low?)");
+    }
+  }
+
+  std::uint64_t file_bytes() const { return stretch(most_calls); }
+  std::uint64_t stretch(std::uint32_t call) const { return control_bytes + call * stride; }
+  std::uint64_t stretch_bytes() const { return stride / 4; }
+  std::uint64_t arguments(std::uint32_t call) const { return stretch(call) + stride / 4; }
+  std::uint64_t arguments_bytes() const { return stride / 4; }
+  arena_map arenas(std::uint32_t call) const {
+    return {.first = stretch(call) + stride / 2, .stride = arena_stride()};
+  }
+
+ private:
+  std::uint64_t arena_stride() const { return stride / 2 / n_workers / map_grain * map_grain; }
+};
+
+/// The pool's control block, mapped at the same place in all its processes.
+class pool_control {
+ public:
+  pool_control(std::byte* base, std::uint32_t n_workers) noexcept
+      : base_(base), n_workers_(n_workers) {}
+
+  pool_header& header() const noexcept { return *at<pool_header>(0); }
+  pool_call& call(std::uint32_t c) const noexcept { return at<pool_call>(sizeof(pool_header))[c]; }
+  pool_place& place(std::uint32_t k) const noexcept {
+    return at<pool_place>(sizeof(pool_header) + most_calls * sizeof(pool_call))[k];
+  }
+  std::uint32_t n_workers() const noexcept { return n_workers_; }
+
+  /// Whether a worker is in that call, and not leaving it.
+  bool is_served(std::uint32_t c) const noexcept {
+    for (std::uint32_t k = 0; k != n_workers_; ++k) {
+      if (place(k).serving.load() == c + 1) return true;
+    }
+    return false;
+  }
+
+ private:
+  template <class T> T* at(std::size_t offset) const noexcept {
+    return std::launder(reinterpret_cast<T*>(base_ + offset));
+  }
+
+  std::byte* base_;
+  std::uint32_t n_workers_;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,18 @@
+// expect: an argument is, or holds, a pointer, reference or view, which means nothing in a pool's
+#include <span>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+int first(int const* xs) { return *xs; }
+int front(std::span<int const> xs) { return xs[0]; }
+
+int main() {
+  forkmap::pool workers(2);
+  std::vector<int> const xs(3);
+#ifdef CONTROL
+  workers(std::vector(2, forkmap::delayed(front)(std::span(xs))));
+#else
+  workers(std::vector(2, forkmap::delayed(first)(xs.data())));
+#endif
+}

@@ -1,0 +1,667 @@
+// A pool that stays: the same calls as parallel(), for tasks that are sent.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <complex>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/child_processes.hpp"
+#include "support/sanitizers.hpp"
+#include "support/temporary_directory.hpp"
+#include "support/wait_until.hpp"
+
+namespace fm = forkmap;
+using namespace std::chrono_literals;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+int square(int x) { return x * x; }
+std::string text_of(int x) { return std::string(static_cast<std::size_t>(x % 50), 'a') + "!"; }
+double sum(std::span<double const> xs) { return std::accumulate(xs.begin(), xs.end(), 0.0); }
+void nothing() {}
+int fail_at_three(int x) {
+  if (x == 3) throw std::invalid_argument("three");
+  return x;
+}
+int die_at_three(int x) {
+  if (x == 3) ::raise(SIGSEGV);
+  return x;
+}
+[[gnu::noinline]] int stay(int x) {
+  for (;;) ::pause();
+  return x;
+}
+int global = 1;
+
+auto count_to(int n) { return std::views::iota(0, n); }
+/// fn(0), fn(1), ... as tasks.
+template <class Fn> auto tasks_of(int n, Fn fn) {
+  return count_to(n) | std::views::transform([fn](int i) { return fm::delayed(fn)(i); });
+}
+
+}  // namespace
+
+TEST_CASE("pool: results come in order, of every kind of call", "[pool]") {
+  fm::pool const workers(3);
+  for (int round = 0; round != 3; ++round) {
+    for (int const n : {0, 1, 2, 7, 1000}) {
+      auto const squares = workers.map(square, count_to(n));
+      REQUIRE(squares.size() == static_cast<std::size_t>(n));
+      for (int i = 0; i != n; ++i) REQUIRE(squares[static_cast<std::size_t>(i)] == i * i);
+      auto const texts = workers(tasks_of(n, text_of));
+      REQUIRE(texts.size() == static_cast<std::size_t>(n));
+      for (int i = 0; i != n; ++i) REQUIRE(texts[static_cast<std::size_t>(i)] == text_of(i));
+      auto const total = workers.reduce(tasks_of(n, square), 5, std::plus<>());
+      REQUIRE(total == std::accumulate(squares.begin(), squares.end(), 5));
+    }
+    auto const several = workers(fm::delayed(square)(5), nothing, [] { return std::string("x"); });
+    static_assert(
+        std::same_as<decltype(several), std::tuple<int, std::monostate, std::string> const>);
+    REQUIRE(std::get<0>(several) == 25);
+    REQUIRE(std::get<2>(several) == "x");
+    workers(std::vector(5, &nothing));
+    auto const first = workers.first(tasks_of(9, [](int i) {
+      if (i < 4) throw std::runtime_error("not this one");
+      return i;
+    }));
+    REQUIRE(first.index >= 4);
+    REQUIRE(first.value == static_cast<int>(first.index));
+  }
+  REQUIRE_THROWS_AS(workers.first(std::vector<int (*)()>{}), std::invalid_argument);
+}
+
+TEST_CASE("pool: a reduction is the same whatever the number of workers", "[pool]") {
+  auto const cat = [](std::string a, std::string const& b) { return a + b; };
+  std::string expected = ">";
+  for (int i = 0; i != 3000; ++i) expected += text_of(i);
+  for (int const n_jobs : {1, 2, 5}) {
+    REQUIRE(fm::pool(n_jobs).reduce(tasks_of(3000, text_of), std::string(">"), cat) == expected);
+  }
+}
+
+TEST_CASE("pool: n_jobs = 1 has a worker, too", "[pool]") {
+  fm::pool const workers(1);
+  auto const pids = workers(std::vector(4, &::getpid));
+  REQUIRE(pids[0] != ::getpid());
+  REQUIRE(std::ranges::count(pids, pids[0]) == 4);
+}
+
+namespace {
+
+struct point {
+  double x, y;
+  bool operator==(point const&) const = default;
+};
+struct named {
+  std::string name;
+  std::vector<point> points;
+  bool operator==(named const&) const = default;
+};
+struct counter {
+  int n;
+  int plus(int m) const { return n + m; }
+};
+
+template <class T> T same(T const& value) { return value; }
+int length(char const* text) { return text == nullptr ? -1 : static_cast<int>(std::strlen(text)); }
+std::string view(std::string_view text) { return std::string(text); }
+std::vector<int> as_vector(std::vector<int> const& xs) { return xs; }
+int take(std::unique_ptr<int> x) { return *x; }
+int span_and_vector(std::span<int const> a, std::vector<int> const& b) { return a[0] + b[0] * 10; }
+bool aligned(std::span<std::complex<double> const> xs) {
+  return reinterpret_cast<std::uintptr_t>(xs.data()) % alignof(std::complex<double>) == 0;
+}
+
+template <class T> void must_arrive(fm::pool const& workers, T const& value) {
+  REQUIRE(std::get<0>(workers(fm::delayed(&same<T>)(value))) == value);
+  REQUIRE(std::get<0>(workers(fm::delayed(&same<T>)(std::cref(value)))) == value);
+}
+
+}  // namespace
+
+TEST_CASE("pool: arguments of every kind arrive", "[pool]") {
+  // With the limit of 16 bytes most blocks are shared.
+  for (std::size_t const max_nbytes : {std::size_t{1} << 20U, std::size_t{16}}) {
+    fm::pool const workers(fm::options{.n_jobs = 2, .max_nbytes = max_nbytes});
+    must_arrive(workers, 7);
+    must_arrive(workers, true);
+    must_arrive(workers, point{1, 2});
+    must_arrive(workers, std::string("a rather long string that does not fit into any small one"));
+    must_arrive(workers, std::vector<int>{1, 2, 3, 4, 5, 6, 7});
+    must_arrive(workers, std::vector<bool>{true, false, true});
+    must_arrive(workers, std::vector<std::string>{"a", "", "c"});
+    must_arrive(workers, std::map<std::string, std::vector<int>>{{"a", {1}}, {"b", {}}});
+    must_arrive(workers, std::optional<int>{});
+    must_arrive(workers, std::array<int, 3>{1, 2, 3});
+    must_arrive(workers, named{"n", {{1, 2}, {3, 4}}});
+    must_arrive(workers, std::filesystem::path("/a/b"));
+    auto const one = [&](auto task) { return std::get<0>(workers(task)); };
+    REQUIRE(one(fm::delayed(length)("hello")) == 5);
+    REQUIRE(one(fm::delayed(length)(static_cast<char const*>(nullptr))) == -1);
+    REQUIRE(one(fm::delayed(view)(std::string_view("some text of some length"))) ==
+            "some text of some length");
+    REQUIRE(one(fm::delayed(view)(std::string_view())).empty());
+    std::vector<double> const xs(100, 0.5);
+    REQUIRE(one(fm::delayed(sum)(std::cref(xs))) == 50);
+    REQUIRE(one(fm::delayed(sum)(std::span(xs))) == 50);
+    REQUIRE(one(fm::delayed(sum)(std::span(xs).subspan(90))) == 5);
+    REQUIRE(one(fm::delayed(sum)(std::span<double const>())) == 0);
+    std::vector<int> const ints{1, 2, 3, 4, 5, 6};
+    REQUIRE(one(fm::delayed(as_vector)(std::cref(ints))) == ints);
+    REQUIRE(one(fm::delayed(span_and_vector)(std::cref(ints), std::cref(ints))) == 11);
+    REQUIRE(one(fm::delayed(&counter::plus)(counter{3}, 4)) == 7);
+    REQUIRE(one(fm::delayed(&counter::n)(counter{3})) == 3);
+    REQUIRE(one(fm::delayed(std::plus<>())(3, 4)) == 7);
+    REQUIRE(one(fm::delayed(take)(std::make_unique<int>(9))) == 9);
+    REQUIRE(one(fm::delayed([](auto const& call, int x) { return call() + x; })(
+                fm::delayed(square)(3), 1)) == 10);
+    REQUIRE(one(fm::delayed([](int (*fn)(int), int x) { return fn(x); })(&square, 4)) == 16);
+    std::vector<std::complex<double>> const complex(9);
+    REQUIRE(one(fm::delayed([](char, std::span<std::complex<double> const> c) {
+      return aligned(c);
+    })('x', std::cref(complex))));
+  }
+}
+
+TEST_CASE("pool: a block that many tasks name is read once per call, and anew in the next",
+          "[pool]") {
+  fm::pool const workers(2);
+  std::vector<double> xs(1'000'000, 1.0);
+  auto const sums = [&] {
+    return workers(count_to(64) |
+                   std::views::transform([&](int) { return fm::delayed(sum)(std::cref(xs)); }));
+  };
+  REQUIRE(sums() == std::vector<double>(64, 1e6));
+  xs.assign(xs.size(), 2.0);
+  REQUIRE(sums() == std::vector<double>(64, 2e6));
+  // The same address, another array.
+  std::vector<double>(1'000'000, 3.0).swap(xs);
+  REQUIRE(sums() == std::vector<double>(64, 3e6));
+}
+
+TEST_CASE("pool: arrays in files and in shared memory are the same memory in workers", "[pool]") {
+  support::temporary_directory const folder;
+  fm::pool const workers(2);
+  fm::shared_array<int> counts({10});  // made after the pool
+  auto file = fm::memmap<double>::create(folder.path() / "out.npy", {10});
+  workers(count_to(40) | std::views::transform([&](int i) {
+            return fm::delayed([](fm::shared_array<int> to, fm::memmap<double> out, int k) {
+              std::atomic_ref(to[static_cast<std::size_t>(k % 10)]).fetch_add(1);
+              out[static_cast<std::size_t>(k % 10)] = k % 10;
+            })(counts, file, i);
+          }));
+  for (int i = 0; i != 10; ++i) {
+    REQUIRE(counts[static_cast<std::size_t>(i)] == 4);
+    REQUIRE(file[static_cast<std::size_t>(i)] == i);
+  }
+  fm::shared_array<int const> const readable = counts;
+  REQUIRE(std::get<0>(workers(fm::delayed([](fm::shared_array<int const> const& from) {
+            return from[3];
+          })(std::cref(readable)))) == 4);
+}
+
+TEST_CASE("pool: results and arguments of many megabytes", "[pool]") {
+  fm::pool const workers(2);
+  auto const large = [](std::vector<int> const& xs, int k) {
+    auto copy = xs;
+    for (auto& x : copy) x += k;
+    return copy;
+  };
+  std::vector<int> xs(5'000'000);
+  std::iota(xs.begin(), xs.end(), 0);
+  for (int round = 0; round != 2; ++round) {
+    auto const all = workers(count_to(4) | std::views::transform([&](int k) {
+                               return fm::delayed(large)(std::cref(xs), k);
+                             }));
+    for (int k = 0; k != 4; ++k) {
+      auto const& each = all[static_cast<std::size_t>(k)];
+      REQUIRE(each.size() == xs.size());
+      REQUIRE(each.front() == k);
+      REQUIRE(each.back() == 4'999'999 + k);
+    }
+  }
+}
+
+TEST_CASE("pool: calls of all sizes follow each other in the same memory", "[pool]") {
+  fm::pool const workers(2);
+  unsigned random = 1;
+  for (int round = 0; round != 200; ++round) {
+    random = random * 1664525U + 1013904223U;
+    int const n = static_cast<int>((random >> 16U) % (round % 20 == 0 ? 30'000U : 300U));
+    if (round % 3 == 0) {
+      auto const texts = workers(tasks_of(n, text_of));
+      for (int i = 0; i != n; ++i) {
+        if (texts[static_cast<std::size_t>(i)] != text_of(i)) FAIL(round << " " << i);
+      }
+    } else if (round % 3 == 1) {
+      auto const xs = workers.map(square, count_to(n));
+      for (int i = 0; i != n; ++i) {
+        if (xs[static_cast<std::size_t>(i)] != i * i) FAIL(round << " " << i);
+      }
+    } else {
+      auto const expected = static_cast<long>(n) * (n - 1) / 2;
+      REQUIRE(workers.reduce(tasks_of(n, [](int i) { return static_cast<long>(i); }), 0L,
+                             std::plus<>()) == expected);
+    }
+  }
+}
+
+TEST_CASE("pool: globals are those of its creation, whatever the caller has become", "[pool]") {
+  global = 1;
+  fm::pool const workers(2);
+  global = 2;
+  auto const read = [](int) { return global; };
+  REQUIRE(workers.map(read, count_to(4)) == std::vector(4, 1));
+  // A replacement starts from the same state.
+  REQUIRE_THROWS_AS(workers(tasks_of(4, die_at_three)), fm::worker_died);
+  REQUIRE(workers.map(read, count_to(4)) == std::vector(4, 1));
+  global = 1;
+}
+
+TEST_CASE("pool: failures are those of parallel()", "[pool]") {
+  fm::pool const workers(2);
+  for (int round = 0; round != 3; ++round) {
+    try {
+      workers(tasks_of(9, fail_at_three));
+      FAIL("nothing was thrown");
+    } catch (std::invalid_argument const& e) {
+      REQUIRE(std::string(e.what()) == "three");
+      REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == 3);
+    }
+    auto const fates = workers.outcomes(tasks_of(9, fail_at_three));
+    for (int i = 0; i != 9; ++i)
+      REQUIRE(fates[static_cast<std::size_t>(i)].has_value() == (i != 3));
+    try {
+      workers(tasks_of(9, die_at_three));
+      FAIL("nothing was thrown");
+    } catch (fm::worker_died const& e) {
+      REQUIRE(e.signal() == SIGSEGV);
+      REQUIRE(e.index() == 3);
+      REQUIRE_THAT(e.trace(), ContainsSubstring("die_at_three"));
+    }
+    auto const deaths = workers.outcomes(tasks_of(9, die_at_three));
+    for (int i = 0; i != 9; ++i)
+      REQUIRE(deaths[static_cast<std::size_t>(i)].has_value() == (i != 3));
+    REQUIRE(deaths[3].error().reason == fm::failure::died);
+    REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+  }
+}
+
+TEST_CASE("pool: a failure ends what else runs of its call, promptly", "[pool]") {
+  fm::pool const workers(2);
+  auto const begin = std::chrono::steady_clock::now();
+  REQUIRE_THROWS_AS(workers(tasks_of(2,
+                                     [](int i) {
+                                       if (i == 1) throw std::runtime_error("now");
+                                       return stay(i);
+                                     })),
+                    std::runtime_error);
+  REQUIRE(std::chrono::steady_clock::now() - begin < 20s);
+  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+}
+
+TEST_CASE("pool: timeout, deadline, stop and retries", "[pool]") {
+  {
+    fm::pool const workers(fm::options{.n_jobs = 2, .timeout = 50ms});
+    auto const fates = workers.outcomes(tasks_of(5, [](int i) { return i == 2 ? stay(i) : i; }));
+    for (int i = 0; i != 5; ++i)
+      REQUIRE(fates[static_cast<std::size_t>(i)].has_value() == (i != 2));
+    REQUIRE(fates[2].error().reason == fm::failure::timed_out);
+    if (!support::address_sanitizer)
+      REQUIRE_THAT(fates[2].error().trace(), ContainsSubstring("stay"));
+    REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+  }
+  {
+    fm::pool const workers(fm::options{.n_jobs = 2, .deadline = 200ms});
+    REQUIRE_THROWS_AS(workers(tasks_of(3, stay)), fm::deadline_exceeded);
+    REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+    auto const fates = workers.outcomes(tasks_of(4, [](int i) { return i < 2 ? i : stay(i); }));
+    REQUIRE(*fates[0] == 0);
+    REQUIRE(*fates[1] == 1);
+    REQUIRE(fates[2].error().reason == fm::failure::cancelled);
+    REQUIRE(fates[3].error().reason == fm::failure::cancelled);
+  }
+  {
+    std::stop_source source;
+    fm::pool const workers(fm::options{.n_jobs = 2, .stop = source.get_token()});
+    std::thread const stopper([&] {
+      std::this_thread::sleep_for(20ms);
+      source.request_stop();
+    });
+    REQUIRE_THROWS_AS(workers(tasks_of(3, stay)), fm::task_cancelled);
+    const_cast<std::thread&>(stopper).join();
+  }
+  {
+    fm::shared_array<int> attempts({4});
+    fm::pool const workers(fm::options{.n_jobs = 2, .retries = 2});
+    auto const fates = workers.outcomes(count_to(4) | std::views::transform([&](int i) {
+                                          return fm::delayed([](fm::shared_array<int> runs, int k) {
+                                            auto const n = ++runs[static_cast<std::size_t>(k)];
+                                            if (k == 1 || (k == 2 && n < 3)) ::raise(SIGKILL);
+                                            return fm::this_task::attempt();
+                                          })(attempts, i);
+                                        }));
+    REQUIRE(*fates[0] == 0);
+    REQUIRE(!fates[1]);
+    REQUIRE(fates[1].error().attempt() == 2);
+    REQUIRE(*fates[2] == 2);
+    REQUIRE(attempts[1] == 3);
+    REQUIRE(attempts[3] == 1);
+  }
+}
+
+TEST_CASE("pool: workers are replaced after so many tasks, with their hooks and budgets",
+          "[pool]") {
+  support::temporary_directory const folder;
+  auto const log = folder.path() / "log";
+  auto const note = [log](char const* what) {
+    return [log, what](int) {
+      std::FILE* const file = std::fopen(log.c_str(), "a");
+      std::fputs(what, file);
+      std::fclose(file);
+    };
+  };
+  {
+    fm::pool const workers(fm::options{.n_jobs = 1,
+                                       .max_tasks_per_worker = 3,
+                                       .worker_init = note("i"),
+                                       .worker_exit = note("e")});
+    auto const pids = workers(std::vector(7, &::getpid));
+    REQUIRE(std::ranges::count(pids, pids[0]) == 3);
+    REQUIRE(std::ranges::count(pids, pids[3]) == 3);
+    REQUIRE(pids[6] != pids[3]);
+    auto const more = workers(std::vector(2, &::getpid));
+    REQUIRE(more == std::vector(2, pids[6]));
+  }
+  std::FILE* const file = std::fopen(log.c_str(), "r");
+  char text[32]{};
+  REQUIRE(std::fread(text, 1, sizeof text, file) > 0);
+  std::fclose(file);
+  // The last worker may have been replaced once more, after its third task.
+  std::string const events = text;
+  REQUIRE(std::ranges::count(events, 'i') == std::ranges::count(events, 'e'));
+  REQUIRE(std::ranges::count(events, 'i') >= 3);
+}
+
+TEST_CASE("pool: what worker_init throws is thrown by each call", "[pool]") {
+  fm::pool const workers(
+      fm::options{.n_jobs = 2, .worker_init = [](int) { throw std::runtime_error("no licence"); }});
+  for (int round = 0; round != 2; ++round) {
+    try {
+      workers.map(square, count_to(4));
+      FAIL("nothing was thrown");
+    } catch (std::runtime_error const& e) {
+      REQUIRE(std::string(e.what()) == "no licence");
+      REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == static_cast<std::size_t>(-1));
+    }
+  }
+}
+
+TEST_CASE("pool: this_task and the report", "[pool]") {
+  fm::pool const workers(fm::options{.n_jobs = 2, .seed = 5});
+  auto const seen = workers(tasks_of(20, [](int i) {
+    return std::tuple(fm::this_task::index() == i, fm::this_task::in_worker(),
+                      fm::this_task::worker(), fm::this_task::rng()());
+  }));
+  auto const forked = fm::parallel({.n_jobs = 2, .seed = 5})(
+      tasks_of(20, [](int) { return fm::this_task::rng()(); }));
+  for (int i = 0; i != 20; ++i) {
+    auto const& [index, inside, worker, random] = seen[static_cast<std::size_t>(i)];
+    REQUIRE(index);
+    REQUIRE(inside);
+    REQUIRE((worker == 0 || worker == 1));
+    REQUIRE(random == forked[static_cast<std::size_t>(i)]);
+  }
+  workers.map(square, count_to(7));
+  auto const report = fm::last_report();
+  REQUIRE(report.tasks == 7);
+  REQUIRE(report.workers.size() == 2);
+  REQUIRE(report.workers[0].tasks + report.workers[1].tasks == 7);
+}
+
+TEST_CASE("pool: what workers print is there before the call returns", "[pool]") {
+  support::temporary_directory const folder;
+  auto const log = folder.path() / "out";
+  auto const child = ::fork();
+  if (child == 0) {
+    if (std::freopen(log.c_str(), "w", stdout) == nullptr) ::_exit(1);
+    fm::pool const workers(2);
+    workers(tasks_of(50, [](int i) { std::printf("line %d of the log\n", i); }));
+    ::_exit(std::filesystem::file_size(log) == 10 * 18 + 40 * 19 ? 42 : 2);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WEXITSTATUS(status) == 42);
+}
+
+TEST_CASE("pool: several threads use one pool, and several pools", "[pool]") {
+  if (support::address_sanitizer) return;  // README: AddressSanitizer and threads
+  fm::pool const workers(3);
+  std::atomic<int> wrong{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t != 6; ++t) {
+      threads.emplace_back([&, t] {
+        for (int round = 0; round != 100; ++round) {
+          if (t == 0 && round % 10 == 0) {
+            fm::pool const own(2);
+            wrong += own.map(square, count_to(3)) != std::vector{0, 1, 4};
+          } else if (t == 1 && round % 5 == 0) {
+            auto const fates = workers.outcomes(tasks_of(5, die_at_three));
+            for (int i = 0; i != 5; ++i)
+              wrong += fates[static_cast<std::size_t>(i)].has_value() != (i != 3);
+          } else {
+            int const n = 1 + (t * 37 + round) % 60;
+            auto const xs = workers.map(square, count_to(n));
+            for (int i = 0; i != n; ++i) wrong += xs[static_cast<std::size_t>(i)] != i * i;
+          }
+        }
+      });
+    }
+  }
+  REQUIRE(wrong == 0);
+}
+
+TEST_CASE("pool: one made by a thread that has ended lives on, and can be moved", "[pool]") {
+  std::optional<fm::pool> workers;
+  std::jthread([&] { workers.emplace(2); }).join();
+  REQUIRE(workers->map(square, count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(workers->outcomes(tasks_of(5, die_at_three))[4].has_value());
+  fm::pool other = std::move(*workers);
+  workers.reset();
+  REQUIRE(other.map(square, count_to(3)) == std::vector{0, 1, 4});
+}
+
+TEST_CASE("pool: another process than its maker's may not use it, but may end", "[pool]") {
+  fm::pool workers(2);
+  auto const child = ::fork();
+  if (child == 0) {
+    int status = 1;
+    try {
+      workers.map(square, count_to(3));
+    } catch (std::logic_error const&) {
+      fm::pool const moved = std::move(workers);  // destroyed here: does nothing
+      status = 42;
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WEXITSTATUS(status) == 42);
+  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+}
+
+TEST_CASE("pool: a caller that is killed leaves nothing", "[pool]") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  auto const child = ::fork();
+  if (child == 0) {
+    fm::pool const workers(2);
+    auto const pids = workers(std::vector(2, &::getpid));
+    static_cast<void>(!::write(ends[1], pids.data(), 2 * sizeof(pid_t)));
+    workers(tasks_of(2, stay));
+  }
+  pid_t pids[2];
+  REQUIRE(::read(ends[0], pids, sizeof pids) == sizeof pids);
+  auto const family = support::child_processes(child);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  REQUIRE(support::wait_until([&] {
+    return std::ranges::none_of(family, [](pid_t pid) { return support::is_running(pid); });
+  }));
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST_CASE("pool: when the process that workers come from is killed, calls say so", "[pool]") {
+  fm::pool const workers(2);
+  auto const worker = std::get<0>(workers(&::getppid));
+  std::jthread const killer([worker] {
+    std::this_thread::sleep_for(20ms);
+    ::kill(worker, SIGKILL);
+  });
+  try {
+    workers(tasks_of(2, stay));
+    FAIL("nothing was thrown");
+  } catch (std::system_error const& e) {
+    REQUIRE_THAT(e.what(), ContainsSubstring("make a new pool"));
+  }
+  REQUIRE_THROWS_AS(workers.map(square, count_to(3)), std::system_error);
+}
+
+TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "[pool]") {
+  constexpr int n = support::address_sanitizer ? 2'000 : 20'000;
+  fm::pool const workers(fm::options{.n_jobs = 4});
+  fm::shared_array<int> began({n});
+  fm::shared_array<int> ended({n});
+  std::atomic<bool> done{false};
+  auto const parent = std::get<0>(workers(&::getppid));
+  std::jthread killer([&] {
+    unsigned random = 7;
+    while (!done) {
+      auto const children = support::child_processes(parent);
+      random = random * 1664525U + 1013904223U;
+      if (!children.empty()) ::kill(children[(random >> 16U) % children.size()], SIGKILL);
+      std::this_thread::sleep_for(std::chrono::microseconds((random >> 8U) % 4000));
+    }
+  });
+  // The arrays are reached once per task: what is inherited would be quicker, and no test.
+  auto const fates = workers.outcomes(
+      count_to(n) | std::views::transform([&](int i) {
+        return fm::delayed([](fm::shared_array<int> b, fm::shared_array<int> e, int k) {
+          ++b[static_cast<std::size_t>(k)];
+          ++e[static_cast<std::size_t>(k)];
+          return text_of(k);
+        })(began, ended, i);
+      }));
+  done = true;
+  killer.join();
+  int wrong = 0;
+  int deaths = 0;
+  for (int i = 0; i != n; ++i) {
+    auto const at = static_cast<std::size_t>(i);
+    bool const right = fates[at] ? *fates[at] == text_of(i) && ended[at] == 1
+                                 : fates[at].error().reason == fm::failure::died;
+    wrong += !right || began[at] > 1;
+    deaths += !fates[at];
+  }
+  REQUIRE(wrong == 0);
+  REQUIRE(deaths > 0);
+}
+
+TEST_CASE("pool: idle workers use no processor time", "[pool]") {
+  fm::pool const workers(4);
+  auto const pids = workers(std::vector(40, &::getpid));
+  auto const used = [&] {
+    long ticks = 0;
+    for (auto const pid : support::child_processes()) {
+      clockid_t clock{};
+      timespec time{};
+      if (::clock_getcpuclockid(pid, &clock) == 0 && ::clock_gettime(clock, &time) == 0)
+        ticks += time.tv_sec * 1'000'000 + time.tv_nsec / 1000;
+    }
+    return ticks;
+  };
+  // They park after 50 microseconds of their own time: some moments later nothing changes any more.
+  REQUIRE(support::wait_until([&] {
+    auto const before = used();
+    std::this_thread::sleep_for(100ms);
+    return used() == before;
+  }));
+}
+
+TEST_CASE("future: a submitted task's result, failure or end", "[pool]") {
+  fm::pool const workers(2);
+  auto future = workers.submit(fm::delayed(text_of)(7));
+  REQUIRE(future.valid());
+  REQUIRE(future.get() == text_of(7));
+  REQUIRE(!future.valid());
+  REQUIRE_THROWS_AS(future.get(), std::logic_error);
+
+  auto failed = workers.submit(fm::delayed(fail_at_three)(3));
+  REQUIRE_THROWS_AS(failed.get(), std::invalid_argument);
+  auto died = workers.submit(fm::delayed(die_at_three)(3));
+  REQUIRE_THROWS_AS(died.get(), fm::worker_died);
+  workers.submit(nothing).get();
+
+  auto stuck = workers.submit(fm::delayed(stay)(1));
+  REQUIRE(!stuck.wait_for(10ms));
+  stuck.cancel();
+  REQUIRE_THROWS_AS(stuck.get(), fm::task_cancelled);
+  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+}
+
+TEST_CASE("future: more tasks than places run in their turn, without anybody's asking", "[pool]") {
+  fm::pool const workers(2);
+  fm::shared_array<int> ran({1});
+  std::vector<fm::future<int>> futures;
+  for (int i = 0; i != 300; ++i) {
+    futures.push_back(workers.submit(fm::delayed([](fm::shared_array<int> to, int k) {
+      std::atomic_ref(to[0]).fetch_add(1);
+      return k;
+    })(ran, i)));
+  }
+  REQUIRE(support::wait_until([&] { return std::atomic_ref(ran[0]).load() == 300; }));
+  for (int i = 299; i >= 0; --i) REQUIRE(futures[static_cast<std::size_t>(i)].get() == i);
+}
+
+TEST_CASE("future: one that outlives its pool was cancelled, or has its result", "[pool]") {
+  std::vector<fm::future<int>> futures;
+  {
+    fm::pool const workers(2);
+    for (int i = 0; i != 4; ++i) futures.push_back(workers.submit(fm::delayed(stay)(i)));
+    futures.push_back(workers.submit(fm::delayed(square)(3)));
+  }
+  for (auto& each : futures) REQUIRE_THROWS_AS(each.get(), fm::task_cancelled);
+}
+
+TEST_CASE("pool: options that cannot be meant are refused", "[pool]") {
+  REQUIRE_THROWS_AS(fm::pool(0), std::invalid_argument);
+  REQUIRE_THROWS_AS(fm::pool(fm::options{.n_jobs = 2, .resume = "journal"}), std::invalid_argument);
+}

@@ -1,0 +1,191 @@
+// Results of a pool one by one: in order, or as they come.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <fstream>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/child_processes.hpp"
+#include "support/sanitizers.hpp"
+#include "support/wait_until.hpp"
+
+namespace fm = forkmap;
+
+namespace {
+
+int square(int x) { return x * x; }
+std::string text_of(int x) { return std::string(10'000, static_cast<char>('a' + x % 26)); }
+[[noreturn]] int stay(int) {
+  for (;;) ::pause();
+}
+int fail_at_seven(int x) {
+  if (x == 7) throw std::out_of_range("seven");
+  return x;
+}
+
+template <class Fn> auto endless(Fn fn) {
+  return std::views::iota(0) | std::views::transform([fn](int i) { return fm::delayed(fn)(i); });
+}
+template <class Fn> auto tasks_of(int n, Fn fn) { return endless(fn) | std::views::take(n); }
+
+}  // namespace
+
+TEST_CASE("stream: results in input order, unordered ones with their index", "[stream]") {
+  fm::pool const workers(3);
+  for (int const n : {0, 1, 5, 300}) {
+    int at = 0;
+    for (int const x : workers.stream(tasks_of(n, square))) {
+      REQUIRE(x == at * at);
+      ++at;
+    }
+    REQUIRE(at == n);
+    std::vector<int> seen(static_cast<std::size_t>(n));
+    for (auto const& [index, value] : workers.unordered(tasks_of(n, square))) {
+      REQUIRE(value == static_cast<int>(index * index));
+      ++seen[index];
+    }
+    REQUIRE(std::ranges::count(seen, 1) == n);
+  }
+  int n = 0;
+  for (std::monostate const& each : workers.stream(tasks_of(3, [](int) {}))) {
+    static_cast<void>(each);
+    ++n;
+  }
+  REQUIRE(n == 3);
+}
+
+TEST_CASE("stream: tasks have their index in the stream, and the random numbers that go with it",
+          "[stream]") {
+  fm::pool const workers(fm::options{.n_jobs = 2, .seed = 3});
+  auto const draw = [](int i) {
+    if (fm::this_task::index() != i) throw std::logic_error("another index");
+    return fm::this_task::rng()();
+  };
+  auto const expected = workers(tasks_of(20, draw));
+  std::size_t at = 0;
+  for (auto const x : workers.stream(tasks_of(20, draw))) REQUIRE(x == expected[at++]);
+}
+
+TEST_CASE("stream: is an input range", "[stream]") {
+  fm::pool const workers(2);
+  auto results = workers.stream(tasks_of(10, square));
+  static_assert(std::ranges::input_range<decltype(results)>);
+  auto even = results | std::views::filter([](int x) { return x % 2 == 0; });
+  std::vector<int> all;
+  for (int const x : even) all.push_back(x);
+  REQUIRE(all == std::vector{0, 4, 16, 36, 64});
+}
+
+TEST_CASE("stream: a slow consumer slows an endless producer down", "[stream]") {
+  for (std::size_t const window : {std::size_t{1}, std::size_t{5}, std::size_t{0}}) {
+    fm::pool const workers(fm::options{.n_jobs = 2, .pre_dispatch = window});
+    std::size_t const most = window == 0 ? 64 : window;
+    std::size_t made = 0;
+    std::size_t consumed = 0;
+    auto tasks = std::views::iota(0) | std::views::transform([&](int i) {
+                   ++made;
+                   return fm::delayed(square)(i);
+                 });
+    for (int const x : workers.stream(tasks)) {
+      REQUIRE(made - consumed <= most);
+      REQUIRE(x == static_cast<int>(consumed * consumed));
+      if (++consumed == 200) break;
+    }
+    // The range is evaluated once for each task.
+    REQUIRE(made <= 200 + most);
+  }
+}
+
+TEST_CASE("stream: leaving early ends what runs, and the pool goes on", "[stream]") {
+  fm::pool const workers(2);
+  auto const before = std::get<0>(workers(&::getppid));
+  for (int const x :
+       workers.stream(tasks_of(50, [](int i) { return i == 0 ? 5 : (stay(i), 0); }))) {
+    REQUIRE(x == 5);
+    break;
+  }
+  auto results = workers.map(square, std::views::iota(0, 3));
+  REQUIRE(results == std::vector{0, 1, 4});
+  REQUIRE(std::get<0>(workers(&::getppid)) == before);
+  {
+    auto const never_begun = workers.stream(tasks_of(50, square));
+  }
+}
+
+TEST_CASE("stream: a failure comes at its element, after all before it", "[stream]") {
+  fm::pool const workers(2);
+  int n = 0;
+  try {
+    for (int const x : workers.stream(endless(fail_at_seven))) {
+      REQUIRE(x == n);
+      ++n;
+    }
+    FAIL("nothing was thrown");
+  } catch (std::out_of_range const& e) {
+    REQUIRE(std::string(e.what()) == "seven");
+    REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == 7);
+  }
+  REQUIRE(n == 7);
+  REQUIRE_THROWS_AS(
+      [&] {
+        for (auto const& each : workers.unordered(endless(fail_at_seven))) n += each.value < 0;
+      }(),
+      std::out_of_range);
+  try {
+    for (int const x : workers.stream(tasks_of(9, [](int i) {
+           if (i == 2) ::raise(SIGKILL);
+           return i;
+         }))) {
+      n += x < 0;
+    }
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.index() == 2);
+  }
+}
+
+TEST_CASE("stream: a range that throws while it makes a task ends the stream", "[stream]") {
+  fm::pool const workers(2);
+  auto tasks = std::views::iota(0) | std::views::transform([](int i) {
+                 if (i == 100) throw std::runtime_error("no more");
+                 return fm::delayed(square)(i);
+               });
+  REQUIRE_THROWS_AS(
+      [&] {
+        for (int const x : workers.stream(tasks)) static_cast<void>(x);
+      }(),
+      std::runtime_error);
+  REQUIRE(workers.map(square, std::views::iota(0, 3)) == std::vector{0, 1, 4});
+}
+
+TEST_CASE("stream: memory stays bounded over many results", "[stream]") {
+  auto const resident = [] {
+    std::ifstream file("/proc/self/statm");
+    long total = 0;
+    long pages = 0;
+    file >> total >> pages;
+    return pages;
+  };
+  constexpr int n = support::address_sanitizer ? 2'000 : 20'000;
+  fm::pool const workers(2);
+  std::size_t bytes = 0;
+  long after_some = 0;
+  int at = 0;
+  for (auto const& text : workers.stream(tasks_of(n, text_of))) {
+    bytes += text.size();
+    if (++at == n / 10) after_some = resident();
+  }
+  REQUIRE(bytes == std::size_t{n} * 10'000);
+  if (!support::address_sanitizer) REQUIRE(resident() < after_some + 1000);
+}
