@@ -21,18 +21,29 @@ template <class Tasks> class sent_tasks : public pool_tasks {
  public:
   using task_type = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
 
+  static constexpr std::size_t fixed = fixed_bytes<task_type>();
+
   explicit sent_tasks(Tasks& tasks) : tasks_(tasks) {
     static_assert(!std::same_as<std::ranges::sentinel_t<Tasks>, std::unreachable_sentinel_t>,
                   "forkmap: this range of tasks has no end; std::views::take(n) gives it one");
   }
 
-  void send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+  std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+    n_tasks_ = 0;
     for (auto&& task : tasks_) {
-      begins.push_back(out.size());
+      if constexpr (fixed == 0) begins.push_back(out.size());
       send_task<task_type>(out, task);
+      ++n_tasks_;
     }
-    n_tasks_ = begins.size();
-    begins.push_back(out.size());
+    if constexpr (fixed == 0) begins.push_back(out.size());
+    return n_tasks_;
+  }
+  std::uint64_t task_bytes() const override { return fixed; }
+  std::uint64_t expected() const override {
+    if constexpr (std::ranges::sized_range<Tasks>)
+      return static_cast<std::uint64_t>(std::ranges::size(tasks_));
+    else
+      return 0;
   }
 
   std::uint64_t n_tasks() const noexcept { return n_tasks_; }
@@ -62,9 +73,10 @@ template <class Tasks, class T, class Op> class sent_fold final : public sent_ta
   sent_fold(Tasks& tasks, Op const& op, std::uint64_t batch_size)
       : sent_tasks<Tasks>(tasks), op_(op), batch_size_(batch_size) {}
 
-  void send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
-    sent_tasks<Tasks>::send(out, begins);
+  std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+    auto const n_tasks = sent_tasks<Tasks>::send(out, begins);
     send_task<Op>(out, op_);  // behind the last task
+    return n_tasks;
   }
   job describe(std::uint64_t n_tasks) override {
     auto const batch = batch_size_ != 0 ? batch_size_ : divide_up(n_tasks, reduce_batches);
@@ -90,12 +102,14 @@ template <class... Task> class sent_separate_tasks final : public pool_tasks {
  public:
   explicit sent_separate_tasks(Task... tasks) : tasks_(static_cast<Task&&>(tasks)...) {}
 
-  void send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
+  std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
     std::apply(
         [&](auto const&... task) { ((begins.push_back(out.size()), send_one(out, task)), ...); },
         tasks_);
     begins.push_back(out.size());
+    return sizeof...(Task);
   }
+  std::uint64_t expected() const override { return sizeof...(Task); }
   job describe(std::uint64_t) override {
     return remote_separate_tasks<std::remove_cvref_t<Task>...>::describe();
   }

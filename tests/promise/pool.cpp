@@ -460,6 +460,35 @@ TEST_CASE("pool: what workers print is there before the call returns", "[pool]")
   REQUIRE(WEXITSTATUS(status) == 42);
 }
 
+TEST_CASE("pool: a memory limit is a task's bad_alloc, or the call's error", "[pool]") {
+  if (support::address_sanitizer) return;  // its shadow counts as address space
+  fm::pool const workers(fm::options{.n_jobs = 2, .memory_limit = 200U << 20U});
+  auto const fill = [](int i) {
+    return std::string(i == 1 ? std::size_t{1} << 30U : 10, 'x').size();
+  };
+  auto const fates = workers.outcomes(tasks_of(3, fill));
+  REQUIRE(*fates[0] == 10);
+  REQUIRE_THROWS_AS(fates[1].value(), std::bad_alloc);
+  REQUIRE(*fates[2] == 10);
+  // Arguments that its workers have no room for.
+  std::vector<double> const xs(40'000'000);
+  REQUIRE_THROWS_AS(workers(fm::delayed(sum)(std::cref(xs))), std::system_error);
+  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+}
+
+TEST_CASE("pool: tasks may map, and have pools of their own", "[pool]") {
+  fm::pool const workers(2);
+  auto const nested = workers.map(
+      [](int n) {
+        auto const squares = fm::parallel(2).map(square, count_to(n));
+        fm::pool const own(2);
+        auto const again = own.map(square, count_to(n));
+        return squares == again ? std::accumulate(squares.begin(), squares.end(), 0) : -1;
+      },
+      count_to(5));
+  REQUIRE(nested == std::vector{0, 0, 1, 5, 14});
+}
+
 TEST_CASE("pool: several threads use one pool, and several pools", "[pool]") {
   if (support::address_sanitizer) return;  // README: AddressSanitizer and threads
   fm::pool const workers(3);

@@ -1,6 +1,8 @@
 // One call of a pool, as its caller keeps it while workers serve it.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -16,19 +18,41 @@
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
 #include <forkmap/worker/pool_channel.hpp>
 
 namespace forkmap::detail {
 
+/// How much of a stretch of memory is kept for the next call: a little always, and much if it was
+/// used twice in a row.
+class kept_bytes {
+ public:
+  /// Notes what a call has used.
+  /// Returns: how much is kept.
+  std::size_t after(std::size_t used) noexcept {
+    auto const twice = std::min({used, std::exchange(last_, used), most});
+    return std::max(twice, little);
+  }
+
+ private:
+  static constexpr std::size_t little = arena_writer::kept_bytes;
+  static constexpr std::size_t most = std::size_t{256} << 20U;
+
+  std::size_t last_ = 0;
+};
+
 /// A place for calls: the caller's side of its memory, kept from one call to the next.
 struct call_place {
   mapping front{};
-  std::size_t present = 0;  // bytes of `front` that cannot fault
-  std::uint64_t used = 0;   // bytes of it that may not be zero
+  std::size_t present = 0;       // bytes of `front` that cannot fault
+  std::uint64_t used = 0;        // bytes of it that may not be zero
+  std::uint64_t call_bytes = 0;  // of the last call
   std::unique_ptr<argument_writer> arguments{};
   std::vector<std::uint64_t> begins{};  // of the tasks
+  kept_bytes kept_front{}, kept_arguments{};
+  std::vector<kept_bytes> kept_arenas{};
   bool taken = false;
 };
 

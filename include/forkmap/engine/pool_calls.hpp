@@ -30,8 +30,13 @@ namespace forkmap::detail {
 class pool_tasks {
  public:
   virtual ~pool_tasks() = default;
-  /// Writes each task, and where it begins; last of all where the last one ends.
-  virtual void send(argument_writer& out, std::vector<std::uint64_t>& begins) = 0;
+  /// Writes each task, and where it begins; last of all where the last one ends. None of that where
+  /// each takes task_bytes().
+  /// Returns: how many there are.
+  virtual std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) = 0;
+  virtual std::uint64_t task_bytes() const { return 0; }
+  /// How many there will be, if that is known before they are sent; else 0.
+  virtual std::uint64_t expected() const { return 0; }
   /// What the call is, of that many tasks. Its `tasks` pointer is for workers to set.
   virtual job describe(std::uint64_t n_tasks) = 0;
 
@@ -49,6 +54,13 @@ class pool_calls {
       : how_(how), supervisor_(how, n_workers, further) {}
 
   std::uint32_t n_workers() const noexcept { return supervisor_.layout().n_workers; }
+
+  /// Wakes workers for a call of so few tasks that it is sent while they come to themselves.
+  /// Returns: how many slept.
+  int wake_early(std::uint64_t n_tasks) const noexcept {
+    constexpr std::uint64_t few = 64;
+    return n_tasks <= few ? supervisor_.wake(std::min<std::uint64_t>(n_tasks, n_workers())) : 0;
+  }
 
   /// A free place of the lowest number: what is warm. Waits for one.
   std::uint32_t take_place() {
@@ -175,11 +187,11 @@ class pool_calls {
     if (place.arguments == nullptr) {
       place.arguments = std::make_unique<argument_writer>(
           supervisor_.file().get(), layout.arguments(c), layout.arguments_bytes());
+      place.kept_arenas.resize(layout.n_workers);
     }
     place.begins.clear();
     place.arguments->begin_call(how_.max_nbytes);
-    tasks.send(*place.arguments, place.begins);
-    auto const n_tasks = place.begins.size() - 1;
+    auto const n_tasks = tasks.send(*place.arguments, place.begins);
     if (n_tasks == 0) return nullptr;
 
     auto work = tasks.describe(n_tasks);
@@ -191,12 +203,13 @@ class pool_calls {
     where.arenas = layout.arenas(c);
     auto const table = round_up(where.mapped_bytes, sizeof(std::uint64_t));
     auto const table_bytes = place.begins.size() * sizeof(std::uint64_t);
-    map_front(c, table + table_bytes, where, table);
+    place.call_bytes = table + table_bytes;
+    map_front(c, place.call_bytes);
     // Zeros where the call counts on them.
     auto const names = work.flat ? 0 : work.n_results * work.forked.bytes;
     std::memset(place.front.data(), 0, std::min<std::uint64_t>(place.used, where.results + names));
-    place.used = std::max(place.used, table + table_bytes);
-    std::memcpy(place.front.data() + table, place.begins.data(), table_bytes);
+    place.used = std::max(place.used, place.call_bytes);
+    if (table_bytes != 0) std::memcpy(place.front.data() + table, place.begins.data(), table_bytes);
 
     call_memory const memory(where, place.front.data(), supervisor_.file());
     memory.prepare(plan);
@@ -204,15 +217,15 @@ class pool_calls {
     shared.work = work;
     shared.plan = plan;
     shared.layout = where;
-    shared.front_bytes = table + table_bytes;
+    shared.front_bytes = place.call_bytes;
     shared.table = table;
+    shared.task_bytes = place.begins.empty() ? tasks.task_bytes() : 0;
     shared.argument_bytes = place.arguments->size();
     return std::make_unique<pool_call_run>(c, work, plan, memory, how_, report, called_at);
   }
 
-  /// Maps the call's stretch and makes present what the caller will write of it.
-  void map_front(std::uint32_t c, std::uint64_t bytes, call_layout const& where,
-                 std::uint64_t table) {
+  /// Maps the call's stretch and makes it present.
+  void map_front(std::uint32_t c, std::uint64_t bytes) {
     auto const& layout = supervisor_.layout();
     auto& place = places_[c];
     if (bytes > layout.stretch_bytes()) {
@@ -225,32 +238,33 @@ class pool_calls {
       place.present = 0;
     }
     if (place.present >= bytes) return;
-    auto* const data = place.front.data();
-    if (!populate_for_writing(data, std::min<std::uint64_t>(where.results, bytes)) ||
-        !populate_for_writing(data + table, bytes - table)) {
+    if (!populate_for_writing(place.front.data(), static_cast<std::size_t>(bytes))) {
       throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a call,",
                   std::to_string(bytes) + " bytes");
     }
-    if (bytes <= kept_bytes) place.present = bytes;
+    place.present = static_cast<std::size_t>(bytes);
   }
 
-  /// Leaves a place with no more memory than small calls use.
+  /// Gives memory back that the next call will probably not need.
   void clear(call_place& place, pool_call_run const& call) noexcept {
-    auto const& where = supervisor_.control().call(call.place).layout;
-    auto const arenas = where.arenas;
+    auto const arenas = supervisor_.control().call(call.place).layout.arenas;
     for (std::uint32_t k = 0; k != call.plan.n_workers; ++k) {
-      auto const begin = arenas.begin(k) + arena_writer::kept_bytes;
-      auto const end = call.memory.slots()[k].arena_next.load(std::memory_order_relaxed);
-      if (begin < end) supervisor_.file().give_back(begin, end - begin);
+      auto const begin = arenas.begin(k);
+      auto const used = static_cast<std::size_t>(
+          call.memory.slots()[k].arena_next.load(std::memory_order_relaxed) - begin);
+      auto const kept = place.kept_arenas[k].after(used);
+      if (kept < used) supervisor_.file().give_back(begin + kept, used - kept);
     }
-    if (place.present == 0) {
-      ::madvise(place.front.data(), place.front.size(), MADV_REMOVE);
-      place.used = 0;
+    auto const kept =
+        round_up(place.kept_front.after(static_cast<std::size_t>(place.call_bytes)), map_grain);
+    if (kept < place.present) {
+      ::madvise(place.front.data() + kept, place.front.size() - kept, MADV_REMOVE);
+      place.present = kept;
+      place.used = std::min<std::uint64_t>(place.used, kept);
     }
-    place.arguments->trim(kept_bytes);
+    place.arguments->trim(
+        place.kept_arguments.after(static_cast<std::size_t>(place.arguments->size())));
   }
-
-  static constexpr std::size_t kept_bytes = std::size_t{16} << 20U;
 
   options const& how_;
   pool_supervisor supervisor_;

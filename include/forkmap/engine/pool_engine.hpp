@@ -55,11 +55,12 @@ class pool_engine {
   std::unique_ptr<call_results> run(pool_tasks& tasks) {
     check_owner();
     auto const called_at = nanoseconds_now();
+    int const early = calls_.wake_early(tasks.expected());
     int woken = 0;
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
                               waits_for_call::nobody, woken);
     if (call == nullptr) return nullptr;
-    calls_.wait_for(*call, woken == 0);
+    calls_.wait_for(*call, early + woken == 0);
     calls_.collect(*call);
     return call;
   }

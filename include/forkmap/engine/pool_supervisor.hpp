@@ -7,11 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -46,10 +44,9 @@ class pool_supervisor {
   pool_supervisor(pool_supervisor const&) = delete;
   pool_supervisor& operator=(pool_supervisor const&) = delete;
 
-  /// Without the mutex.
   ~pool_supervisor() { stop(); }
 
-  /// Ends the thread, and whatever workers do. Without the mutex.
+  /// Ends the thread, and whatever workers do. Without the mutex, as the destructor.
   void stop() {
     if (!thread_.is_running()) return;
     {
@@ -72,11 +69,15 @@ class pool_supervisor {
     if (broken_) std::rethrow_exception(broken_);
     processes_.start_missing();
     call.number = ++n_calls_;
+    control().call(call.place).number.store(call.number);
     calls_[call.place] = &call;
     control().header().open_calls.fetch_or(std::uint64_t{1} << call.place);
     if (call.limits.exist()) poke();
     return processes_.wake(std::min<std::uint64_t>(call.plan.n_batches, processes_.size()));
   }
+
+  /// Wakes up to that many idle workers. Without the mutex, too.
+  int wake(std::uint64_t wanted) const noexcept { return processes_.wake(wanted); }
 
   /// Nobody comes to the call any more; those that serve it are ended.
   void end(pool_call_run& call) {
@@ -151,10 +152,7 @@ class pool_supervisor {
   /// The process that workers come from is gone, and they with it.
   void break_pool() {
     if (broken_) return;
-    broken_ =
-        std::make_exception_ptr(std::system_error(ECONNRESET, std::system_category(),
-                                                  "forkmap: the process that a pool forks its "
-                                                  "workers from has been killed; make a new pool"));
+    broken_ = template_process::exception_when_gone();
     processes_.abandon();
     for (auto* call : calls_) {
       if (call != nullptr) call->broken = broken_;
@@ -247,7 +245,14 @@ class pool_supervisor {
     call.report.ended(slot, gone.end);
     auto const last = call.fate.last_moment_of(k);
     auto left_over = last.left_over;
-    if (last.was_running || last.ended || phase == worker_phase::retired) it.idle_deaths = 0;
+    if (last.was_running || last.ended || phase == worker_phase::retired) {
+      it.idle_deaths = 0;
+    } else if (!call.cancelled() && is_last_idle_death(it.idle_deaths, gone.end)) {
+      // Nothing to blame, and nothing to be gained by another try.
+      call.failures.add(death_outside_tasks(std::move(gone), phase));
+      call.cancel();
+      return false;
+    }
     bool const again = last.was_running && !call.cancelled() &&
                        try_again(it.again, last, call.work, call.plan, how_);
     if (again) {

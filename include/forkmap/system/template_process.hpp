@@ -17,7 +17,8 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <utility>
+#include <exception>
+#include <system_error>
 
 #include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
@@ -54,6 +55,14 @@ class template_process {
       throw;
     }
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  /// What is thrown when somebody has killed it.
+  static std::exception_ptr exception_when_gone() {
+    return std::make_exception_ptr(
+        std::system_error(ECONNRESET, std::system_category(),
+                          "forkmap: the process that a pool forks its workers from has been "
+                          "killed; make a new pool"));
   }
 
   /// Readable when it has ended.

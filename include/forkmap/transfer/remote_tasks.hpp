@@ -20,14 +20,18 @@ struct remote_tasks {
   std::uint64_t const* table = nullptr;  // begin of each task, and of what follows the last
   std::uint64_t n_tasks = 0;
   std::uint64_t batch_tasks = 1;
-  std::uint64_t end = 0;  // of all bytes
+  std::uint64_t end = 0;         // of all bytes
+  std::uint64_t task_bytes = 0;  // of each, where there is no table
 
+  std::uint64_t begin_of(std::uint64_t i) const noexcept {
+    return task_bytes != 0 ? i * task_bytes : table[i];
+  }
   reader bytes_of(std::uint64_t i) const noexcept {
-    return {arguments->at(table[i]), arguments->at(table[i + 1])};
+    return {arguments->at(begin_of(i)), arguments->at(begin_of(i + 1))};
   }
   /// What was sent behind the last task.
   template <class T> auto behind_tasks() const {
-    reader bytes(arguments->at(table[n_tasks]), arguments->at(end));
+    reader bytes(arguments->at(begin_of(n_tasks)), arguments->at(end));
     return receive_task<T>(bytes, *arguments);
   }
   template <class Task> auto get(std::uint64_t i) const {

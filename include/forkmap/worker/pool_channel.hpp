@@ -77,11 +77,13 @@ enum class waits_for_call : std::uint32_t { nobody, a_thread, the_supervisor };
 struct alignas(128) pool_call {
   std::atomic<std::uint32_t> event;  // a futex
   std::atomic<waits_for_call> waiting;
-  job work;  // without pointers into the caller
+  std::atomic<std::uint64_t> number;  // among the pool's: the lowest is served first
+  job work;                           // without pointers into the caller
   dispatch_plan plan;
   call_layout layout;
   std::uint64_t front_bytes;  // to be mapped: the layout's, and the table of tasks
   std::uint64_t table;        // from the stretch's begin: where each task begins, and the last ends
+  std::uint64_t task_bytes;   // of each, where there is no table; else 0
   std::uint64_t argument_bytes;
 };
 

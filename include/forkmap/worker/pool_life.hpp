@@ -77,13 +77,19 @@ class pool_worker {
   pool_header& header() const noexcept { return birth_.control.header(); }
   bool closing() const noexcept { return header().closing.load(); }
 
-  /// Serves one open call, if there is any, and each in its turn.
+  /// Serves the open call that was made first, if there is any.
   bool serve_any() {
     auto const open = header().open_calls.load();
     if (open == 0) return false;
-    auto const from = ++turn_ % most_calls;
-    auto const behind = open >> from << from;
-    auto const c = static_cast<std::uint32_t>(__builtin_ctzll(behind != 0 ? behind : open));
+    auto c = most_calls;
+    auto first = ~std::uint64_t{0};
+    for (auto left = open; left != 0; left &= left - 1) {
+      auto const each = static_cast<std::uint32_t>(__builtin_ctzll(left));
+      auto const number = birth_.control.call(each).number.load(std::memory_order_relaxed);
+      if (number >= first) continue;
+      first = number;
+      c = each;
+    }
     place_.serving.store(c + 1);
     if ((header().open_calls.load() >> c & 1U) != 0)
       serve(c);
@@ -101,11 +107,19 @@ class pool_worker {
       mapped.front = birth_.file.map(birth_.layout.stretch(c),
                                      round_up(call.front_bytes, map_grain), PROT_READ | PROT_WRITE);
     }
-    mapped.arguments.begin_call(call.argument_bytes);
+    auto trouble = not_initialised_;
+    try {
+      mapped.arguments.begin_call(call.argument_bytes);
+    } catch (...) {
+      trouble = std::current_exception();
+    }
     call_memory const memory(call.layout, mapped.front.data(), birth_.file);
     remote_tasks tasks{&mapped.arguments,
                        reinterpret_cast<std::uint64_t const*>(mapped.front.data() + call.table),
-                       call.plan.n_tasks, call.plan.batch_tasks, call.argument_bytes};
+                       call.plan.n_tasks,
+                       call.plan.batch_tasks,
+                       call.argument_bytes,
+                       call.task_bytes};
 
     auto work = call.work;
     work.tasks = &tasks;
@@ -134,9 +148,9 @@ class pool_worker {
     constexpr auto relaxed = std::memory_order_relaxed;
     mapped.arena.rewind(slot.arena_next.load(relaxed));
     worker_loop loop(birth, mapped.arena);
-    if (not_initialised_) {
+    if (trouble) {
       try {
-        std::rethrow_exception(not_initialised_);
+        std::rethrow_exception(trouble);
       } catch (...) {
         loop.failed(outside_tasks);
         loop.cancel();
@@ -193,7 +207,6 @@ class pool_worker {
   std::uint32_t k_;
   pool_place& place_;
   std::uint64_t left_;
-  std::uint32_t turn_ = 0;
   task_frame frame_;
   std::exception_ptr not_initialised_;
   std::unique_ptr<stretch> stretches_[most_calls];
