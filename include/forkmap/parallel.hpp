@@ -1,6 +1,7 @@
 // The map: tasks in, results in order out, in a pool of forked workers.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -20,8 +21,10 @@
 #include <forkmap/engine/fork_join.hpp>
 #include <forkmap/engine/serial.hpp>
 #include <forkmap/error.hpp>
+#include <forkmap/forked_results.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/outcome.hpp>
+#include <forkmap/stream.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/task_source.hpp>
 #include <forkmap/transfer/typed_job.hpp>
@@ -176,6 +179,21 @@ class parallel_map {
     return detail::take_winner<R>(*detail::run(detail::race_job<R>(source), how_));
   }
 
+  /// Runs a range of tasks and gives their results one by one: see task_stream. Forks now; at most
+  /// options::pre_dispatch tasks are dispatched and not yet consumed.
+  /// Errors: std::invalid_argument for options::resume, a journal of one call.
+  template <std::ranges::input_range Tasks>
+    requires detail::range_of_tasks<Tasks>
+  auto stream(Tasks&& tasks) const {
+    return stream_of<true>(std::forward<Tasks>(tasks));
+  }
+  /// The same, in the order in which tasks end: of indexed<R>.
+  template <std::ranges::input_range Tasks>
+    requires detail::range_of_tasks<Tasks>
+  auto unordered(Tasks&& tasks) const {
+    return stream_of<false>(std::forward<Tasks>(tasks));
+  }
+
   /// Folds the results: op(op(op(init, r0), r1), r2)..., where op(T, T) may be grouped freely but
   /// is never reordered. Workers fold contiguous batches, the caller folds those in index order;
   /// batches depend on the number of tasks (and batch_size) alone, so that one input has one
@@ -207,6 +225,28 @@ class parallel_map {
   template <class Source>
   using checked_result = typename detail::task_result<detail::result_of_source<Source>,
                                                       typename Source::result_type>::type;
+
+  template <bool Ordered, class Tasks> auto stream_of(Tasks&& tasks) const {
+    using view = std::views::all_t<Tasks>;
+    using in_place = detail::tasks_in_place<view>;
+    using R = checked_result<in_place>;
+    using stream = task_stream<R, Ordered>;
+    if (!how_.resume.empty())
+      detail::refuse_option("resume is the journal of one call: not for a stream");
+    auto source = std::make_unique<in_place>(std::views::all(std::forward<Tasks>(tasks)));
+    auto const n = source->size();
+    if (n == 0) {
+      return stream(std::make_unique<detail::no_results<typename stream::value_type>>());
+    }
+    if (detail::runs_here(how_)) {
+      return stream(
+          std::make_unique<detail::serial_stream<view, R, Ordered>>(std::move(source), how_));
+    }
+    auto const n_workers =
+        std::min<std::uint64_t>(n, static_cast<std::uint64_t>(effective_n_jobs(how_.n_jobs)));
+    return stream(std::make_unique<detail::forked_results<view, R, Ordered>>(
+        std::move(source), how_, static_cast<std::uint32_t>(n_workers)));
+  }
 
   template <class Source> auto run_map(Source& source) const {
     using R = checked_result<Source>;

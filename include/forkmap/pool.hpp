@@ -21,6 +21,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/outcome.hpp>
 #include <forkmap/parallel.hpp>
+#include <forkmap/pooled_results.hpp>
 #include <forkmap/sent_tasks.hpp>
 #include <forkmap/stream.hpp>
 #include <forkmap/transfer/portable.hpp>
@@ -157,7 +158,7 @@ class pool {
     if constexpr (detail::check_portable<Task>::ok) {
       auto call = std::make_shared<detail::submitted_call>(
           std::make_unique<detail::sent_separate_tasks<Task>>(std::move(task)));
-      engine_->submit(call);
+      engine_->submit(call, detail::nanoseconds_now());
       return future<R>(engine_, std::move(call));
     }
   }
@@ -187,8 +188,9 @@ class pool {
     using task = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
     using R = typename detail::portable_result<task>::type;
     if constexpr (detail::check_portable<task>::ok) {
-      return task_stream<std::views::all_t<Tasks>, R, Ordered>(
-          engine_, std::views::all(std::forward<Tasks>(tasks)), engine_->window());
+      return task_stream<R, Ordered>(
+          std::make_unique<detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>>(
+              *engine_, std::views::all(std::forward<Tasks>(tasks))));
     }
   }
 

@@ -24,6 +24,7 @@ std::atomic<int> armed{-1};
 std::atomic<int> left{0};
 std::atomic<int> code_to_give{0};
 std::atomic<bool> fired{false};
+std::atomic<long> only_number{-1};
 pid_t armed_in = 0;  // children inherit all this, but it is not meant for them
 
 char const* redirected_from = nullptr;
@@ -58,6 +59,8 @@ void arm(function f, int nth, int code) {
   armed_in = ::getpid();
   armed = static_cast<int>(f);
 }
+
+void count_only(long number) { only_number = number; }
 
 bool disarm() {
   armed = -1;
@@ -113,7 +116,8 @@ __attribute__((no_sanitize("address", "undefined"))) long __wrap_syscall(long nu
   std::array<long, 6> all{};
   for (auto& each : all) each = va_arg(arguments, long);
   va_end(arguments);
-  return fails(function::syscall)
+  bool const counts = fault::only_number == -1 || fault::only_number == number;
+  return counts && fails(function::syscall)
              ? -1
              : __real_syscall(number, all[0], all[1], all[2], all[3], all[4], all[5]);
 }

@@ -34,6 +34,9 @@ std::string_view name_of(function f);
 /// From now on the nth next call of f in this process fails with that errno, once.
 void arm(function f, int nth, int code);
 
+/// From now on function::syscall means system calls of that number alone; -1: all of them.
+void count_only(long number);
+
 /// Ends arm().
 /// Returns: whether the call came, and failed.
 bool disarm();

@@ -1,4 +1,4 @@
-// Results of a pool one by one: in order, or as they come.
+// Results one by one: in order, or as they come; of a pool, and of workers forked at the call.
 #include <signal.h>
 #include <unistd.h>
 
@@ -7,6 +7,9 @@
 #include <chrono>
 #include <cstddef>
 #include <fstream>
+#include <functional>
+#include <list>
+#include <memory>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -188,4 +191,105 @@ TEST_CASE("stream: memory stays bounded over many results", "[stream]") {
   }
   REQUIRE(bytes == std::size_t{n} * 10'000);
   if (!support::address_sanitizer) REQUIRE(resident() < after_some + 1000);
+}
+
+namespace {
+
+template <class Make> auto lambdas(int n, Make make) {
+  return std::views::iota(0, n) |
+         std::views::transform([make](int i) { return [make, i] { return make(i); }; });
+}
+
+}  // namespace
+
+TEST_CASE("stream: of parallel(), whose tasks see all that the caller has", "[stream]") {
+  std::vector<std::string> const words{"a", "bb", "ccc"};
+  for (int const n_jobs : {1, 2, 5}) {
+    for (int const n : {0, 1, 3, 300}) {
+      auto const size_of = [&](int i) { return words[static_cast<std::size_t>(i) % 3].size(); };
+      int at = 0;
+      for (auto const size : fm::parallel(n_jobs).stream(lambdas(n, size_of))) {
+        REQUIRE(size == static_cast<std::size_t>(at % 3 + 1));
+        ++at;
+      }
+      REQUIRE(at == n);
+      std::vector<int> seen(static_cast<std::size_t>(n));
+      for (auto const& [index, size] : fm::parallel(n_jobs).unordered(lambdas(n, size_of))) {
+        REQUIRE(size == index % 3 + 1);
+        ++seen[index];
+      }
+      REQUIRE(std::ranges::count(seen, 1) == n);
+    }
+  }
+  REQUIRE(support::child_processes().empty());
+}
+
+TEST_CASE("stream: of parallel(), with failures, early ends and ranges of all kinds", "[stream]") {
+  for (int const n_jobs : {1, 3}) {
+    int n = 0;
+    try {
+      for (int const x : fm::parallel(n_jobs).stream(lambdas(20, fail_at_seven))) n += x >= 0;
+      FAIL("nothing was thrown");
+    } catch (std::out_of_range const& e) {
+      REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == 7);
+    }
+    REQUIRE(n == 7);
+    for (int const x : fm::parallel(n_jobs).stream(lambdas(1000, square))) {
+      if (x == 100) break;
+    }
+    // A range that is no random-access one, of tasks that own what they return.
+    std::list<std::function<std::unique_ptr<int>()>> tasks;
+    for (int i = 0; i != 5; ++i) tasks.push_back([i] { return std::make_unique<int>(i); });
+    int at = 0;
+    for (auto const& x : fm::parallel(n_jobs).stream(tasks)) REQUIRE(*x == at++);
+    REQUIRE(at == 5);
+    // One that the stream owns.
+    auto results =
+        fm::parallel(n_jobs).stream(std::vector(4, [] { return fm::this_task::index(); }));
+    at = 0;
+    for (auto const index : results) REQUIRE(index == at++);
+    REQUIRE(at == 4);
+  }
+  REQUIRE(support::child_processes().empty());
+  int before = 0;
+  try {
+    for (int const x : fm::parallel(2).stream(lambdas(9, [](int i) {
+           if (i == 4) ::raise(SIGSEGV);
+           return i;
+         })))
+      before += x == before;
+    FAIL("nothing was thrown");
+  } catch (fm::worker_died const& e) {
+    REQUIRE(e.index() == 4);
+    REQUIRE(e.signal() == SIGSEGV);
+  }
+  REQUIRE(before == 4);
+  REQUIRE_THROWS_AS(
+      [] {
+        for (int const x : fm::parallel({.n_jobs = 2, .deadline = std::chrono::milliseconds(50)})
+                               .stream(lambdas(9, stay)))
+          static_cast<void>(x);
+      }(),
+      fm::deadline_exceeded);
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .resume = "j"}).stream(lambdas(9, square)),
+                    std::invalid_argument);
+}
+
+TEST_CASE("stream: the first result of parallel() comes long before the last task", "[stream]") {
+  for (std::size_t const window : {std::size_t{2}, std::size_t{0}}) {
+    std::size_t const most = window == 0 ? 64 : window;
+    fm::shared_array<int> begun({1});
+    std::size_t consumed = 0;
+    for (int const x :
+         fm::parallel({.n_jobs = 2, .pre_dispatch = window}).stream(lambdas(500, [&](int i) {
+           std::atomic_ref(begun[0]).fetch_add(1);
+           return i;
+         }))) {
+      auto const now = static_cast<std::size_t>(std::atomic_ref(begun[0]).load());
+      REQUIRE(now - consumed <= most);
+      REQUIRE(x == static_cast<int>(consumed));
+      ++consumed;
+    }
+    REQUIRE(consumed == 500);
+  }
 }

@@ -65,11 +65,11 @@ class pool_engine {
     return call;
   }
 
-  /// Has the task run some time soon.
-  void submit(std::shared_ptr<submitted_call> what) {
+  /// Has the task run some time soon. `called_at`: what its deadline counts from.
+  void submit(std::shared_ptr<submitted_call> what, std::int64_t called_at) {
     check_owner();
     std::lock_guard const lock(submissions_);
-    submitted_.push_back({std::move(what), nullptr, nanoseconds_now()});
+    submitted_.push_back({std::move(what), nullptr, called_at});
     start_submitted();
   }
 
@@ -90,7 +90,7 @@ class pool_engine {
   struct submission {
     std::shared_ptr<submitted_call> what;
     std::unique_ptr<pool_call_run> call;  // null: it waits for a place
-    std::int64_t submitted_at;
+    std::int64_t called_at;
   };
 
   void check_owner() const {
@@ -125,7 +125,7 @@ class pool_engine {
       if (c == most_calls) return;
       try {
         int woken = 0;
-        each->call = calls_.launch(c, *each->what->tasks, each->what->report, each->submitted_at,
+        each->call = calls_.launch(c, *each->what->tasks, each->what->report, each->called_at,
                                    waits_for_call::the_supervisor, woken);
         ++each;
       } catch (...) {

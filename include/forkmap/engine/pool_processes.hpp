@@ -95,6 +95,11 @@ class pool_processes {
   pool_life_so_far& life(std::uint32_t k) noexcept { return lives_[k]; }
   /// Readable when workers, or who wants the supervisor to look, have written to it.
   int event() const noexcept { return event_.get(); }
+  /// Has the supervisor look at everything.
+  void poke() const noexcept {
+    std::uint64_t const one = 1;
+    static_cast<void>(!::write(event_.get(), &one, sizeof one));
+  }
   /// Readable when the template process has ended.
   int template_handle() const noexcept { return template_->handle(); }
 
@@ -105,7 +110,9 @@ class pool_processes {
   /// Forks the workers that are not there.
   void start_missing() {
     for (std::uint32_t k = 0; k != size(); ++k) {
-      if (!lives_[k].process) start(k);
+      if (lives_[k].process) continue;
+      poke();  // the supervisor has to watch over it, too
+      start(k);
     }
   }
 

@@ -101,10 +101,7 @@ class pool_supervisor {
   }
 
   /// Has the thread look at everything. Without the mutex, too.
-  void poke() const noexcept {
-    std::uint64_t const one = 1;
-    static_cast<void>(!::write(processes_.event(), &one, sizeof one));
-  }
+  void poke() const noexcept { processes_.poke(); }
 
   std::mutex mutex;
 

@@ -64,8 +64,8 @@ class serial_results final : public call_results {
 /// Tasks that run in the caller's process, one after the other.
 class serial_loop final : public task_loop {
  public:
-  serial_loop(serial_results& into, bool stop_at_failure)
-      : into_(into), stop_at_failure_(stop_at_failure) {
+  serial_loop(serial_results& into, job const& work)
+      : into_(into), stop_at_failure_(work.stop_at_failure), first_index_(work.first_index) {
     current = &running_;
     results = into.slots;
     result_bytes = into.slot_bytes;
@@ -74,7 +74,7 @@ class serial_loop final : public task_loop {
 
   bool failed(std::uint64_t index) override {
     task_failure failure;
-    failure.index = index;
+    failure.index = index + first_index_;
     failure.pid = ::getpid();
     failure.what = describe_current_exception();
     into_.failures.add(std::move(failure));
@@ -89,6 +89,7 @@ class serial_loop final : public task_loop {
  private:
   serial_results& into_;
   bool stop_at_failure_;
+  std::uint64_t first_index_;
   void watch(std::uint64_t) override {}  // never: not watched
   std::atomic<std::uint64_t> running_{no_task};
 };
@@ -102,10 +103,11 @@ class serial_engine {
     auto const began = std::chrono::steady_clock::now();
     auto* const results = new serial_results(work);
     std::unique_ptr<call_results> owned(results);
-    serial_loop loop(*results, work.stop_at_failure);
+    serial_loop loop(*results, work);
     task_frame frame;
     frame.current = loop.current;
     frame.seed = how_.seed;
+    frame.first_index = work.first_index;
     active_frame_scope const scope(frame);
 
     auto const plan = make_plan(work.n_tasks, 1, work.batch_tasks);
@@ -115,7 +117,8 @@ class serial_engine {
     for (std::uint64_t at = 0; at < plan.n_tasks; at = loop.end) {
       if (how_.stop.stop_requested()) {
         for (; at != plan.n_tasks; ++at) {
-          results->failures.add(cancelled_task(at, failure::never_started, ::getpid()));
+          results->failures.add(
+              cancelled_task(at + work.first_index, failure::never_started, ::getpid()));
           if (work.stop_at_failure) break;
         }
         break;

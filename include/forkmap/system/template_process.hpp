@@ -182,8 +182,8 @@ class template_process {
     }
   }
 
-  descriptor socket_;
   child_process process_;
+  descriptor socket_;  // closed first: then the process goes by itself
 };
 
 }  // namespace forkmap::detail

@@ -63,25 +63,28 @@ template <class T> void send_task(argument_writer& out, T const& task);
 inline constexpr std::size_t any_size = std::size_t{1} << 40U;
 
 /// How many bytes send_task writes of every T; 0 if that depends on the task.
+template <class T> consteval std::size_t fixed_bytes();
+
+/// The same of an argument or a function, where 0 means none: any_size if it depends.
+template <class T> consteval std::size_t fixed_bytes_of_part() {
+  if constexpr (sent_as<T> == sent::as_stateless) {
+    return 0;
+  } else if constexpr (sent_as<T> == sent::as_address) {
+    return sizeof(T);
+  } else if constexpr (sent_as<T> == sent::as_call) {
+    return fixed_bytes<T>() != 0 ? fixed_bytes<T>() : any_size;
+  } else if constexpr (sent_as<T> == sent::as_value) {
+    return travels_v<T> == travel::as_bytes ? sizeof(T) : any_size;
+  } else {
+    return any_size;
+  }
+}
+
 template <class T> consteval std::size_t fixed_bytes() {
   if constexpr (is_delayed_call<T>) {
     return []<class... Args>(std::type_identity<std::tuple<Args...>>) {
-      constexpr auto one = []<class A>(std::type_identity<A>) -> std::size_t {
-        if constexpr (sent_as<A> == sent::as_stateless)
-          return 0;
-        else if constexpr (sent_as<A> == sent::as_address)
-          return sizeof(A);
-        else if constexpr (sent_as<A> == sent::as_value && travels_v<A> == travel::as_bytes)
-          return sizeof(A);
-        else if constexpr (sent_as<A> == sent::as_call)
-          return fixed_bytes<A>() != 0 ? fixed_bytes<A>() : any_size;
-        else
-          return any_size;
-      };
-      using fn = typename T::function_type;
-      constexpr std::size_t own =
-          stateless<fn> ? 0 : (fixed_bytes<fn>() != 0 ? fixed_bytes<fn>() : any_size);
-      constexpr std::size_t all = (own + ... + one(std::type_identity<Args>{}));
+      constexpr std::size_t all =
+          (fixed_bytes_of_part<typename T::function_type>() + ... + fixed_bytes_of_part<Args>());
       return all >= any_size ? std::size_t{0} : all;
     }(std::type_identity<typename T::arguments_type>{});
   } else if constexpr (function_address<T>) {

@@ -1,0 +1,99 @@
+// A pool whose system calls fail, each in turn: what it throws names the call, what it returns is
+// right, and everything is released (the test program checks children, descriptors and files after
+// each test).
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <ranges>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "fail_each.hpp"
+#include "injection.hpp"
+#include "support/catch.hpp"
+
+namespace fm = forkmap;
+using fault::fail_each;
+using fault::function;
+
+namespace {
+
+std::string text_of(int i) { return std::to_string(i); }
+int die_at_three(int i) {
+  if (i == 3) ::raise(SIGKILL);
+  return i;
+}
+
+void use_a_pool() {
+  fm::pool const workers(2);
+  auto const texts = workers.map(text_of, std::views::iota(0, 30));
+  REQUIRE(texts.size() == 30);
+  REQUIRE(texts[29] == "29");
+}
+
+/// Lets the first calls of f fail, one in each round.
+/// Returns: in how many rounds something was thrown.
+template <class Action> int fail_some(function f, int code, int rounds, Action action) {
+  int thrown = 0;
+  for (int nth = 1; nth <= rounds; ++nth) {
+    INFO(fault::name_of(f) << ", call " << nth);
+    fault::arm(f, nth, code);
+    try {
+      action();
+    } catch (std::system_error const& e) {
+      REQUIRE(e.code() == std::error_code(code, std::system_category()));
+      REQUIRE(std::string(e.what()).find("forkmap: ") != std::string::npos);
+      ++thrown;
+    }
+    fault::disarm();
+  }
+  return thrown;
+}
+
+}  // namespace
+
+TEST_CASE("fault: a pool without shared memory, processes or descriptors", "[fault]") {
+  REQUIRE(fail_each(function::memfd_create, EMFILE, "memfd_create", use_a_pool) == 1);
+  REQUIRE(fail_each(function::ftruncate, ENOMEM, "ftruncate of shared memory", use_a_pool) == 1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory", use_a_pool) >= 3);
+  REQUIRE(fail_each(function::fork, EAGAIN, "fork of", use_a_pool) == 1);
+  // Not others: a futex that cannot be woken, a child that cannot be waited for, are nowhere.
+  for (long const number : {SYS_pidfd_open, SYS_madvise}) {
+    fault::count_only(number);
+    REQUIRE(fail_some(function::syscall, ENOMEM, 8, use_a_pool) >= 2);
+  }
+  fault::count_only(-1);
+  use_a_pool();
+}
+
+TEST_CASE("fault: a pool's thread that cannot sleep looks again", "[fault]") {
+  REQUIRE(fail_some(function::ppoll, EINTR, 5, use_a_pool) == 0);
+}
+
+TEST_CASE("fault: a worker of a pool that cannot be replaced is missed by its call alone",
+          "[fault]") {
+  fm::pool const workers(2);
+  for (int round = 0; round != 5; ++round) {
+    fault::count_only(SYS_pidfd_open);
+    fault::arm(function::syscall, 1 + round % 2, EMFILE);
+    try {
+      auto const fates =
+          workers.outcomes(std::views::iota(0, 20) | std::views::transform([](int i) {
+                             return fm::delayed(die_at_three)(i);
+                           }));
+      for (int i = 0; i != 20; ++i) {
+        REQUIRE(fates[static_cast<std::size_t>(i)].has_value() == (i != 3));
+      }
+    } catch (std::system_error const& e) {
+      REQUIRE(e.code().value() == EMFILE);
+    }
+    fault::disarm();
+    fault::count_only(-1);
+    REQUIRE(workers.map(text_of, std::views::iota(0, 3)) ==
+            std::vector<std::string>{"0", "1", "2"});
+  }
+}
