@@ -267,9 +267,9 @@ class pool_calls {
   }
 
   options const& how_;
-  pool_supervisor supervisor_;
   call_place places_[most_calls];
   std::atomic<std::uint32_t> given_back_{0};
+  pool_supervisor supervisor_;  // last: its thread uses all of these
 };
 
 }  // namespace forkmap::detail

@@ -169,9 +169,9 @@ class pool_engine {
 
   options how_;
   pid_t owner_;
-  pool_calls calls_;
   std::mutex submissions_;
   std::list<submission> submitted_{};  // not done, in their order
+  pool_calls calls_;                   // last: its thread uses all of these
 };
 
 }  // namespace forkmap::detail
