@@ -1,6 +1,7 @@
 // A pool that stays: workers forked once, for calls that come again and again.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -55,8 +56,8 @@ class pool {
     detail::check(how);
     if (!how.resume.empty())
       detail::refuse_option("resume is the journal of one call: not for a pool");
-    engine_ =
-        new detail::pool_engine(how, static_cast<std::uint32_t>(effective_n_jobs(how.n_jobs)));
+    auto const n_workers = static_cast<std::uint32_t>(effective_n_jobs(how.n_jobs));
+    engine_ = new detail::pool_engine(how, std::min(n_workers, detail::most_workers));
   }
   pool(pool&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
   pool& operator=(pool&& other) noexcept {

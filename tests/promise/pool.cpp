@@ -680,6 +680,23 @@ TEST_CASE("future: more tasks than places run in their turn, without anybody's a
   for (int i = 299; i >= 0; --i) REQUIRE(futures[static_cast<std::size_t>(i)].get() == i);
 }
 
+TEST_CASE("future: cancelling tasks at their ends costs no other task its worker", "[pool]") {
+  fm::pool const workers(2);
+  int wrong = 0;
+  for (int round = 0; round != 300; ++round) {
+    // Each ends at about the time at which it is cancelled, and the next is waiting.
+    auto ending = workers.submit(fm::delayed(square)(3));
+    auto next = workers.submit(fm::delayed([](int x) {
+      for (int volatile i = 0; i < 20'000;) i = i + 1;
+      return x;
+    })(round));
+    for (int volatile i = 0; i < round * 30;) i = i + 1;
+    ending.cancel();
+    wrong += next.get() != round;
+  }
+  REQUIRE(wrong == 0);
+}
+
 TEST_CASE("future: one that outlives its pool was cancelled, or has its result", "[pool]") {
   std::vector<fm::future<int>> futures;
   {

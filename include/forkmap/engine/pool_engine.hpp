@@ -104,7 +104,8 @@ class pool_engine {
   void see_to_submitted() noexcept {
     std::lock_guard const lock(submissions_);
     for (auto each = submitted_.begin(); each != submitted_.end();) {
-      if (each->call == nullptr || !calls_.is_over(*each->call)) {
+      if (each->call == nullptr) break;  // those behind it wait, too
+      if (!calls_.is_over(*each->call)) {
         ++each;
         continue;
       }

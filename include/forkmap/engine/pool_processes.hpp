@@ -107,6 +107,15 @@ class pool_processes {
     return lives_[k].process && control_.place(k).serving.load() == call + 1;
   }
 
+  /// Kills worker k if it serves that call. Step 4 of pool_channel.hpp.
+  void end(std::uint32_t k, std::uint32_t call) {
+    auto serving = call + 1;
+    if (lives_[k].process &&
+        control_.place(k).serving.compare_exchange_strong(serving, serving | pool_place::doomed)) {
+      kill(k);
+    }
+  }
+
   /// Forks the workers that are not there.
   void start_missing() {
     for (std::uint32_t k = 0; k != size(); ++k) {
@@ -147,7 +156,8 @@ class pool_processes {
     int woken = 0;
     for (std::uint32_t k = 0; k != size() && wanted != 0; ++k) {
       auto& place = control_.place(k);
-      if (place.serving.load() != 0) continue;
+      // One that is at its begin or its end does not count: it may take its time.
+      if (place.serving.load() != 0 || place.phase.load() != worker_phase::working) continue;
       --wanted;
       if (place.parked.load() == 0) continue;
       place.work.fetch_add(1);

@@ -83,9 +83,7 @@ class pool_supervisor {
   void end(pool_call_run& call) {
     call.cancel();
     control().header().open_calls.fetch_and(~(std::uint64_t{1} << call.place));
-    for (std::uint32_t k = 0; k != processes_.size(); ++k) {
-      if (processes_.serves(k, call.place)) processes_.kill(k);
-    }
+    for (std::uint32_t k = 0; k != processes_.size(); ++k) processes_.end(k, call.place);
   }
 
   /// Step 5: whether the call is over.
@@ -197,7 +195,7 @@ class pool_supervisor {
     auto gone = processes_.collect(k);
     auto const end = gone.end;
     auto const phase = place.phase.load();
-    auto const serving = place.serving.load();
+    auto const serving = place.serving.load() & ~pool_place::doomed;
     bool const in_call = serving != 0 && (serving & pool_place::leaving) == 0;
     auto* const call = in_call ? calls_[serving - 1] : nullptr;
     place.left_over = {};

@@ -14,6 +14,9 @@
 //      event. If it sees no worker that serves the call and is not leaving, or if the call is
 //      cancelled, it raises the event and wakes who waits. Of two that leave at the same time at
 //      least the second sees the first leaving (seq_cst).
+//      Who ends a call compares and swaps serving = place -> place | doomed, and only then kills the
+//      worker; leaving is a compare-and-swap, too, and waits for that end if it comes second. So no
+//      worker is killed that has gone on to another call.
 //   5. The call is over when no worker serves it (leaving ones do not) and all is claimed, or it is
 //      cancelled. Only who made it decides that.
 //
@@ -90,10 +93,11 @@ struct alignas(128) pool_call {
 /// One worker as others see it.
 struct alignas(128) pool_place {
   static constexpr std::uint32_t leaving = 0x8000'0000U;
+  static constexpr std::uint32_t doomed = 0x4000'0000U;
 
   std::atomic<std::uint32_t> work;     // a futex: changes when there may be work
   std::atomic<std::uint32_t> parked;   // 1: sleeps, or is about to
-  std::atomic<std::uint32_t> serving;  // a call's place + 1, perhaps | leaving; 0: none
+  std::atomic<std::uint32_t> serving;  // a call's place + 1, perhaps | leaving or doomed; 0: none
   std::atomic<worker_phase> phase;
   // What a replacement is born with, written before it is forked.
   std::uint32_t process;
@@ -167,7 +171,7 @@ class pool_control {
   /// Whether a worker is in that call, and not leaving it.
   bool is_served(std::uint32_t c) const noexcept {
     for (std::uint32_t k = 0; k != n_workers_; ++k) {
-      if (place(k).serving.load() == c + 1) return true;
+      if ((place(k).serving.load() & ~pool_place::doomed) == c + 1) return true;
     }
     return false;
   }

@@ -51,7 +51,8 @@ class pool_worker {
       not_initialised_ = std::current_exception();  // every call that it comes to fails of it
     }
     place_.phase.store(worker_phase::working);
-    if (auto const inherited = place_.serving.load(); inherited != 0) serve(inherited - 1);
+    auto const inherited = place_.serving.load() & ~pool_place::doomed;
+    if (inherited != 0) serve(inherited - 1);
     while (left_ != 0 && !closing()) {
       if (!serve_any()) wait();
     }
@@ -176,7 +177,10 @@ class pool_worker {
 
   /// Step 4.
   void leave(std::uint32_t c, bool cancelled) {
-    place_.serving.store((c + 1) | pool_place::leaving);
+    auto here = c + 1;
+    if (!place_.serving.compare_exchange_strong(here, here | pool_place::leaving)) {
+      for (;;) bound().syscall(SYS_pause);  // doomed
+    }
     if (cancelled || !birth_.control.is_served(c)) raise_event(c);
     place_.serving.store(0);
   }
