@@ -33,8 +33,8 @@ namespace detail {
 /// An array's file, open, and where in it the array lies.
 class array_file {
  public:
-  array_file(std::filesystem::path const& file, bool writable)
-      : array_file(file, open_array_file(file, writable)) {}
+  array_file(std::filesystem::path const& file, std::string_view name, bool writable)
+      : array_file(file, name, open_array_file(file, writable)) {}
 
   descriptor const& fd() const { return fd_; }
   file_status const& status() const { return status_; }
@@ -57,13 +57,15 @@ class array_file {
     descriptor const* fd_;
   };
 
-  array_file(std::filesystem::path const& file, std::pair<descriptor, file_status> opened)
+  array_file(std::filesystem::path const& file, std::string_view name,
+             std::pair<descriptor, file_status> opened)
       : fd_(std::move(opened.first)), status_(opened.second) {
     // Room for every header that is not extraordinary, so that one read is enough.
     std::array<char, 1024> first;
     auto const got = read_at(fd_, first.data(), std::min(first.size(), status_.size), 0, file);
     array_ = locate_array(source(fd_, file, got < first.size() ? got : status_.size,
-                                 std::string_view(first.data(), got)));
+                                 std::string_view(first.data(), got)),
+                          name);
   }
 
   descriptor fd_;
@@ -75,10 +77,11 @@ class array_file {
 
 /// Tells what a file holds: dtype, dims, layout, where the data begins, format.
 ///
+/// `name` is that of an array in a file of several; an .npy file has one, without a name.
 /// Errors: format_error for what is no array; std::system_error naming the file.
 /// Cost: one read of at most a few kilobytes; no data is touched.
-inline array_info inspect(std::filesystem::path const& file) {
-  detail::array_file const opened(file, false);
+inline array_info inspect(std::filesystem::path const& file, std::string_view name = {}) {
+  detail::array_file const opened(file, name, false);
   auto const& array = opened.array();
   return {array.descr,          array.dims, array.layout, array.offset, std::string(array.format),
           array.type.item_bytes};

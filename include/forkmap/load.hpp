@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -49,9 +50,9 @@ inline bool same_elements(dtype const& a, dtype const& b) {
 }
 
 inline std::shared_ptr<mapped_file> load_mapped(std::filesystem::path const& file,
-                                                dtype const& wanted, std::size_t alignment,
-                                                access mode) {
-  array_file const opened(file, mode == access::read_write);
+                                                std::string_view name, dtype const& wanted,
+                                                std::size_t alignment, access mode) {
+  array_file const opened(file, name, mode == access::read_write);
   auto const& array = opened.array();
   if (!same_elements(array.type, wanted) || is_foreign(array.type)) {
     throw_other_dtype(file, array, wanted);
@@ -67,8 +68,9 @@ inline std::shared_ptr<mapped_file> load_mapped(std::filesystem::path const& fil
                   array.type.item_bytes, mode, array.offset);
 }
 
-inline loaded_array load_copy(std::filesystem::path const& file, dtype const& wanted) {
-  array_file const opened(file, false);
+inline loaded_array load_copy(std::filesystem::path const& file, std::string_view name,
+                              dtype const& wanted) {
+  array_file const opened(file, name, false);
   auto const& array = opened.array();
   if (!same_elements(array.type, wanted)) throw_other_dtype(file, array, wanted);
 
@@ -95,6 +97,7 @@ inline loaded_array load_copy(std::filesystem::path const& file, dtype const& wa
 /// Opens an array file as it lies: mapped, nothing is read before it is used.
 ///
 /// The format is told by the file's bytes, never by its name: .npy of NumPy, versions 1.0 to 3.0.
+/// `name` is that of an array in a file of several (.npz, joblib); an .npy file has one, without.
 /// Returns: memmap<T const>, for read_write and copy_on_write memmap<T>, for in_memory
 ///   owned_array<T>. A bool of a mapped file must be 0 or 1, as NumPy writes it.
 /// Errors: dtype_error if the file holds other elements than T, or (but for in_memory) in another
@@ -105,22 +108,33 @@ inline loaded_array load_copy(std::filesystem::path const& file, dtype const& wa
 /// Forking: every worker shares the mapping; see memmap.
 /// Example: `auto const data = load<double>("data.npy"); double const first = data(0, 0);`
 template <class T, detail::mapping_mode Mode>
-auto load(std::filesystem::path const& file, Mode mode) {
+auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
   using element = std::remove_const_t<T>;
   using mapped = std::conditional_t<std::same_as<Mode, read_only_t>, element const, T>;
   static_assert(detail::array_scalar<element>,
                 "load<T>: T is bool, an integer, a floating-point or complex number, or std::byte");
   return detail::memmap_access::make<mapped>(detail::load_mapped(
-      file, detail::dtype_of<element>(), alignof(element), detail::access_of(mode)));
+      file, name, detail::dtype_of<element>(), alignof(element), detail::access_of(mode)));
+}
+
+template <class T>
+auto load(std::filesystem::path const& file, std::string_view name, in_memory_t /*mode*/) {
+  using element = std::remove_const_t<T>;
+  static_assert(detail::array_scalar<element>,
+                "load<T>: T is bool, an integer, a floating-point or complex number, or std::byte");
+  return owned_array<element>(detail::load_copy(file, name, detail::dtype_of<element>()));
+}
+
+template <class T, class Mode>
+  requires detail::mapping_mode<Mode> || std::same_as<Mode, in_memory_t>
+auto load(std::filesystem::path const& file, Mode mode) {
+  return load<T>(file, std::string_view{}, mode);
 }
 
 template <class T> auto load(std::filesystem::path const& file) { return load<T>(file, read_only); }
 
-template <class T> auto load(std::filesystem::path const& file, in_memory_t /*mode*/) {
-  using element = std::remove_const_t<T>;
-  static_assert(detail::array_scalar<element>,
-                "load<T>: T is bool, an integer, a floating-point or complex number, or std::byte");
-  return owned_array<element>(detail::load_copy(file, detail::dtype_of<element>()));
+template <class T> auto load(std::filesystem::path const& file, std::string_view name) {
+  return load<T>(file, name, read_only);
 }
 
 }  // namespace forkmap

@@ -7,8 +7,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/shape.hpp>
 
@@ -46,7 +48,8 @@ class byte_source {
 struct stored_array {
   std::string_view format;  // "npy"
   dtype type;
-  std::string descr;  // as the file spells the dtype
+  std::vector<record_field> fields{};  // of a record (kind 'V'), in the order of their offsets
+  std::string descr;                   // as the file spells the dtype
   shape dims;
   order layout = order::c;
   std::size_t offset = 0;  // of the first element
@@ -57,7 +60,8 @@ struct stored_array {
 struct array_format {
   std::string_view name;
   bool (*begins)(std::string_view first);
-  stored_array (*locate)(byte_source const& source);
+  /// Finds the array of that name in a file of several, or the only one: name is empty.
+  stored_array (*locate)(byte_source const& source, std::string_view name);
   std::string (*head)(dtype const& type, shape const& dims, order layout);
 };
 

@@ -45,14 +45,15 @@ inline std::string_view foreign_format(std::string_view first) {
   return {};
 }
 
-/// Finds the array of a file by its bytes, never by its name.
-inline stored_array locate_array(byte_source const& source) {
+/// Finds an array of a file by the file's bytes, never by its name. `name` is the array's own, in a
+/// file of several.
+inline stored_array locate_array(byte_source const& source, std::string_view name = {}) {
   for (auto const* format : array_formats) {
-    if (format->begins(source.first())) return format->locate(source);
+    if (format->begins(source.first())) return format->locate(source, name);
   }
   if (source.size() == 0) source.fail("the file is empty, not an array");
-  if (auto const name = foreign_format(source.first()); !name.empty()) {
-    source.fail("the file is " + std::string(name) + "; this version opens .npy files only");
+  if (auto const what = foreign_format(source.first()); !what.empty()) {
+    source.fail("the file is " + std::string(what) + "; this version opens .npy files only");
   }
   source.fail("not an array file: it begins with " + in_quotes(source.first().substr(0, 8)) +
               ", an .npy file with '\\x93NUMPY'");

@@ -87,7 +87,10 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
   return result;
 }
 
-inline stored_array locate_npy(byte_source const& source) {
+inline stored_array locate_npy(byte_source const& source, std::string_view name) {
+  if (!name.empty()) {
+    source.fail("an .npy file holds one array without a name; none is called " + in_quotes(name));
+  }
   auto const first = source.first();
   auto const byte = [first](std::size_t at) {
     return std::size_t{static_cast<unsigned char>(first[at])};
