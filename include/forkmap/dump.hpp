@@ -1,6 +1,7 @@
 // An array into a file, all of it or nothing.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include <forkmap/array/content.hpp>
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/formats.hpp>
 #include <forkmap/mapped_file.hpp>
@@ -81,27 +83,114 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
                               std::to_string(written));
 }
 
-/// A file on its way: allocated, its header not yet written.
-struct file_to_write {
-  file_to_write(std::filesystem::path const& file, dtype const& type, std::size_t size,
-                std::optional<own_shape> const& own, dump_options const& options)
-      : written(shape_to_write(file, size, own, options)),
-        head(format_for_name(file).head(type, written.dims, written.layout)),
-        made(file) {
-    allocate(made.fd(), head.size() + size * type.item_bytes, file);
+/// A file on its way, at its position of the moment.
+class file_sink final : public byte_sink {
+ public:
+  explicit file_sink(std::filesystem::path const& file) : file_(&file), made_(file) {}
+
+  void reserve(std::size_t bytes) override { allocate(made_.fd(), bytes, *file_); }
+
+  /// What is small waits for what is large: the page cache keeps what is written at once in large
+  /// folios, and those are cheaper to map later.
+  void write(std::string_view bytes) override {
+    position_ += bytes.size();
+    if (bytes.size() < smallest_write) {
+      waiting_ += bytes;
+      return;
+    }
+    write_all(made_.fd(), waiting_, bytes.data(), bytes.size(), *file_);
+    waiting_.clear();
   }
 
-  own_shape written;
-  std::string head;
-  replacement made;
+  void rewrite(std::size_t at, std::string_view bytes) override {
+    flush();
+    write_at(made_.fd(), bytes, at, *file_);
+  }
+
+  std::size_t position() const override { return position_; }
+
+  void commit(bool durable) {
+    flush();
+    made_.commit(durable);
+  }
+
+ private:
+  static constexpr std::size_t smallest_write = 4096;
+
+  void flush() {
+    write_all(made_.fd(), waiting_, nullptr, 0, *file_);
+    waiting_.clear();
+  }
+
+  std::filesystem::path const* file_;
+  replacement made_;
+  std::string waiting_;
+  std::size_t position_ = 0;
 };
 
-inline void dump_contiguous(std::filesystem::path const& file, dtype const& type, void const* data,
-                            std::size_t size, std::optional<own_shape> const& own,
-                            dump_options const& options) {
-  file_to_write out(file, type, size, own, options);
-  write_all(out.made.fd(), out.head, data, size * type.item_bytes, file);
-  out.made.commit(options.sync);
+/// An array whose elements lie one after another in memory.
+class contiguous_content final : public array_content {
+ public:
+  contiguous_content(array_description description, void const* data)
+      : array_content(std::move(description)), data_(static_cast<char const*>(data)) {}
+
+  void write(byte_sink& out) const override { out.write({data_, bytes}); }
+
+ private:
+  char const* data_;
+};
+
+/// An array whose elements are gathered, in large pieces.
+template <class Range> class gathered_content final : public array_content {
+  using element = std::ranges::range_value_t<Range const>;
+
+ public:
+  gathered_content(array_description description, Range const& range,
+                   std::filesystem::path const& file)
+      : array_content(std::move(description)), range_(&range), file_(&file) {}
+
+  void write(byte_sink& out) const override {
+    auto const size = bytes / sizeof(element);
+    // Not a vector: of bool it would be what there is to gather.
+    auto const capacity = std::min(std::max(size, std::size_t{1}), piece_bytes / sizeof(element));
+    auto const buffer = std::make_unique_for_overwrite<element[]>(capacity);
+    std::size_t gathered = 0;
+    std::size_t written = 0;
+    auto const write_piece = [&] {
+      out.write({reinterpret_cast<char const*>(buffer.get()), gathered * sizeof(element)});
+      written += std::exchange(gathered, 0);
+    };
+    for (element const value : *range_) {
+      buffer[gathered++] = value;
+      if (gathered == capacity) write_piece();
+    }
+    write_piece();
+    if (written != size) throw_other_size(*file_, size, written);
+  }
+
+ private:
+  static constexpr std::size_t piece_bytes = std::size_t{8} << 20U;
+
+  Range const* range_;
+  std::filesystem::path const* file_;
+};
+
+inline void dump_content(std::filesystem::path const& file, array_content const& content,
+                         dump_options const& options) {
+  auto const& format = format_for_name(file);
+  file_sink out(file);
+  format.write(out, content);
+  out.commit(options.sync);
+}
+
+/// What is written, for any array: its description and its elements.
+template <array_like A>
+array_description describe(A const& array, std::filesystem::path const& file,
+                           dump_options const& options) {
+  constexpr auto type = dtype_of<std::ranges::range_value_t<A const>>();
+  auto const size = static_cast<std::size_t>(std::ranges::size(array));
+  auto const written = shape_to_write(file, size, own_shape_of(array), options);
+  return {type, {}, written.dims, written.layout, size * type.item_bytes};
 }
 
 }  // namespace detail
@@ -122,34 +211,13 @@ inline void dump_contiguous(std::filesystem::path const& file, dtype const& type
 template <array_like A>
 std::filesystem::path dump(A const& array, std::filesystem::path const& file,
                            dump_options options = {}) {
-  using element = std::ranges::range_value_t<A const>;
-  constexpr auto type = detail::dtype_of<element>();
-  auto const size = static_cast<std::size_t>(std::ranges::size(array));
-  auto const own = detail::own_shape_of(array);
+  auto description = detail::describe(array, file, options);
   if constexpr (std::ranges::contiguous_range<A const>) {
-    detail::dump_contiguous(file, type, std::ranges::data(array), size, own, options);
+    detail::contiguous_content const content(std::move(description), std::ranges::data(array));
+    detail::dump_content(file, content, options);
   } else {
-    detail::file_to_write out(file, type, size, own, options);
-    // Not a vector: of bool it would be what there is to gather.
-    // Large pieces: the page cache keeps what is written at once in large folios, and those are
-    // cheaper to map later.
-    constexpr std::size_t capacity = (std::size_t{8} << 20U) / sizeof(element);
-    auto const buffer = std::make_unique_for_overwrite<element[]>(capacity);
-    std::string_view head = out.head;
-    std::size_t gathered = 0;
-    std::size_t written = 0;
-    auto const write = [&] {
-      detail::write_all(out.made.fd(), head, buffer.get(), gathered * sizeof(element), file);
-      head = {};
-      written += std::exchange(gathered, 0);
-    };
-    for (element const value : array) {
-      buffer[gathered++] = value;
-      if (gathered == capacity) write();
-    }
-    write();
-    if (written != size) detail::throw_other_size(file, size, written);
-    out.made.commit(options.sync);
+    detail::gathered_content<A> const content(std::move(description), array, file);
+    detail::dump_content(file, content, options);
   }
   return file;
 }

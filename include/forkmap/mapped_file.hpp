@@ -95,8 +95,8 @@ inline std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status c
 inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path const& file,
                                                        dtype const& type, shape const& dims,
                                                        order layout) {
-  auto const& format = format_for_name(file);
-  auto const head = file.extension() == ".npy" ? format.head(type, dims, layout) : std::string();
+  format_for_name(file);  // refuses the names of formats that have no array to be written into
+  auto const head = file.extension() == ".npy" ? npy_head(type, dims, layout) : std::string();
   auto const bytes = head.size() + array_bytes(dims, type.item_bytes);
 
   replacement made(file);

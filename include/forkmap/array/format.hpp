@@ -1,5 +1,4 @@
-// What every array file format has to say: how it begins, where its array lies, what to write
-// before the data. A new format is one header with such a description and one row in formats.hpp.
+// What every array file format has to say: how it begins, where its array lies, how one is written. A new format is one header with such a description and one row in formats.hpp.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include <forkmap/array/content.hpp>
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
@@ -62,7 +62,8 @@ struct array_format {
   bool (*begins)(std::string_view first);
   /// Finds the array of that name in a file of several, or the only one: name is empty.
   stored_array (*locate)(byte_source const& source, std::string_view name);
-  std::string (*head)(dtype const& type, shape const& dims, order layout);
+  /// Writes a file of one array.
+  void (*write)(byte_sink& out, array_content const& content);
 };
 
 }  // namespace forkmap::detail

@@ -179,6 +179,13 @@ inline std::string npy_head(dtype const& type, shape const& dims, order layout) 
   return wrap_npy_dict(std::move(dict));
 }
 
-inline constexpr array_format npy_format{"npy", begins_npy, locate_npy, npy_head};
+inline void write_npy(byte_sink& out, array_content const& content) {
+  auto const head = npy_head(content.type, content.dims, content.layout);
+  out.reserve(head.size() + content.bytes);
+  out.write(head);
+  content.write(out);
+}
+
+inline constexpr array_format npy_format{"npy", begins_npy, locate_npy, write_npy};
 
 }  // namespace forkmap::detail

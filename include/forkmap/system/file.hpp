@@ -88,6 +88,18 @@ inline void write_all(descriptor const& fd, std::string_view head, void const* d
   }
 }
 
+/// Writes all of `bytes` at `offset`; the file's position stays.
+inline void write_at(descriptor const& fd, std::string_view bytes, std::size_t offset,
+                     std::filesystem::path const& file) {
+  while (!bytes.empty()) {
+    auto const wrote = retry_interrupted(
+        [&] { return ::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)); });
+    if (wrote < 0) throw_errno("write", file.native());
+    bytes.remove_prefix(static_cast<std::size_t>(wrote));
+    offset += static_cast<std::size_t>(wrote);
+  }
+}
+
 /// Reserves the first `bytes` of the file, so that lack of space is an error now and neither a
 /// half-written file nor a SIGBUS later. Returns false where the file system cannot.
 inline bool allocate(descriptor const& fd, std::size_t bytes, std::filesystem::path const& file) {
