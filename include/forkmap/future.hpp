@@ -15,6 +15,7 @@
 #include <forkmap/system/clock.hpp>
 #include <forkmap/transfer/bytes.hpp>
 #include <forkmap/transfer/codec.hpp>
+#include <forkmap/transfer/failures.hpp>
 #include <forkmap/worker/limits.hpp>
 
 namespace forkmap {
@@ -52,6 +53,11 @@ template <class R> class future {
     check();
     call_->wait_until_done();
     auto const call = std::move(call_);
+    if (std::exchange(cancelled_, false)) {
+      std::rethrow_exception(detail::cancelled_task(call->index(), failure::cancelled, 0,
+                                                    detail::ended_call::by_cancel)
+                                 .exception());
+    }
     return detail::take_submitted<R>(*call);
   }
 
@@ -69,10 +75,11 @@ template <class R> class future {
     }
   }
 
-  /// Ends the task: it does not begin, or its worker is killed. get() throws task_cancelled, unless
-  /// the task had ended before.
+  /// Ends the task: it does not begin, or its worker is killed. get() throws task_cancelled, also
+  /// where the task had ended before.
   void cancel() {
     check();
+    cancelled_ = true;
     if (!call_->is_done()) engine_->cancel(*call_);
   }
 
@@ -83,6 +90,7 @@ template <class R> class future {
 
   detail::pool_engine* engine_ = nullptr;
   std::shared_ptr<detail::submitted_call> call_{};
+  bool cancelled_ = false;
 };
 
 }  // namespace forkmap

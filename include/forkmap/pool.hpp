@@ -51,7 +51,7 @@ class pool {
  public:
   explicit pool(int n_jobs) : pool(with_n_jobs(n_jobs)) {}
   /// Errors: std::invalid_argument as from parallel(), and for options::resume, a journal of one
-  ///   call.
+  ///   call. What worker_exit throws is printed to stderr: no call is there to throw it.
   explicit pool(options const& how) {
     detail::check(how);
     if (!how.resume.empty())
@@ -136,18 +136,20 @@ class pool {
     return detail::take_winner<R>(*results);
   }
 
-  /// Runs a range of tasks, lazily, even an endless one: see task_stream.
+  /// Runs a range of tasks, lazily, even an endless one: see task_stream. The pool must outlive it.
   template <std::ranges::input_range Tasks>
     requires detail::range_of_tasks<Tasks>
-  auto stream(Tasks&& tasks) const {
+  auto stream(Tasks&& tasks) const& {
     return stream_of<true>(std::forward<Tasks>(tasks));
   }
   /// The same, in the order in which tasks end: of indexed<R>.
   template <std::ranges::input_range Tasks>
     requires detail::range_of_tasks<Tasks>
-  auto unordered(Tasks&& tasks) const {
+  auto unordered(Tasks&& tasks) const& {
     return stream_of<false>(std::forward<Tasks>(tasks));
   }
+  template <class Tasks> void stream(Tasks&&) const&& { refuse_outliving<Tasks>(); }
+  template <class Tasks> void unordered(Tasks&&) const&& { refuse_outliving<Tasks>(); }
 
   /// Has a task run as soon as a worker is free; returns at once. Beyond 64 calls at a time tasks
   /// wait, and what they are given as spans and references must live as long.
@@ -193,6 +195,12 @@ class pool {
           std::make_unique<detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>>(
               *engine_, std::views::all(std::forward<Tasks>(tasks))));
     }
+  }
+
+  template <class Tasks> static void refuse_outliving() {
+    static_assert(std::is_void_v<Tasks>,
+                  "forkmap: the stream of a temporary pool would outlive it: give the pool a name, "
+                  "or use forkmap::parallel(n_jobs).stream(tasks)");
   }
 
   static options with_n_jobs(int n_jobs) {

@@ -10,9 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include <forkmap/engine/pool_calls.hpp>
+#include <forkmap/engine/pool_tasks.hpp>
 #include <forkmap/transfer/portable.hpp>
 #include <forkmap/transfer/remote_tasks.hpp>
+#include <forkmap/transfer/sending.hpp>
 
 namespace forkmap::detail {
 
@@ -29,14 +30,21 @@ template <class Tasks> class sent_tasks : public pool_tasks {
   }
 
   std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
-    n_tasks_ = 0;
+    std::uint64_t n = 0;
     for (auto&& task : tasks_) {
       if constexpr (fixed == 0) begins.push_back(out.size());
       send_task<task_type>(out, task);
-      ++n_tasks_;
+      ++n;
+      if constexpr (fixed != 0) {
+        if (n % sending::chunk == 0 && !out.chunk_done()) {
+          n = sent_tasks::expected();
+          break;
+        }
+      }
     }
     if constexpr (fixed == 0) begins.push_back(out.size());
-    return n_tasks_;
+    n_tasks_ = n;
+    return n;
   }
   std::uint64_t task_bytes() const override { return fixed; }
   std::uint64_t expected() const override {
@@ -58,6 +66,13 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
   sent_map(Tasks& tasks, bool stop_at_failure, bool race)
       : sent_tasks<Tasks>(tasks), stop_at_failure_(stop_at_failure), race_(race) {}
 
+  /// The first may run while the last are sent.
+  std::uint64_t task_count() const override {
+    if constexpr (sent_tasks<Tasks>::fixed != 0 && std::ranges::random_access_range<Tasks>)
+      return this->expected();
+    else
+      return 0;
+  }
   job describe(std::uint64_t n_tasks) override {
     remote_source<typename sent_tasks<Tasks>::task_type> source({}, n_tasks);
     return race_ ? race_job<R>(source) : map_job<R>(source, stop_at_failure_);

@@ -1,14 +1,11 @@
 // One call of a pool, as its caller keeps it while workers serve it.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include <forkmap/engine/call_limits.hpp>
 #include <forkmap/engine/fates.hpp>
@@ -17,44 +14,13 @@
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/report.hpp>
-#include <forkmap/system/shared_memory.hpp>
-#include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/job.hpp>
-#include <forkmap/transfer/shared_arguments.hpp>
 #include <forkmap/worker/pool_channel.hpp>
 
 namespace forkmap::detail {
 
-/// How much of a stretch of memory is kept for the next call: a little always, and much if it was
-/// used twice in a row.
-class kept_bytes {
- public:
-  /// Notes what a call has used.
-  /// Returns: how much is kept.
-  std::size_t after(std::size_t used) noexcept {
-    auto const twice = std::min({used, std::exchange(last_, used), most});
-    return std::max(twice, little);
-  }
-
- private:
-  static constexpr std::size_t little = arena_writer::kept_bytes;
-  static constexpr std::size_t most = std::size_t{256} << 20U;
-
-  std::size_t last_ = 0;
-};
-
-/// A place for calls: the caller's side of its memory, kept from one call to the next.
-struct call_place {
-  mapping front{};
-  std::size_t present = 0;       // bytes of `front` that cannot fault
-  std::uint64_t used = 0;        // bytes of it that may not be zero
-  std::uint64_t call_bytes = 0;  // of the last call
-  std::unique_ptr<argument_writer> arguments{};
-  std::vector<std::uint64_t> begins{};  // of the tasks
-  kept_bytes kept_front{}, kept_arguments{};
-  std::vector<kept_bytes> kept_arenas{};
-  bool taken = false;
-};
+/// So much of a worker's memory for results is kept for the next call at most.
+inline constexpr std::size_t most_kept_bytes = std::size_t{256} << 20U;
 
 /// A call that is under way, and its results when it is over.
 class pool_call_run final : public shared_results {
@@ -85,7 +51,13 @@ class pool_call_run final : public shared_results {
   call_limits limits;
   call_report report;
   std::optional<ended_call> ended{};  // what ended it, if not its tasks
+  bool results_are_many = false;      // more than is kept
   std::exception_ptr broken{};        // what keeps the pool from going on with it
+
+  /// What the next call may use again stays.
+  void taken(std::uint64_t result) noexcept override {
+    if (results_are_many) shared_results::taken(result);
+  }
 
   bool cancelled() const noexcept {
     return memory.header().cancelled.load(std::memory_order_acquire);

@@ -2,51 +2,29 @@
 // collect.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <utility>
-#include <vector>
 
+#include <forkmap/engine/call_limits.hpp>
+#include <forkmap/engine/call_place.hpp>
 #include <forkmap/engine/pool_call_run.hpp>
 #include <forkmap/engine/pool_supervisor.hpp>
+#include <forkmap/engine/pool_tasks.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/report.hpp>
-#include <forkmap/transfer/job.hpp>
+#include <forkmap/system/clock.hpp>
+#include <forkmap/system/futex.hpp>
+#include <forkmap/transfer/sending.hpp>
 #include <forkmap/worker/failure_log.hpp>
 #include <forkmap/worker/pool_channel.hpp>
 
 namespace forkmap::detail {
-
-/// Tasks that a pool is to run.
-class pool_tasks {
- public:
-  virtual ~pool_tasks() = default;
-  /// Writes each task, and where it begins; last of all where the last one ends. None of that where
-  /// each takes task_bytes().
-  /// Returns: how many there are.
-  virtual std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) = 0;
-  virtual std::uint64_t task_bytes() const { return 0; }
-  /// How many there will be, if that is known before they are sent; else 0.
-  virtual std::uint64_t expected() const { return 0; }
-  /// What the call is, of that many tasks. Its `tasks` pointer is for workers to set.
-  virtual job describe(std::uint64_t n_tasks) = 0;
-
-  std::uint64_t first_index = 0;  // where they are part of a larger range
-
- protected:
-  pool_tasks() = default;
-  pool_tasks(pool_tasks const&) = default;
-  pool_tasks& operator=(pool_tasks const&) = default;
-};
 
 class pool_calls {
  public:
@@ -55,11 +33,10 @@ class pool_calls {
 
   std::uint32_t n_workers() const noexcept { return supervisor_.layout().n_workers; }
 
-  /// Wakes workers for a call of so few tasks that it is sent while they come to themselves.
-  /// Returns: how many slept.
-  int wake_early(std::uint64_t n_tasks) const noexcept {
+  /// Wakes a worker for a call of so few tasks that it is sent while that one comes to itself.
+  void wake_early(std::uint64_t n_tasks) const noexcept {
     constexpr std::uint64_t few = 64;
-    return n_tasks <= few ? supervisor_.wake(std::min<std::uint64_t>(n_tasks, n_workers())) : 0;
+    if (n_tasks != 0 && n_tasks <= few) supervisor_.wake(1);
   }
 
   /// A free place of the lowest number: what is warm. Waits for one.
@@ -82,20 +59,31 @@ class pool_calls {
     return most_calls;
   }
 
-  /// Sends the tasks and opens their call in a place that was taken for it.
+  /// Sends the tasks and opens their call in a place that was taken for it, with so many workers
+  /// awake.
   /// Returns: null if there are no tasks.
   std::unique_ptr<pool_call_run> launch(std::uint32_t c, pool_tasks& tasks, map_report& report,
-                                        std::int64_t called_at, waits_for_call who, int& woken) {
+                                        std::int64_t called_at, waits_for_call who,
+                                        std::uint64_t wanted) {
     std::unique_ptr<pool_call_run> call;
+    auto& place = places_[c];
+    auto& shared = supervisor_.control().call(c);
     try {
-      call = prepare(c, tasks, report, called_at);
-      if (call != nullptr) {
-        supervisor_.control().call(c).waiting.store(who);
-        std::lock_guard const lock(supervisor_.mutex);
-        woken = supervisor_.open(*call);
+      place.begin(supervisor_.layout(), supervisor_.file(), c, how_);
+      // Where somebody looks at the clock, a task that waits for its arguments would be late.
+      auto n_tasks = call_limits(how_, called_at).exist() ? 0 : tasks.task_count();
+      bool const meanwhile = n_tasks > sending::chunk;
+      if (!meanwhile) n_tasks = place.send(tasks);
+      if (n_tasks != 0) {
+        call = place.prepare(tasks, n_tasks, shared, how_, report, called_at);
+        shared.waiting.store(who);
+        shared.sent.begin();
+        if (!meanwhile) shared.sent.end();
+        open(*call, meanwhile ? most_workers : wanted);
+        if (meanwhile) send_meanwhile(tasks, *call);
       }
     } catch (...) {
-      if (call != nullptr) clear(places_[c], *call);
+      if (call != nullptr) place.clear(*call);
       give_back(c);
       throw;
     }
@@ -106,15 +94,15 @@ class pool_calls {
     call->owner = this;
     call->release = [](void* engine, pool_call_run& ended) noexcept {
       auto& self = *static_cast<pool_calls*>(engine);
-      self.clear(self.places_[ended.place], ended);
+      self.places_[ended.place].clear(ended);
       self.give_back(ended.place);
     };
     return call;
   }
 
-  /// Sleeps until the call is over.
-  void wait_for(pool_call_run& call, bool soon) {
-    constexpr std::int64_t patience_ns = 20'000;
+  /// Waits until the call is over, for which one worker is awake.
+  void wait_for(pool_call_run& call) {
+    bool awake = true;
     auto& shared = supervisor_.control().call(call.place);
     for (bool ended = false;;) {
       auto const seen = shared.event.load();
@@ -126,10 +114,7 @@ class pool_calls {
         }
         if (supervisor_.is_over(call)) return supervisor_.forget(call);
       }
-      if (std::exchange(soon, false) &&
-          spin_until(patience_ns, [&] { return shared.event.load() != seen; })) {
-        continue;
-      }
+      if (std::exchange(awake, false) && is_over_soon(call, seen)) continue;
       shared.waiting.store(waits_for_call::a_thread);
       wait_while_equal(shared.event, seen);
       shared.waiting.store(waits_for_call::nobody);
@@ -142,6 +127,7 @@ class pool_calls {
     for (std::uint32_t k = 0; k != call.plan.n_workers; ++k) {
       read_failures(call.arenas, call.memory.slots()[k], call.work.first_index, call.failures);
     }
+    call.results_are_many = call.record_bytes() > most_kept_bytes;
     call.winner = call.memory.header().winner.load(std::memory_order_acquire);
     if (call.ended) call.fate.note_unfinished(*call.ended);
     call.failures.sort();
@@ -170,6 +156,46 @@ class pool_calls {
   void stop() { supervisor_.stop(); }
 
  private:
+  void open(pool_call_run& call, std::uint64_t wanted) {
+    std::lock_guard const lock(supervisor_.mutex);
+    supervisor_.open(call, wanted);
+  }
+
+  void send_meanwhile(pool_tasks& tasks, pool_call_run& call) {
+    auto& progress = supervisor_.control().call(call.place).sent;
+    try {
+      places_[call.place].send_meanwhile(tasks, progress, call);
+    } catch (...) {
+      call.cancel();
+      wait_for(call);
+      throw;
+    }
+    progress.end();
+  }
+
+  /// Waits awake for a moment: a small call is over within it, by the one worker that was woken.
+  /// Wakes the others when that one is seen to have more to do.
+  bool is_over_soon(pool_call_run const& call, std::uint32_t seen) const noexcept {
+    constexpr std::int64_t patience_ns = 20'000;
+    constexpr std::int64_t alone_ns = 3'000;
+    auto const& event = supervisor_.control().call(call.place).event;
+    bool alone = call.plan.n_batches > 1;
+    std::int64_t served_from = 0;
+    bool const over = spin_until(patience_ns, [&] {
+      if (event.load() != seen) return true;
+      if (!alone) return false;
+      if (served_from == 0) {
+        if (supervisor_.control().is_served(call.place)) served_from = nanoseconds_now();
+      } else if (nanoseconds_now() - served_from > alone_ns) {
+        supervisor_.wake(call.plan.n_batches);
+        alone = false;
+      }
+      return false;
+    });
+    if (!over && alone) supervisor_.wake(call.plan.n_batches);
+    return over;
+  }
+
   void give_back(std::uint32_t c) noexcept {
     {
       std::lock_guard const lock(supervisor_.mutex);
@@ -177,93 +203,6 @@ class pool_calls {
     }
     given_back_.fetch_add(1);
     wake_all(given_back_);
-  }
-
-  /// Writes all that workers need to know of the call.
-  std::unique_ptr<pool_call_run> prepare(std::uint32_t c, pool_tasks& tasks, map_report& report,
-                                         std::int64_t called_at) {
-    auto const& layout = supervisor_.layout();
-    auto& place = places_[c];
-    if (place.arguments == nullptr) {
-      place.arguments = std::make_unique<argument_writer>(
-          supervisor_.file().get(), layout.arguments(c), layout.arguments_bytes());
-      place.kept_arenas.resize(layout.n_workers);
-    }
-    place.begins.clear();
-    place.arguments->begin_call(how_.max_nbytes);
-    auto const n_tasks = tasks.send(*place.arguments, place.begins);
-    if (n_tasks == 0) return nullptr;
-
-    auto work = tasks.describe(n_tasks);
-    work.first_index = tasks.first_index;
-    if (work.batch_tasks == 0) work.batch_tasks = how_.batch_size;
-    auto plan = make_plan(n_tasks, layout.n_workers, work.batch_tasks);
-    plan.n_workers = layout.n_workers;  // any of them may come
-    call_layout where(plan, work.n_results, work.forked.bytes, work.forked.align);
-    where.arenas = layout.arenas(c);
-    auto const table = round_up(where.mapped_bytes, sizeof(std::uint64_t));
-    auto const table_bytes = place.begins.size() * sizeof(std::uint64_t);
-    place.call_bytes = table + table_bytes;
-    map_front(c, place.call_bytes);
-    // Zeros where the call counts on them.
-    auto const names = work.flat ? 0 : work.n_results * work.forked.bytes;
-    std::memset(place.front.data(), 0, std::min<std::uint64_t>(place.used, where.results + names));
-    place.used = std::max(place.used, place.call_bytes);
-    if (table_bytes != 0) std::memcpy(place.front.data() + table, place.begins.data(), table_bytes);
-
-    call_memory const memory(where, place.front.data(), supervisor_.file());
-    memory.prepare(plan);
-    auto& shared = supervisor_.control().call(c);
-    shared.work = work;
-    shared.plan = plan;
-    shared.layout = where;
-    shared.front_bytes = place.call_bytes;
-    shared.table = table;
-    shared.task_bytes = place.begins.empty() ? tasks.task_bytes() : 0;
-    shared.argument_bytes = place.arguments->size();
-    return std::make_unique<pool_call_run>(c, work, plan, memory, how_, report, called_at);
-  }
-
-  /// Maps the call's stretch and makes it present.
-  void map_front(std::uint32_t c, std::uint64_t bytes) {
-    auto const& layout = supervisor_.layout();
-    auto& place = places_[c];
-    if (bytes > layout.stretch_bytes()) {
-      throw_system_error(ENOMEM, "shared memory of a pool for a call,",
-                         std::to_string(bytes) + " bytes");
-    }
-    if (place.front.size() < bytes) {
-      place.front = supervisor_.file().map(layout.stretch(c), round_up(bytes, map_grain),
-                                           PROT_READ | PROT_WRITE);
-      place.present = 0;
-    }
-    if (place.present >= bytes) return;
-    if (!populate_for_writing(place.front.data(), static_cast<std::size_t>(bytes))) {
-      throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a call,",
-                  std::to_string(bytes) + " bytes");
-    }
-    place.present = static_cast<std::size_t>(bytes);
-  }
-
-  /// Gives memory back that the next call will probably not need.
-  void clear(call_place& place, pool_call_run const& call) noexcept {
-    auto const arenas = supervisor_.control().call(call.place).layout.arenas;
-    for (std::uint32_t k = 0; k != call.plan.n_workers; ++k) {
-      auto const begin = arenas.begin(k);
-      auto const used = static_cast<std::size_t>(
-          call.memory.slots()[k].arena_next.load(std::memory_order_relaxed) - begin);
-      auto const kept = place.kept_arenas[k].after(used);
-      if (kept < used) supervisor_.file().give_back(begin + kept, used - kept);
-    }
-    auto const kept =
-        round_up(place.kept_front.after(static_cast<std::size_t>(place.call_bytes)), map_grain);
-    if (kept < place.present) {
-      ::madvise(place.front.data() + kept, place.front.size() - kept, MADV_REMOVE);
-      place.present = kept;
-      place.used = std::min<std::uint64_t>(place.used, kept);
-    }
-    place.arguments->trim(
-        place.kept_arguments.after(static_cast<std::size_t>(place.arguments->size())));
   }
 
   options const& how_;

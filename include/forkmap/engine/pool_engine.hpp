@@ -55,12 +55,11 @@ class pool_engine {
   std::unique_ptr<call_results> run(pool_tasks& tasks) {
     check_owner();
     auto const called_at = nanoseconds_now();
-    int const early = calls_.wake_early(tasks.expected());
-    int woken = 0;
+    calls_.wake_early(tasks.expected());
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
-                              waits_for_call::nobody, woken);
+                              waits_for_call::nobody, 1);
     if (call == nullptr) return nullptr;
-    calls_.wait_for(*call, early + woken == 0);
+    calls_.wait_for(*call);
     calls_.collect(*call);
     return call;
   }
@@ -125,9 +124,8 @@ class pool_engine {
       auto const c = calls_.find_place();
       if (c == most_calls) return;
       try {
-        int woken = 0;
         each->call = calls_.launch(c, *each->what->tasks, each->what->report, each->called_at,
-                                   waits_for_call::the_supervisor, woken);
+                                   waits_for_call::the_supervisor, most_workers);
         ++each;
       } catch (...) {
         each->what->error = std::current_exception();

@@ -18,6 +18,7 @@
 #include <forkmap/engine/per_worker.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/system/clock.hpp>
+#include <forkmap/system/futex.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/system/template_process.hpp>
@@ -150,21 +151,17 @@ class pool_processes {
   }
   void kill(std::uint32_t k) { kill_tree(lives_[k].process); }
 
-  /// Wakes up to that many idle workers.
-  /// Returns: how many slept.
-  int wake(std::uint64_t wanted) const noexcept {
-    int woken = 0;
+  /// Wakes up to that many idle workers, counting those that are awake.
+  void wake(std::uint64_t wanted) const noexcept {
     for (std::uint32_t k = 0; k != size() && wanted != 0; ++k) {
       auto& place = control_.place(k);
       // One that is at its begin or its end does not count: it may take its time.
       if (place.serving.load() != 0 || place.phase.load() != worker_phase::working) continue;
       --wanted;
-      if (place.parked.load() == 0) continue;
+      if (place.parked.exchange(0) == 0) continue;
       place.work.fetch_add(1);
       wake_all(place.work);
-      ++woken;
     }
-    return woken;
   }
 
   /// Has workers leave: idle ones by themselves.

@@ -19,6 +19,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/system/background_thread.hpp>
 #include <forkmap/system/clock.hpp>
+#include <forkmap/system/futex.hpp>
 #include <forkmap/system/oom.hpp>
 #include <forkmap/worker/death.hpp>
 #include <forkmap/worker/pool_channel.hpp>
@@ -61,11 +62,11 @@ class pool_supervisor {
   pool_control control() const noexcept { return processes_.control(); }
   shared_file const& file() const noexcept { return processes_.file(); }
 
-  /// Makes a call known to workers and to the thread: step 1 of pool_channel.hpp.
-  /// Returns: how many workers had to be woken.
+  /// Makes a call known to workers and to the thread, and wakes up to so many workers: step 1 of
+  /// pool_channel.hpp.
   /// Errors: std::system_error if workers that are missing cannot be forked; what has broken the
   ///   pool, if it is.
-  int open(pool_call_run& call) {
+  void open(pool_call_run& call, std::uint64_t wanted) {
     if (broken_) std::rethrow_exception(broken_);
     processes_.start_missing();
     call.number = ++n_calls_;
@@ -73,11 +74,11 @@ class pool_supervisor {
     calls_[call.place] = &call;
     control().header().open_calls.fetch_or(std::uint64_t{1} << call.place);
     if (call.limits.exist()) poke();
-    return processes_.wake(std::min<std::uint64_t>(call.plan.n_batches, processes_.size()));
+    processes_.wake(std::min(call.plan.n_batches, wanted));
   }
 
   /// Wakes up to that many idle workers. Without the mutex, too.
-  int wake(std::uint64_t wanted) const noexcept { return processes_.wake(wanted); }
+  void wake(std::uint64_t wanted) const noexcept { processes_.wake(wanted); }
 
   /// Nobody comes to the call any more; those that serve it are ended.
   void end(pool_call_run& call) {
@@ -105,6 +106,16 @@ class pool_supervisor {
 
  private:
   void watch() {
+    try {
+      watch_until_closed();
+    } catch (...) {
+      // No memory: workers that nobody watches over must not go on.
+      std::lock_guard const lock(mutex);
+      break_pool(std::current_exception());
+    }
+  }
+
+  void watch_until_closed() {
     std::vector<pollfd> events;
     for (;;) {
       auto const rest = prepare_sleep(events);
@@ -116,7 +127,7 @@ class pool_supervisor {
       {
         std::lock_guard const lock(mutex);
         if (control().header().closing.load()) return;
-        if (events[1].revents != 0) break_pool();
+        if (events[1].revents != 0) break_pool(template_process::exception_when_gone());
         bool any_ended = false;
         for (std::uint32_t k = 0; k != processes_.size(); ++k) {
           if (events[2 + k].revents == 0 || !processes_.life(k).process) continue;
@@ -124,7 +135,9 @@ class pool_supervisor {
           any_ended = true;
         }
         see_to_limits(nanoseconds_now());
-        if (any_ended) raise_events();
+        for (auto* call : calls_) {
+          if (any_ended && call != nullptr) raise_event(call->place);
+        }
       }
       further_.look(further_.owner);
     }
@@ -144,15 +157,12 @@ class pool_supervisor {
     return wake == INT64_MAX ? wake : std::max<std::int64_t>(0, wake - time);
   }
 
-  /// The process that workers come from is gone, and they with it.
-  void break_pool() {
+  /// Nothing runs in this pool any more.
+  void break_pool(std::exception_ptr why) {
     if (broken_) return;
-    broken_ = template_process::exception_when_gone();
+    broken_ = std::move(why);
+    fail_all(broken_);
     processes_.abandon();
-    for (auto* call : calls_) {
-      if (call != nullptr) call->broken = broken_;
-    }
-    raise_events();
   }
 
   std::int64_t next_look(std::int64_t time) const noexcept {
@@ -227,6 +237,7 @@ class pool_supervisor {
       if (call == nullptr) continue;
       call->broken = why;
       end(*call);
+      raise_event(call->place);
     }
   }
 
@@ -270,12 +281,6 @@ class pool_supervisor {
     return true;
   }
 
-  /// Wakes everybody who waits for a call.
-  void raise_events() noexcept {
-    for (std::uint32_t c = 0; c != most_calls; ++c) {
-      if (calls_[c] != nullptr) raise_event(c);
-    }
-  }
   void raise_event(std::uint32_t c) const noexcept {
     auto& call = control().call(c);
     call.event.fetch_add(1);

@@ -1,11 +1,6 @@
 // A task that was submitted to a pool, and its result: what a future and its pool share.
 #pragma once
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +13,8 @@
 
 #include <forkmap/engine/pool_calls.hpp>
 #include <forkmap/report.hpp>
+#include <forkmap/system/futex.hpp>
 #include <forkmap/transfer/failures.hpp>
-#include <forkmap/worker/pool_channel.hpp>
 
 namespace forkmap::detail {
 
@@ -71,12 +66,7 @@ class submitted_call {
   bool is_done() const noexcept { return done_.load(std::memory_order_acquire) != 0; }
 
   /// Sleeps until it is done, or for so many nanoseconds at most.
-  void wait(std::int64_t nanoseconds) const noexcept {
-    timespec const patience{.tv_sec = nanoseconds / 1'000'000'000,
-                            .tv_nsec = nanoseconds % 1'000'000'000};
-    ::syscall(SYS_futex, &done_, FUTEX_WAIT, 0, nanoseconds == INT64_MAX ? nullptr : &patience,
-              nullptr, 0);
-  }
+  void wait(std::int64_t nanoseconds) const noexcept { wait_while_equal(done_, 0, nanoseconds); }
   void wait_until_done() const noexcept {
     while (!is_done()) wait(INT64_MAX);
   }

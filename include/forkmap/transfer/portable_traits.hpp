@@ -47,6 +47,8 @@ enum class sent {
 template <class T>
 concept sendable_elements = std::ranges::contiguous_range<T const> &&
                             std::is_trivially_copyable_v<std::ranges::range_value_t<T const>> &&
+                            // Blocks begin on cache lines, and no further.
+                            alignof(std::ranges::range_value_t<T const>) <= 64 &&
                             !refused(travels_v<std::ranges::range_value_t<T const>>);
 
 /// What travels otherwise as an argument than as a result: as a reference.

@@ -9,6 +9,7 @@
 
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/transfer/portable.hpp>
+#include <forkmap/transfer/sending.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
 #include <forkmap/transfer/typed_job.hpp>
 
@@ -22,12 +23,10 @@ struct remote_tasks {
   std::uint64_t batch_tasks = 1;
   std::uint64_t end = 0;         // of all bytes
   std::uint64_t task_bytes = 0;  // of each, where there is no table
+  sending* sent = nullptr;       // those whose tasks are still being sent wait for them
 
   std::uint64_t begin_of(std::uint64_t i) const noexcept {
     return task_bytes != 0 ? i * task_bytes : table[i];
-  }
-  reader bytes_of(std::uint64_t i) const noexcept {
-    return {arguments->at(begin_of(i)), arguments->at(begin_of(i + 1))};
   }
   /// What was sent behind the last task.
   template <class T> auto behind_tasks() const {
@@ -35,7 +34,10 @@ struct remote_tasks {
     return receive_task<T>(bytes, *arguments);
   }
   template <class Task> auto get(std::uint64_t i) const {
-    auto bytes = bytes_of(i);
+    // Where the size is known the compiler leaves out what the reader checks.
+    constexpr auto fixed = fixed_bytes<Task>();
+    auto const* const begin = arguments->at(begin_of(i));
+    reader bytes(begin, fixed != 0 ? begin + fixed : arguments->at(begin_of(i + 1)));
     return receive_task<Task>(bytes, *arguments);
   }
 };
@@ -54,6 +56,7 @@ template <class Task> class remote_source {
   explicit remote_source(remote_tasks const& tasks, std::uint64_t n = 0) : tasks_(tasks), n_(n) {}
   std::uint64_t size() const { return n_; }
   result_type operator()(std::uint64_t i) {
+    if (i >= n_sent_) n_sent_ = tasks_.sent->wait_for(i);
     auto task = tasks_.get<Task>(i);
     return std::invoke(task);
   }
@@ -61,6 +64,7 @@ template <class Task> class remote_source {
  private:
   remote_tasks tasks_;
   std::uint64_t n_;
+  std::uint64_t n_sent_ = 0;
 };
 
 /// As fold_tasks: op lies behind the last task.

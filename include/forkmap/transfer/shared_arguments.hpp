@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/sending.hpp>
 
 namespace forkmap::detail {
 
@@ -31,10 +33,24 @@ class argument_writer final : public writer {
 
   /// Begins a call. Blocks of more than `max_nbytes` are shared.
   void begin_call(std::size_t max_nbytes) {
+    progress_ = nullptr;
     cursor_ = map_.data();
     end_ = map_.data() + present_;
     max_nbytes_ = max_nbytes;
     blocks_.clear();
+  }
+
+  /// Tasks are run while they are written: has every chunk told, until the call is cancelled.
+  void tell(sending& progress, std::atomic<bool> const& cancelled) noexcept {
+    progress_ = &progress;
+    cancelled_ = &cancelled;
+  }
+  /// A chunk of tasks has been written.
+  /// Returns: whether the others are wanted.
+  bool chunk_done() const noexcept {
+    if (progress_ == nullptr) return true;
+    progress_->advance();
+    return !cancelled_->load(std::memory_order_relaxed);
   }
 
   /// How many bytes of this call there are.
@@ -100,6 +116,8 @@ class argument_writer final : public writer {
   std::size_t present_ = 0;  // bytes from the begin that cannot fault
   std::size_t max_nbytes_ = 0;
   std::vector<block> blocks_{};
+  sending* progress_ = nullptr;
+  std::atomic<bool> const* cancelled_ = nullptr;
 };
 
 /// A worker's view of what an argument_writer has written. Stays where it is during a call.

@@ -24,24 +24,17 @@
 // call's ledger what it was doing. Who collects it raises every event.
 #pragma once
 
-#include <linux/futex.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <climits>
 #include <cstddef>
 #include <cstdint>
 
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/backtrace.hpp>
-#include <forkmap/system/clock.hpp>
 #include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/call_memory.hpp>
 #include <forkmap/transfer/job.hpp>
+#include <forkmap/transfer/sending.hpp>
 #include <forkmap/worker/birth.hpp>
 
 namespace forkmap::detail {
@@ -49,34 +42,11 @@ namespace forkmap::detail {
 /// Calls of one pool that are under way at once; others wait.
 inline constexpr std::uint32_t most_calls = 64;
 
-/// Between processes: never the process-private futex of std::atomic::wait.
-inline void wait_while_equal(std::atomic<std::uint32_t> const& word, std::uint32_t seen) noexcept {
-  ::syscall(SYS_futex, &word, FUTEX_WAIT, seen, nullptr, nullptr, 0);
-}
-inline void wake_all(std::atomic<std::uint32_t> const& word) noexcept {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-}
-
-/// Calls until() again and again for about so long, leaving the core to others in between.
-/// Returns: whether it came true.
-template <class Until> bool spin_until(std::int64_t nanoseconds, Until const& until) noexcept {
-  auto const begin = nanoseconds_now();
-  do {
-    for (int i = 0; i != 16; ++i) {
-      if (until()) return true;
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
-    }
-    ::sched_yield();
-  } while (nanoseconds_now() - begin < nanoseconds);
-  return until();
-}
-
 /// Who wants to know of a call's event.
 enum class waits_for_call : std::uint32_t { nobody, a_thread, the_supervisor };
 
-/// A call as its workers see it. All but the atomics is written before the call is open.
+/// A call as its workers see it. All but the atomics is written before the call is open; its tasks
+/// may follow while the first ones run.
 struct alignas(128) pool_call {
   std::atomic<std::uint32_t> event;  // a futex
   std::atomic<waits_for_call> waiting;
@@ -88,6 +58,7 @@ struct alignas(128) pool_call {
   std::uint64_t table;        // from the stretch's begin: where each task begins, and the last ends
   std::uint64_t task_bytes;   // of each, where there is no table; else 0
   std::uint64_t argument_bytes;
+  sending sent;  // how far the tasks are there
 };
 
 /// One worker as others see it.

@@ -6,10 +6,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <memory>
 
 #include <forkmap/options.hpp>
+#include <forkmap/system/futex.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/this_task.hpp>
@@ -58,12 +60,24 @@ class pool_worker {
     }
     bool const retires = !closing();
     place_.phase.store(retires ? worker_phase::retiring : worker_phase::leaving);
-    if (birth_.how.worker_exit) birth_.how.worker_exit(static_cast<int>(k_));
+    say_goodbye();
     flush_output();
     place_.phase.store(retires ? worker_phase::retired : worker_phase::finished);
   }
 
  private:
+  /// There is no call that could throw what worker_exit throws.
+  void say_goodbye() const {
+    if (!birth_.how.worker_exit) return;
+    try {
+      birth_.how.worker_exit(static_cast<int>(k_));
+    } catch (std::exception const& e) {
+      std::fprintf(stderr, "forkmap: worker_exit of a pool's worker threw: %s\n", e.what());
+    } catch (...) {
+      std::fputs("forkmap: worker_exit of a pool's worker threw\n", stderr);
+    }
+  }
+
   /// What this worker has mapped of a call's place, for as long as it lives.
   struct stretch {
     mapping front;
@@ -101,7 +115,7 @@ class pool_worker {
 
   /// Steps 3 and 4. `serving` says already that this worker is there.
   void serve(std::uint32_t c) {
-    auto const& call = birth_.control.call(c);
+    auto& call = birth_.control.call(c);
     if (stretches_[c] == nullptr) stretches_[c] = std::make_unique<stretch>(birth_, c, k_);
     auto& mapped = *stretches_[c];
     if (mapped.front.size() < call.front_bytes) {
@@ -120,7 +134,8 @@ class pool_worker {
                        call.plan.n_tasks,
                        call.plan.batch_tasks,
                        call.argument_bytes,
-                       call.task_bytes};
+                       call.task_bytes,
+                       &call.sent};
 
     auto work = call.work;
     work.tasks = &tasks;

@@ -1,0 +1,48 @@
+// Sleeping until a word in shared memory changes, between processes: never the process-private futex
+// of std::atomic::wait.
+#pragma once
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <cstdint>
+
+#include <forkmap/system/clock.hpp>
+
+namespace forkmap::detail {
+
+/// Sleeps while the word is `seen`, or for so many nanoseconds at most (INT64_MAX: for ever).
+/// Returns early now and then: callers look at the word again.
+inline void wait_while_equal(std::atomic<std::uint32_t> const& word, std::uint32_t seen,
+                             std::int64_t nanoseconds = INT64_MAX) noexcept {
+  timespec const patience{.tv_sec = nanoseconds / 1'000'000'000,
+                          .tv_nsec = nanoseconds % 1'000'000'000};
+  ::syscall(SYS_futex, &word, FUTEX_WAIT, seen, nanoseconds == INT64_MAX ? nullptr : &patience,
+            nullptr, 0);
+}
+inline void wake_all(std::atomic<std::uint32_t> const& word) noexcept {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+/// Calls until() again and again for about so long, leaving the core to others in between.
+/// Returns: whether it came true.
+template <class Until> bool spin_until(std::int64_t nanoseconds, Until const& until) noexcept {
+  auto const begin = nanoseconds_now();
+  do {
+    for (int i = 0; i != 16; ++i) {
+      if (until()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    ::sched_yield();
+  } while (nanoseconds_now() - begin < nanoseconds);
+  return until();
+}
+
+}  // namespace forkmap::detail

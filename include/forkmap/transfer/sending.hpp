@@ -1,0 +1,75 @@
+// How far the tasks of a call have been sent, for workers that run the first of them meanwhile.
+//
+//   1. The caller writes a chunk of tasks, adds 1 to `chunks`, then looks at `awaited`, the first
+//      chunk that anybody sleeps for. If that is there now, it takes it back and wakes all.
+//   2. A worker that comes to a task of a later chunk lowers `awaited` to that, looks at `chunks`
+//      again, and sleeps while it has not changed; who is woken too early begins anew.
+//   All of it seq_cst, so that one of the two sees the other. Only where two workers come to sleep
+//   at once the caller may take back what both need and wake the one: the other one looks by itself
+//   after a while. A worker that is killed in its sleep costs one system call.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <forkmap/system/futex.hpp>
+
+namespace forkmap::detail {
+
+class sending {
+ public:
+  /// Tasks of a chunk: few enough for a cache, many enough to make waking cheap.
+  static constexpr std::uint64_t chunk = 4096;
+
+  /// Nothing is sent. Before any worker comes.
+  void begin() noexcept {
+    chunks_.store(0);
+    awaited_.store(nothing);
+  }
+  /// One chunk more is sent.
+  void advance() noexcept {
+    auto const n = chunks_.fetch_add(1) + 1;
+    if (n <= awaited_.load()) return;
+    awaited_.store(nothing);
+    wake_all(chunks_);
+  }
+  /// All is sent, or never will be.
+  void end() noexcept {
+    chunks_.store(all);
+    if (awaited_.load() != nothing) wake_all(chunks_);
+  }
+
+  /// Waits until task i is sent.
+  /// Returns: how many are.
+  std::uint64_t wait_for(std::uint64_t i) noexcept {
+    constexpr std::int64_t patience_ns = 50'000;
+    constexpr std::int64_t a_while_ns = 10'000'000;
+    for (bool awake = true;; awake = false) {
+      if (auto const n = n_sent(); i < n) return n;
+      if (awake) {
+        spin_until(patience_ns, [&] { return i < n_sent(); });
+        continue;
+      }
+      auto const wanted = static_cast<std::uint32_t>(i / chunk);
+      auto awaited = awaited_.load();
+      while (wanted < awaited && !awaited_.compare_exchange_weak(awaited, wanted)) {
+      }
+      auto const seen = chunks_.load();
+      if (i >= n_sent()) wait_while_equal(chunks_, seen, a_while_ns);
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t all = ~std::uint32_t{0};
+  static constexpr std::uint32_t nothing = ~std::uint32_t{0};
+
+  std::uint64_t n_sent() const noexcept {
+    auto const chunks = chunks_.load();
+    return chunks == all ? ~std::uint64_t{0} : chunks * chunk;
+  }
+
+  std::atomic<std::uint32_t> chunks_;  // a futex
+  std::atomic<std::uint32_t> awaited_;
+};
+
+}  // namespace forkmap::detail
