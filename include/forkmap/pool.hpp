@@ -148,8 +148,8 @@ class pool {
   auto unordered(Tasks&& tasks) const& {
     return stream_of<false>(std::forward<Tasks>(tasks));
   }
-  template <class Tasks> void stream(Tasks&&) const&& { refuse_outliving<Tasks>(); }
-  template <class Tasks> void unordered(Tasks&&) const&& { refuse_outliving<Tasks>(); }
+  template <class Tasks> auto stream(Tasks&&) const&& { return outlives_pool<Tasks>::value; }
+  template <class Tasks> auto unordered(Tasks&&) const&& { return outlives_pool<Tasks>::value; }
 
   /// Has a task run as soon as a worker is free; returns at once. Beyond 64 calls at a time tasks
   /// wait, and what they are given as spans and references must live as long.
@@ -197,11 +197,12 @@ class pool {
     }
   }
 
-  template <class Tasks> static void refuse_outliving() {
+  template <class Tasks> struct outlives_pool {
     static_assert(std::is_void_v<Tasks>,
                   "forkmap: the stream of a temporary pool would outlive it: give the pool a name, "
                   "or use forkmap::parallel(n_jobs).stream(tasks)");
-  }
+    static constexpr int value = 0;
+  };
 
   static options with_n_jobs(int n_jobs) {
     auto how = detail::current_options();

@@ -30,6 +30,7 @@ pid_t armed_in = 0;  // children inherit all this, but it is not meant for them
 char const* redirected_from = nullptr;
 char const* redirected_to = nullptr;
 int n_redirected = 0;
+int n_memfds = 0;
 char const* provided_name = nullptr;
 void* provided_function = nullptr;
 
@@ -72,6 +73,7 @@ void redirect(char const* path, char const* instead) {
   redirected_to = instead;
 }
 int redirected() { return n_redirected; }
+int memfds_made() { return n_memfds; }
 
 void provide(char const* name, void* function) {
   provided_name = name;
@@ -96,6 +98,7 @@ using fault::fails, fault::function;
 
 int __real_memfd_create(char const*, unsigned);
 int __wrap_memfd_create(char const* name, unsigned flags) {
+  ++fault::n_memfds;
   return fails(function::memfd_create) ? -1 : __real_memfd_create(name, flags);
 }
 int __real_ftruncate(int, off_t);

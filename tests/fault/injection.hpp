@@ -46,6 +46,8 @@ bool disarm();
 void redirect(char const* path, char const* instead);
 /// How many opens have been redirected in this process.
 int redirected();
+/// How many memfds have been asked for in this process: 0 before its first map.
+int memfds_made();
 
 /// From now on, in children too, dlsym finds that function under that name; null ends it.
 void provide(char const* name, void* function);

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <ranges>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -190,4 +191,14 @@ TEST_CASE("output: files that the program has open are not written twice", "[out
   std::fprintf(file, "more\n");
   std::fclose(file);
   REQUIRE(support::file_bytes(name) == "once more\n");
+}
+
+TEST_CASE("output: what worker_exit of a pool throws is told on stderr", "[output]") {
+  auto const text = printed_by(STDERR_FILENO, [] {
+    fm::options how{.n_jobs = 1};
+    how.worker_exit = [](int) { throw std::runtime_error("not today"); };
+    fm::pool const workers(how);
+    workers.map([](int) {}, std::views::iota(0, 3));
+  });
+  REQUIRE(text == "forkmap: worker_exit of a pool's worker threw: not today\n");
 }

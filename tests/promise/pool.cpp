@@ -41,7 +41,7 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-int square(int x) { return x * x; }
+int square(int x) { return static_cast<int>(static_cast<unsigned>(x) * static_cast<unsigned>(x)); }
 std::string text_of(int x) { return std::string(static_cast<std::size_t>(x % 50), 'a') + "!"; }
 double sum(std::span<double const> xs) { return std::accumulate(xs.begin(), xs.end(), 0.0); }
 void nothing() {}
@@ -624,6 +624,69 @@ TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "
   REQUIRE(deaths > 0);
 }
 
+namespace {
+/// Counts what is made of it: the range of a call is evaluated as its tasks are sent.
+auto counted_tasks(int n, int (*fn)(int), int& n_made) {
+  return std::views::iota(0, n) | std::views::transform([fn, &n_made](int i) {
+           ++n_made;
+           return fm::delayed(fn)(i);
+         });
+}
+constexpr int too_many = 50'000'000;
+}  // namespace
+
+TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
+  fm::pool const workers(2);
+  SECTION("all of them, once") {
+    for (int const n : {4096, 4097, 100'000}) {
+      int n_made = 0;
+      auto const results = workers(counted_tasks(n, square, n_made));
+      REQUIRE(n_made == n);
+      REQUIRE(results.size() == static_cast<std::size_t>(n));
+      int wrong = 0;
+      for (int i = 0; i != n; ++i) {
+        wrong += results[static_cast<std::size_t>(i)] !=
+                 static_cast<int>(static_cast<unsigned>(i) * static_cast<unsigned>(i));
+      }
+      REQUIRE(wrong == 0);
+    }
+  }
+  SECTION("a failure is known before the last is made") {
+    int n_made = 0;
+    REQUIRE_THROWS_AS(workers(counted_tasks(too_many, fail_at_three, n_made)),
+                      fm::remote<std::invalid_argument>);
+    REQUIRE(n_made < too_many);
+    REQUIRE_THROWS_AS(workers(counted_tasks(100'000, die_at_three, n_made)), fm::worker_died);
+  }
+  SECTION("a race is won before the last is made") {
+    int n_made = 0;
+    auto const won = workers.first(counted_tasks(too_many, square, n_made));
+    REQUIRE(won.value == static_cast<int>(static_cast<unsigned>(won.index * won.index)));
+    REQUIRE(n_made < too_many);
+  }
+  SECTION("a range that throws ends those that run") {
+    auto tasks = std::views::iota(0, too_many) | std::views::transform([](int i) {
+                   if (i == 50'000) throw std::out_of_range("the range ends here");
+                   return fm::delayed(stay)(i);
+                 });
+    REQUIRE_THROWS_WITH(workers(tasks), ContainsSubstring("the range ends here"));
+  }
+  SECTION("a death costs its task") {
+    int n_made = 0;
+    auto const fates = workers.outcomes(counted_tasks(50'000, die_at_three, n_made));
+    int lost = 0;
+    for (auto const& each : fates) lost += !each.has_value();
+    REQUIRE(lost == 1);
+    REQUIRE_FALSE(fates[3].has_value());
+  }
+  SECTION("with a limit all are sent first") {
+    fm::pool const limited(fm::options{.n_jobs = 2, .timeout = 1min});
+    int n_made = 0;
+    REQUIRE(limited(counted_tasks(10'000, square, n_made)).size() == 10'000);
+  }
+  REQUIRE(workers(fm::delayed(square)(3), fm::delayed(square)(4)) == std::tuple(9, 16));
+}
+
 TEST_CASE("pool: idle workers use no processor time", "[pool]") {
   fm::pool const workers(4);
   auto const pids = workers(std::vector(40, &::getpid));
@@ -637,6 +700,7 @@ TEST_CASE("pool: idle workers use no processor time", "[pool]") {
     }
     return ticks;
   };
+  REQUIRE(support::child_processes().size() >= 1);
   // They park after 50 microseconds of their own time: some moments later nothing changes any more.
   REQUIRE(support::wait_until([&] {
     auto const before = used();
@@ -695,6 +759,16 @@ TEST_CASE("future: cancelling tasks at their ends costs no other task its worker
     wrong += next.get() != round;
   }
   REQUIRE(wrong == 0);
+}
+
+TEST_CASE("future: a cancelled task's get() throws, also where the task had ended", "[pool]") {
+  fm::pool const workers(1);
+  auto future = workers.submit(fm::delayed(square)(3));
+  REQUIRE(future.wait_for(1min));
+  future.cancel();
+  REQUIRE(future.wait_for(0s));
+  REQUIRE_THROWS_AS(future.get(), fm::task_cancelled);
+  REQUIRE_FALSE(future.valid());
 }
 
 TEST_CASE("future: one that outlives its pool was cancelled, or has its result", "[pool]") {

@@ -170,7 +170,8 @@ class pool_calls {
       wait_for(call);
       throw;
     }
-    progress.end();
+    // Workers that wait for what is never sent are killed with the others.
+    if (!call.cancelled()) progress.end();
   }
 
   /// Waits awake for a moment: a small call is over within it, by the one worker that was woken.

@@ -164,11 +164,10 @@ class pool_processes {
     }
   }
 
-  /// Has workers leave: idle ones by themselves.
+  /// Has workers leave by themselves, when they serve no call.
   void close() {
     control_.header().closing.store(true);
     for (std::uint32_t k = 0; k != size(); ++k) {
-      if (lives_[k].process && control_.place(k).serving.load() != 0) kill(k);
       auto& place = control_.place(k);
       place.work.fetch_add(1);
       wake_all(place.work);

@@ -44,7 +44,6 @@ class pool_supervisor {
         thread_([this] { watch(); }) {}
   pool_supervisor(pool_supervisor const&) = delete;
   pool_supervisor& operator=(pool_supervisor const&) = delete;
-
   ~pool_supervisor() { stop(); }
 
   /// Ends the thread, and whatever workers do. Without the mutex, as the destructor.
@@ -52,6 +51,7 @@ class pool_supervisor {
     if (!thread_.is_running()) return;
     {
       std::lock_guard const lock(mutex);
+      fail_all(nullptr);
       processes_.close();
     }
     poke();

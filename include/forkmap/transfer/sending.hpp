@@ -33,7 +33,7 @@ class sending {
     awaited_.store(nothing);
     wake_all(chunks_);
   }
-  /// All is sent, or never will be.
+  /// All is sent.
   void end() noexcept {
     chunks_.store(all);
     if (awaited_.load() != nothing) wake_all(chunks_);
