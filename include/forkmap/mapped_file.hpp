@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -32,6 +33,18 @@ struct mapped_file_reference {
   access mode = access::read_only;
   dev_t device = 0;
   ino_t inode = 0;
+
+  /// All of it, to be compared.
+  std::string text() const {
+    std::string all = path + '\0' + dims.text();
+    for (auto const number :
+         {static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(layout),
+          static_cast<std::uint64_t>(mode), static_cast<std::uint64_t>(device),
+          static_cast<std::uint64_t>(inode)}) {
+      all += ' ' + std::to_string(number);
+    }
+    return all;
+  }
 };
 
 struct mapped_file {

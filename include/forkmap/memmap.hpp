@@ -15,6 +15,7 @@
 #include <forkmap/sent_array.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/call_cache.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -96,7 +97,12 @@ struct memmap_access {
 
   /// Errors: std::system_error naming the file, ESTALE if it is no longer the file described.
   template <class T> static memmap<T> reopen(mapped_file_reference const& reference) {
-    return make<T>(reopen_mapped_file(reference, dtype_of<std::remove_const_t<T>>()));
+    auto const open = [&] {
+      return make<T>(reopen_mapped_file(reference, dtype_of<std::remove_const_t<T>>()));
+    };
+    // The tasks of a call share it, but for what each may write for itself.
+    if (cache_of_call == nullptr || reference.mode == access::copy_on_write) return open();
+    return cache_of_call->of_call<memmap<T>>(reference.text(), open);
   }
 };
 

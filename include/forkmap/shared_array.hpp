@@ -22,6 +22,7 @@
 #include <forkmap/system/mapped_memory.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/call_cache.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -97,6 +98,8 @@ struct shared_array_access;
 /// Errors: std::system_error if there is no memory for it; std::invalid_argument for dims that do
 ///   not fit.
 /// Cost: a copy is one atomic increment; copies share the memory. Pages are made when first touched.
+///   It keeps one descriptor, by which a pool's workers find it; without one to be had it works but
+///   cannot be sent.
 /// Forking: what a worker writes is seen by the caller and by all other workers.
 /// Example: `shared_array<double> sums({n}); // tasks: sums[i] = ...`
 template <class T> class shared_array : public detail::shared_elements<T, detail::shared_storage> {
@@ -135,8 +138,9 @@ struct shared_array_access {
 
 }  // namespace detail
 
-/// As an argument of a pool's task it is the same memory there. As a task's result a shared_array arrives as a new one with the same elements: only one made
-/// before the fork is the same memory on both sides, and that need not be returned.
+/// As an argument of a pool's task it is the same memory there. As a task's result a shared_array
+/// arrives as a new one with the same elements: only one made before the fork is the same memory on
+/// both sides, and that need not be returned.
 template <class T> struct serializer<shared_array<T>> {
   static void save(writer& out, shared_array<T> const& array) {
     detail::sent_shape{array.dims(), array.layout()}.save(out);
@@ -159,7 +163,14 @@ template <class T> struct serializer<shared_array<T>> {
     auto const sent = detail::sent_shape::load(in);
     detail::shared_storage_reference where;
     in.read(&where, sizeof where);
-    return detail::shared_array_access::make<T>(where.open(sent.dims, sent.layout, sizeof(T)));
+    auto const open = [&] {
+      return detail::shared_array_access::make<T>(where.open(sent.dims, sent.layout, sizeof(T)));
+    };
+    if (detail::cache_of_call == nullptr) return open();
+    auto key = sent.dims.text();
+    key += sent.layout == order::c ? 'c' : 'f';
+    key.append(reinterpret_cast<char const*>(&where), sizeof where);
+    return detail::cache_of_call->of_call<shared_array<T>>(key, open);
   }
 };
 

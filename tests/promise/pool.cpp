@@ -17,6 +17,7 @@
 #include <numeric>
 #include <optional>
 #include <ranges>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -203,6 +204,53 @@ TEST_CASE("pool: a block that many tasks name is read once per call, and anew in
   // The same address, another array.
   std::vector<double>(1'000'000, 3.0).swap(xs);
   REQUIRE(sums() == std::vector<double>(64, 3e6));
+}
+
+namespace {
+using place_seen = std::pair<pid_t, std::uint64_t>;
+
+place_seen place_of(void const* data) {
+  return {::getpid(), static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(data))};
+}
+place_seen vector_seen(std::vector<double> const& xs) {
+  if (xs.size() != 50'000 || xs[7] != 7) throw std::logic_error("not the caller's vector");
+  return place_of(xs.data());
+}
+using named_numbers = std::map<std::string, std::vector<int>>;
+place_seen map_seen(named_numbers const& all, int i) {
+  if (all.size() != 500 || all.at("7").size() != 107U || i < 0) throw std::logic_error("no map");
+  return place_of(&all);
+}
+place_seen memmap_seen(fm::memmap<double const> const& xs) { return place_of(xs.data()); }
+place_seen array_seen(fm::shared_array<double> const& xs) { return place_of(xs.data()); }
+}  // namespace
+
+TEST_CASE("pool: what tasks of a call have in common is made once per worker", "[pool]") {
+  fm::pool const workers(fm::options{.n_jobs = 2, .max_nbytes = 10'000});
+  constexpr int n = 64;
+  auto const n_places = [&](auto const& task) {
+    auto const all = workers(std::views::iota(0, n) | std::views::transform(task));
+    return std::set(all.begin(), all.end()).size();
+  };
+  std::vector<double> xs(50'000);
+  std::iota(xs.begin(), xs.end(), 0.0);
+  CHECK(n_places([&](int) { return fm::delayed(vector_seen)(std::cref(xs)); }) <= 2);
+
+  named_numbers numbers;
+  for (int i = 0; i != 500; ++i) numbers[std::to_string(i)].resize(100U + static_cast<unsigned>(i));
+  CHECK(n_places([&](int i) { return fm::delayed(map_seen)(std::cref(numbers), i); }) <= 2);
+
+  support::temporary_directory const folder;
+  fm::dump(xs, folder.path() / "xs.npy");
+  auto const mapped = fm::load<double>(folder.path() / "xs.npy");
+  CHECK(n_places([&](int) { return fm::delayed(memmap_seen)(mapped); }) <= 2);
+  fm::shared_array<double> const shared({1000});
+  CHECK(n_places([&](int) { return fm::delayed(array_seen)(shared); }) <= 2);
+
+  // The next call sees what has become of them.
+  numbers.erase("9");
+  REQUIRE_THROWS_WITH(workers(fm::delayed(map_seen)(std::cref(numbers), 1)),
+                      ContainsSubstring("no map"));
 }
 
 TEST_CASE("pool: arrays in files and in shared memory are the same memory in workers", "[pool]") {
@@ -600,11 +648,12 @@ TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "
       std::this_thread::sleep_for(std::chrono::microseconds((random >> 8U) % 4000));
     }
   });
-  // The arrays are reached once per task: what is inherited would be quicker, and no test.
   auto const fates = workers.outcomes(
       count_to(n) | std::views::transform([&](int i) {
         return fm::delayed([](fm::shared_array<int> b, fm::shared_array<int> e, int k) {
           ++b[static_cast<std::size_t>(k)];
+          // Long enough to be killed in.
+          for (int volatile x = 0; x < 20'000;) x = x + 1;
           ++e[static_cast<std::size_t>(k)];
           return text_of(k);
         })(began, ended, i);

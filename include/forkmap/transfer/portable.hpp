@@ -6,7 +6,7 @@
 //   values                 as results travel: transfer/codec.hpp
 //   char const*            its characters and the 0
 //   string_view, span      the elements, in place in the worker until the task has returned
-//   cref(container)        the same where fn takes a span; else a copy
+//   cref(container)        the same where fn takes a span; else a copy, of a block one per worker
 //
 // Blocks above options::max_nbytes are written once per call.
 #pragma once
@@ -25,6 +25,7 @@
 
 #include <forkmap/delayed.hpp>
 #include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/call_cache.hpp>
 #include <forkmap/transfer/codec.hpp>
 #include <forkmap/transfer/portable_traits.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
@@ -56,6 +57,56 @@ std::span<T const> receive_elements(reader& in, argument_reader const& arguments
     data = in.take(n * sizeof(T));
   }
   return {reinterpret_cast<T const*>(data), n};
+}
+
+template <class T> inline constexpr char object_tag = 0;
+
+/// Appends an object that is no block of elements: in place, or where it has been written already.
+/// How large it is shows only then.
+template <class T> void send_object(argument_writer& out, T const& value) {
+  auto const* const type = &object_tag<T>;
+  auto const there = out.find_object(&value, type);
+  out.put_count(there == argument_writer::no_block ? 0 : there + 1);
+  if (there != argument_writer::no_block) return;
+  auto const begin = out.size();
+  encode<T>(out, value);
+  if (out.is_shared(static_cast<std::size_t>(out.size() - begin))) {
+    out.remember_object(&value, type, begin);
+  }
+}
+
+/// The worker's T for cref of one: kept for the call if it is a block, else for the task.
+template <class T> T const& receive_reference(reader& in, argument_reader const& arguments) {
+  auto& cache = arguments.cache();
+  auto const keep = [&](std::byte const* at, std::size_t bytes, auto const& make) -> T const& {
+    if (!arguments.is_shared(bytes)) return cache.template of_task<T>(make);
+    auto const offset = at - arguments.at(0);
+    return cache.template of_call<T>({reinterpret_cast<char const*>(&offset), sizeof offset}, make);
+  };
+  if constexpr (sendable_elements<T>) {
+    auto const all = receive_elements<std::ranges::range_value_t<T>>(in, arguments);
+    auto const* const at = reinterpret_cast<std::byte const*>(all.data());
+    return keep(at, all.size_bytes(), [&] {
+      if constexpr (requires { T(all.begin(), all.end()); }) {
+        return T(all.begin(), all.end());
+      } else {
+        T copy{};
+        std::ranges::copy(all, std::ranges::begin(copy));
+        return copy;
+      }
+    });
+  } else if (auto const there = in.get_count(); there != 0) {
+    auto const* const at = arguments.at(there - 1);
+    constexpr std::size_t block = ~std::size_t{0};
+    return keep(at, block, [&] {
+      reader object(at, arguments.at(arguments.size()));
+      return decode<T>(object);
+    });
+  } else {
+    auto const* const at = in.take(0);
+    auto object = decode<T>(in);
+    return keep(at, static_cast<std::size_t>(in.take(0) - at), [&] { return std::move(object); });
+  }
 }
 
 template <class T> void send_task(argument_writer& out, T const& task);
@@ -109,7 +160,9 @@ template <class T> void send(argument_writer& out, std::remove_reference_t<T> co
     send_elements(out, std::ranges::data(value), std::ranges::size(value));
   } else if constexpr (sent_by_argument_serializer<plain>) {
     serializer<plain>::save_argument(out, value);
-  } else if constexpr (how == sent::as_reference || how == sent::as_value) {
+  } else if constexpr (how == sent::as_reference) {
+    send_object(out, value);
+  } else if constexpr (how == sent::as_value) {
     encode<plain>(out, value);
   }
 }
@@ -135,18 +188,10 @@ template <class T, class As> As receive(reader& in, argument_reader const& argum
     using element = std::remove_cv_t<std::ranges::range_value_t<As>>;
     auto const all = receive_elements<element>(in, arguments);
     return As(all.data(), all.size());
-  } else if constexpr (how == sent::as_reference && sendable_elements<std::remove_cvref_t<T>>) {
-    using element = std::ranges::range_value_t<std::remove_cvref_t<T>>;
-    auto const all = receive_elements<element>(in, arguments);
-    if constexpr (is_span<As>)
-      return all;
-    else if constexpr (requires { As(all.begin(), all.end()); })
-      return As(all.begin(), all.end());
-    else {
-      As copy{};
-      std::ranges::copy(all, std::ranges::begin(copy));
-      return copy;
-    }
+  } else if constexpr (how == sent::as_reference && is_span<As>) {
+    return receive_elements<std::remove_cv_t<typename As::element_type>>(in, arguments);
+  } else if constexpr (how == sent::as_reference) {
+    return receive_reference<std::remove_cvref_t<As>>(in, arguments);
   } else if constexpr (sent_by_argument_serializer<As>) {
     return serializer<As>::load_argument(in);
   } else {

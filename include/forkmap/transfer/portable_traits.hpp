@@ -105,7 +105,8 @@ template <class T> inline constexpr bool is_a_pointer = sent_as<T> == sent::poin
 template <class T>
 inline constexpr bool has_no_way_to_be_sent = sent_as<T> == sent::cannot_be_taken_apart;
 
-/// What a worker makes of an argument stored as T: T itself, or a span for cref of a container.
+/// What a worker makes of an argument stored as T: T itself, or for cref of a container a span, or a
+/// reference to the worker's copy of it.
 template <class T, bool CrefAsSpan>
 using received_as = std::conditional_t<
     sent_as<T> == sent::as_reference,
@@ -114,7 +115,7 @@ using received_as = std::conditional_t<
         std::type_identity<std::span<std::ranges::range_value_t<
             std::conditional_t<sendable_elements<std::remove_cvref_t<T>>, std::remove_cvref_t<T>,
                                std::span<char const>>> const>>,
-        std::type_identity<std::remove_cvref_t<T>>>::type,
+        std::type_identity<std::remove_cvref_t<T> const&>>::type,
     std::remove_cvref_t<T>>;
 
 /// What a worker runs for a task stored as T.

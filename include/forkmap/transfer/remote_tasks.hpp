@@ -36,6 +36,7 @@ struct remote_tasks {
   template <class Task> auto get(std::uint64_t i) const {
     // Where the size is known the compiler leaves out what the reader checks.
     constexpr auto fixed = fixed_bytes<Task>();
+    arguments->cache().begin_task();
     auto const* const begin = arguments->at(begin_of(i));
     reader bytes(begin, fixed != 0 ? begin + fixed : arguments->at(begin_of(i + 1)));
     return receive_task<Task>(bytes, *arguments);

@@ -15,6 +15,7 @@
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/call_cache.hpp>
 #include <forkmap/transfer/sending.hpp>
 
 namespace forkmap::detail {
@@ -60,15 +61,19 @@ class argument_writer final : public writer {
 
   /// Where that block has been written in this call; no_block if it has not.
   std::uint64_t find(void const* data, std::size_t bytes) const noexcept {
-    for (auto const& known : blocks_) {
-      if (known.data == data && known.bytes == bytes) return known.offset;
-    }
-    return no_block;
+    return find_known({data, bytes, nullptr});
+  }
+  /// The same of an object that is no block, known by its address and its type's tag.
+  std::uint64_t find_object(void const* object, void const* type) const noexcept {
+    return find_known({object, 0, type});
   }
 
   /// The block has just been written: it is what the last `bytes` are.
   void remember(void const* data, std::size_t bytes) {
-    blocks_.push_back({data, bytes, size() - bytes});
+    blocks_.push_back({{data, bytes, nullptr}, size() - bytes});
+  }
+  void remember_object(void const* object, void const* type, std::uint64_t offset) {
+    blocks_.push_back({{object, 0, type}, offset});
   }
 
   /// Gives memory back, all but what the next call of usual size needs.
@@ -80,11 +85,23 @@ class argument_writer final : public writer {
   }
 
  private:
-  struct block {
+  struct identity {
     void const* data;
     std::size_t bytes;
+    void const* type;  // of an object; null: a block
+    bool operator==(identity const&) const = default;
+  };
+  struct block {
+    identity what;
     std::uint64_t offset;
   };
+
+  std::uint64_t find_known(identity const& what) const noexcept {
+    for (auto const& known : blocks_) {
+      if (known.what == what) return known.offset;
+    }
+    return no_block;
+  }
 
   void grow(std::size_t n) override {
     auto const used = static_cast<std::size_t>(size());
@@ -123,20 +140,28 @@ class argument_writer final : public writer {
 /// A worker's view of what an argument_writer has written. Stays where it is during a call.
 class argument_reader {
  public:
-  argument_reader(int fd, std::uint64_t begin) noexcept : fd_(fd), begin_(begin) {}
+  argument_reader(int fd, std::uint64_t begin, std::size_t max_nbytes, call_cache& cache) noexcept
+      : fd_(fd), begin_(begin), max_nbytes_(max_nbytes), cache_(&cache) {}
 
   /// Makes the first `bytes` readable.
   void begin_call(std::uint64_t bytes) {
+    bytes_ = bytes;
     if (map_.size() < bytes) {
       map_ = mapping(fd_, begin_, round_up(static_cast<std::size_t>(bytes), map_grain), PROT_READ);
     }
   }
 
   std::byte const* at(std::uint64_t offset) const noexcept { return map_.data() + offset; }
+  std::uint64_t size() const noexcept { return bytes_; }
+  bool is_shared(std::size_t bytes) const noexcept { return bytes > max_nbytes_; }
+  call_cache& cache() const noexcept { return *cache_; }
 
  private:
   int fd_;
   std::uint64_t begin_;
+  std::size_t max_nbytes_;
+  call_cache* cache_;
+  std::uint64_t bytes_ = 0;
   mapping map_;
 };
 

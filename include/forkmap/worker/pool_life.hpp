@@ -43,6 +43,7 @@ class pool_worker {
     frame_.worker = static_cast<int>(k);
     frame_.seed = birth.how.seed;
     active_frame = &frame_;
+    cache_of_call = &cache_;
   }
 
   void run() {
@@ -83,8 +84,8 @@ class pool_worker {
     mapping front;
     argument_reader arguments;
     arena_writer arena;
-    stretch(pool_birth const& birth, std::uint32_t c, std::uint32_t k)
-        : arguments(birth.file.get(), birth.layout.arguments(c)),
+    stretch(pool_birth const& birth, std::uint32_t c, std::uint32_t k, call_cache& cache)
+        : arguments(birth.file.get(), birth.layout.arguments(c), birth.how.max_nbytes, cache),
           arena(birth.file.get(), birth.layout.arenas(c).begin(k),
                 birth.layout.arenas(c).begin(k + 1)) {}
   };
@@ -116,7 +117,7 @@ class pool_worker {
   /// Steps 3 and 4. `serving` says already that this worker is there.
   void serve(std::uint32_t c) {
     auto& call = birth_.control.call(c);
-    if (stretches_[c] == nullptr) stretches_[c] = std::make_unique<stretch>(birth_, c, k_);
+    if (stretches_[c] == nullptr) stretches_[c] = std::make_unique<stretch>(birth_, c, k_, cache_);
     auto& mapped = *stretches_[c];
     if (mapped.front.size() < call.front_bytes) {
       mapped.front = birth_.file.map(birth_.layout.stretch(c),
@@ -177,6 +178,7 @@ class pool_worker {
     slot.working_from.store(from, relaxed);
     if (slot.began.load(relaxed) == 0) slot.began.store(from, relaxed);
     task_runner(birth, loop, left_).run();
+    cache_.end_call();
     frame_.current = nullptr;
     slot.busy.store(slot.busy.load(relaxed) + loop.clock.now() - from, relaxed);
     slot.working_from.store(0, relaxed);
@@ -228,6 +230,7 @@ class pool_worker {
   std::uint64_t left_;
   task_frame frame_;
   std::exception_ptr not_initialised_;
+  call_cache cache_;
   std::unique_ptr<stretch> stretches_[most_calls];
 };
 
