@@ -110,6 +110,32 @@ void array_vs_half_sequential(benchmark::State& state, mean_function compute,
       [&] { return bench::seconds_of([&] { mapped_in_parallel(compute, data); }); });
 }
 
+/// The ideal: the sleeps of the longer half of the tasks, and half of the computing.
+void warm_pool_vs_ideal(benchmark::State& state, mean_function compute,
+                        bench::question const& asked) {
+  file_data const data;
+  fm::pool const workers(2);
+  bench::in_turns(
+      state, asked,
+      [&] {
+        constexpr auto n_sleeps = (slices.size() + 1) / 2;
+        auto const sleeping = bench::seconds_of([] {
+          for (std::size_t i = 0; i != n_sleeps; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+          }
+        });
+        return sleeping + bench::seconds_of([&] { sequential(mean, data.floor()); }) / 2;
+      },
+      [&] {
+        return bench::seconds_of([&] {
+          auto const means = workers(slices | std::views::transform([&](fm::slice slice) {
+                                       return fm::delayed(compute)(data.mapped, slice);
+                                     }));
+          benchmark::DoNotOptimize(means.data());
+        });
+      });
+}
+
 #define FORKMAP_SEED(function, name, compute, rounds, ...)                 \
   BENCHMARK_CAPTURE(function, name, compute, bench::question{__VA_ARGS__}) \
       ->Iterations(rounds)                                                 \
@@ -126,6 +152,12 @@ FORKMAP_SEED(array_vs_hand, sleep, slow_mean, 7,
 FORKMAP_SEED(array_vs_half_sequential, sleep, slow_mean, 7,
              .text = "sliding window, array in memory, 2 workers / half of sequential",
              .ratio_target = 1.08);
+
+FORKMAP_SEED(warm_pool_vs_ideal, sleep, slow_mean, 15,
+             .text =
+                 "sliding window, memory-mapped, warm pool of 2 / 48 sleeps and half of the "
+                 "computing",
+             .ratio_target = 1.02);
 
 FORKMAP_SEED(memmap_vs_hand, no_sleep, mean, 31,
              .text = "the same without sleep, memory-mapped / by hand");

@@ -144,6 +144,10 @@ template <class T> struct serializer<memmap<T>> {
     detail::load_elements(in, array.data(), array.size());
     return array;
   }
+
+  // As an argument the same, std::cref of it, too: never its elements.
+  static void save_argument(writer& out, memmap<T> const& array) { save(out, array); }
+  static memmap<T> load_argument(reader& in) { return load(in); }
 };
 
 }  // namespace forkmap

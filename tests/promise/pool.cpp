@@ -221,6 +221,8 @@ place_seen map_seen(named_numbers const& all, int i) {
   if (all.size() != 500 || all.at("7").size() != 107U || i < 0) throw std::logic_error("no map");
   return place_of(&all);
 }
+void write_at(fm::memmap<double> const& xs, int i) { xs[static_cast<std::size_t>(i)] = i; }
+std::size_t size_of(fm::owned_array<double> const& xs) { return xs.size(); }
 place_seen memmap_seen(fm::memmap<double const> const& xs) { return place_of(xs.data()); }
 place_seen array_seen(fm::shared_array<double> const& xs) { return place_of(xs.data()); }
 }  // namespace
@@ -246,6 +248,17 @@ TEST_CASE("pool: what tasks of a call have in common is made once per worker", "
   CHECK(n_places([&](int) { return fm::delayed(memmap_seen)(mapped); }) <= 2);
   fm::shared_array<double> const shared({1000});
   CHECK(n_places([&](int) { return fm::delayed(array_seen)(shared); }) <= 2);
+
+  // A memmap by reference is not its elements: what a worker writes is in the file.
+  auto const written = fm::memmap<double>::create(folder.path() / "out.npy", {n});
+  workers(std::views::iota(0, n) | std::views::transform([&](int i) {
+            return fm::delayed(write_at)(std::cref(written), i);
+          }));
+  CHECK(written[n - 1] == n - 1);
+  // An array that only its serialiser can make again.
+  auto const owned = fm::load<double>(folder.path() / "xs.npy", fm::in_memory);
+  CHECK(workers(fm::delayed(sum)(std::cref(owned)), fm::delayed(size_of)(std::cref(owned))) ==
+        std::tuple(sum(owned), owned.size()));
 
   // The next call sees what has become of them.
   numbers.erase("9");

@@ -83,7 +83,7 @@ template <class T> T const& receive_reference(reader& in, argument_reader const&
     auto const offset = at - arguments.at(0);
     return cache.template of_call<T>({reinterpret_cast<char const*>(&offset), sizeof offset}, make);
   };
-  if constexpr (sendable_elements<T>) {
+  if constexpr (sent_as_elements<T>) {
     auto const all = receive_elements<std::ranges::range_value_t<T>>(in, arguments);
     auto const* const at = reinterpret_cast<std::byte const*>(all.data());
     return keep(at, all.size_bytes(), [&] {
@@ -156,7 +156,7 @@ template <class T> void send(argument_writer& out, std::remove_reference_t<T> co
   } else if constexpr (how == sent::as_c_string) {
     send_elements(out, value, value == nullptr ? 0 : std::strlen(value) + 1);
   } else if constexpr (how == sent::as_elements ||
-                       (how == sent::as_reference && sendable_elements<plain>)) {
+                       (how == sent::as_reference && sent_as_elements<plain>)) {
     send_elements(out, std::ranges::data(value), std::ranges::size(value));
   } else if constexpr (sent_by_argument_serializer<plain>) {
     serializer<plain>::save_argument(out, value);

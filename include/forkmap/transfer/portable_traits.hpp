@@ -51,6 +51,13 @@ concept sendable_elements = std::ranges::contiguous_range<T const> &&
                             alignof(std::ranges::range_value_t<T const>) <= 64 &&
                             !refused(travels_v<std::ranges::range_value_t<T const>>);
 
+/// Elements of which the container can be made again: those of the standard library, and views.
+template <class T>
+concept sent_as_elements =
+    sendable_elements<T> &&
+    (std::ranges::view<T> || requires { std::tuple_size<T>::value; } ||
+     requires(T& made, std::ranges::range_value_t<T const> const* p) { made.assign(p, p); });
+
 /// What travels otherwise as an argument than as a result: as a reference.
 template <class T>
 concept sent_by_argument_serializer = requires(writer& out, reader& in, T const& value) {
@@ -111,9 +118,9 @@ template <class T, bool CrefAsSpan>
 using received_as = std::conditional_t<
     sent_as<T> == sent::as_reference,
     typename std::conditional_t<
-        CrefAsSpan && sendable_elements<std::remove_cvref_t<T>>,
+        CrefAsSpan && sent_as_elements<std::remove_cvref_t<T>>,
         std::type_identity<std::span<std::ranges::range_value_t<
-            std::conditional_t<sendable_elements<std::remove_cvref_t<T>>, std::remove_cvref_t<T>,
+            std::conditional_t<sent_as_elements<std::remove_cvref_t<T>>, std::remove_cvref_t<T>,
                                std::span<char const>>> const>>,
         std::type_identity<std::remove_cvref_t<T> const&>>::type,
     std::remove_cvref_t<T>>;
