@@ -98,7 +98,7 @@ using fault::fails, fault::function;
 
 int __real_memfd_create(char const*, unsigned);
 int __wrap_memfd_create(char const* name, unsigned flags) {
-  ++fault::n_memfds;
+  if (std::strcmp(name, "forkmap") == 0) ++fault::n_memfds;
   return fails(function::memfd_create) ? -1 : __real_memfd_create(name, flags);
 }
 int __real_ftruncate(int, off_t);

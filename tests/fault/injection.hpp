@@ -46,7 +46,7 @@ bool disarm();
 void redirect(char const* path, char const* instead);
 /// How many opens have been redirected in this process.
 int redirected();
-/// How many memfds have been asked for in this process: 0 before its first map.
+/// How many memfds forkmap has asked for in this process: 0 before its first map.
 int memfds_made();
 
 /// From now on, in children too, dlsym finds that function under that name; null ends it.

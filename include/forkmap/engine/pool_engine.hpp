@@ -35,6 +35,10 @@ class pool_engine {
   /// What has not ended is cancelled.
   ~pool_engine() {
     see_to_submitted();
+    {
+      std::lock_guard const lock(submissions_);
+      closing_ = true;  // what is ended now has no result to be kept
+    }
     calls_.stop();
     for (auto& each : submitted_) finish(each, ended_call::by_end_of_pool);
   }
@@ -102,6 +106,7 @@ class pool_engine {
   /// On the supervisor's thread: collects submitted calls that are over, and starts others.
   void see_to_submitted() noexcept {
     std::lock_guard const lock(submissions_);
+    if (closing_) return;
     for (auto each = submitted_.begin(); each != submitted_.end();) {
       if (each->call == nullptr) break;  // those behind it wait, too
       if (!calls_.is_over(*each->call)) {
@@ -170,7 +175,8 @@ class pool_engine {
   pid_t owner_;
   std::mutex submissions_;
   std::list<submission> submitted_{};  // not done, in their order
-  pool_calls calls_;                   // last: its thread uses all of these
+  bool closing_ = false;
+  pool_calls calls_;  // last: its thread uses all of these
 };
 
 }  // namespace forkmap::detail

@@ -71,9 +71,10 @@ class submitted_call {
     while (!is_done()) wait(INT64_MAX);
   }
   void set_done() noexcept {
+    auto const group = std::move(group_);
     done_.store(1, std::memory_order_release);
     wake_all(done_);
-    if (group_ != nullptr) group_->add(number_);
+    if (group != nullptr) group->add(number_);
   }
 
   std::unique_ptr<pool_tasks> tasks;

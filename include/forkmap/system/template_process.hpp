@@ -110,15 +110,15 @@ class template_process {
     reply answer;
     if (retry_interrupted([&] { return ::send(socket_.get(), &what, sizeof what, MSG_NOSIGNAL); }) <
         0) {
-      throw_errno("the process that a pool forks its workers from is gone: send");
+      if (errno == EPIPE || errno == ECONNRESET) std::rethrow_exception(exception_when_gone());
+      throw_errno("send to the process that a pool forks its workers from");
     }
     auto const got =
         retry_interrupted([&] { return ::recv(socket_.get(), &answer, sizeof answer, 0); });
-    if (got < 0) throw_errno("recv from the process that a pool forks its workers from");
-    if (static_cast<std::size_t>(got) != sizeof answer) {
-      throw_system_error(ECONNRESET,
-                         "the process that a pool forks its workers from is gone: recv");
+    if (got < 0 && errno != ECONNRESET) {
+      throw_errno("recv from the process that a pool forks its workers from");
     }
+    if (got != static_cast<ssize_t>(sizeof answer)) std::rethrow_exception(exception_when_gone());
     return answer;
   }
 
