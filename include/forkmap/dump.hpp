@@ -178,8 +178,11 @@ template <class Range> class gathered_content final : public array_content {
 inline void dump_content(std::filesystem::path const& file, array_content const& content,
                          dump_options const& options) {
   auto const& format = format_for_name(file);
+  content_value value;
+  value.what = content_value::kind::array;
+  value.array = &content;
   file_sink out(file);
-  format.write(out, content);
+  format.write(out, value, {});
   out.commit(options.sync);
 }
 
@@ -203,8 +206,7 @@ array_description describe(A const& array, std::filesystem::path const& file,
 /// Shape: one axis, unless the array has dims of its own or the options give some.
 /// Returns: `file`.
 /// Errors: std::invalid_argument if dims and size differ, and for .npz, .joblib and .pkl, which
-/// this
-///   version does not write; std::system_error naming the file.
+///   this version does not write; std::system_error naming the file.
 /// Cost: one pass over the data straight into the file; a range that is not contiguous goes through
 ///   a small buffer.
 /// Example: `dump(values, "values.npy", {.dims = {rows, cols}});`

@@ -1,16 +1,22 @@
-// What is to be written: an array as a format sees it, and where the format puts its bytes. No I/O.
+// What is to be written: arrays and what stands beside them, as a format sees it, and where the
+// format puts its bytes. No I/O.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/packing.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
+
+class array_content;
 
 /// Where the bytes of a file go, one after another. Whoever owns the file implements it.
 class byte_sink {
@@ -26,6 +32,8 @@ class byte_sink {
   virtual void rewrite(std::size_t at, std::string_view bytes) = 0;
   /// How many bytes have been written.
   virtual std::size_t position() const = 0;
+  /// Writes all elements of an array. A sink that only counts need not ask for them.
+  virtual void write_array(array_content const& content);
 
  protected:
   ~byte_sink() = default;
@@ -52,6 +60,29 @@ class array_content : public array_description {
 
  protected:
   ~array_content() = default;
+};
+
+inline void byte_sink::write_array(array_content const& content) { content.write(*this); }
+
+/// What a file is to hold: one array, or what joblib would pickle beside arrays.
+struct content_value {
+  enum class kind { none, boolean, integer, natural, real, text, array, list, tuple, dict };
+
+  kind what = kind::none;
+  bool boolean = false;
+  std::int64_t integer = 0;
+  std::uint64_t natural = 0;  // an integer that is too large for the one above
+  double real = 0;
+  std::string text{};                    // UTF-8
+  array_content const* array = nullptr;  // outlives this
+  std::vector<content_value> items{};    // of a list, a tuple, a dict
+  std::vector<std::string> keys{};       // of a dict: one per item, no two alike
+};
+
+/// How a file is to be compressed, if at all.
+struct write_options {
+  packing method = packing::none;
+  int level = -1;  // the method's own default
 };
 
 }  // namespace forkmap::detail

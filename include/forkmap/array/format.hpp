@@ -1,8 +1,10 @@
-// What every array file format has to say: how it begins, where its array lies, how one is written. A new format is one header with such a description and one row in formats.hpp.
+// What every array file format has to say: how it begins, where its arrays lie, how it is written.
+// A new format is one header with such a description and one row in formats.hpp.
 #pragma once
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +12,7 @@
 
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/packing.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/shape.hpp>
@@ -52,18 +55,34 @@ struct stored_array {
   std::string descr;                   // as the file spells the dtype
   shape dims;
   order layout = order::c;
-  std::size_t offset = 0;  // of the first element
+  std::size_t offset = 0;  // of the first element: in the file, or in what `packed` unpacks to
   std::size_t bytes = 0;   // of all elements
+  packed_section packed{};  // method none: the elements lie in the file as they are
+};
+
+/// Which arrays a file holds. Reads of the file no more than it needs to find them.
+class array_directory {
+ public:
+  array_directory() = default;
+  array_directory(array_directory const&) = delete;
+  array_directory& operator=(array_directory const&) = delete;
+  virtual ~array_directory() = default;
+
+  /// The array of that name; an empty name is that of the only one.
+  /// Errors: format_error if there is none of that name (or several, and no name), or if it is
+  ///   malformed or does not lie inside the file.
+  virtual stored_array find(byte_source const& source, std::string_view name) const = 0;
+  /// The names of all, in the file's order; one empty name for an array without.
+  virtual std::vector<std::string> names() const = 0;
 };
 
 /// How one format is recognised, read and written.
 struct array_format {
   std::string_view name;
   bool (*begins)(std::string_view first);
-  /// Finds the array of that name in a file of several, or the only one: name is empty.
-  stored_array (*locate)(byte_source const& source, std::string_view name);
-  /// Writes a file of one array.
-  void (*write)(byte_sink& out, array_content const& content);
+  std::unique_ptr<array_directory> (*read)(byte_source const& source);
+  /// Errors: std::invalid_argument saying what this format cannot hold, and which can.
+  void (*write)(byte_sink& out, content_value const& content, write_options const& options);
 };
 
 }  // namespace forkmap::detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -45,11 +46,10 @@ inline std::string_view foreign_format(std::string_view first) {
   return {};
 }
 
-/// Finds an array of a file by the file's bytes, never by its name. `name` is the array's own, in a
-/// file of several.
-inline stored_array locate_array(byte_source const& source, std::string_view name = {}) {
+/// Finds out which arrays a file holds by its bytes, never by its name.
+inline std::unique_ptr<array_directory> read_directory(byte_source const& source) {
   for (auto const* format : array_formats) {
-    if (format->begins(source.first())) return format->locate(source, name);
+    if (format->begins(source.first())) return format->read(source);
   }
   if (source.size() == 0) source.fail("the file is empty, not an array");
   if (auto const what = foreign_format(source.first()); !what.empty()) {
@@ -57,6 +57,11 @@ inline stored_array locate_array(byte_source const& source, std::string_view nam
   }
   source.fail("not an array file: it begins with " + in_quotes(source.first().substr(0, 8)) +
               ", an .npy file with '\\x93NUMPY'");
+}
+
+/// Finds one array. `name` is its own, in a file of several.
+inline stored_array locate_array(byte_source const& source, std::string_view name = {}) {
+  return read_directory(source)->find(source, name);
 }
 
 /// The format to write under this name: .npy content, unless the name promises something else.

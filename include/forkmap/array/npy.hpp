@@ -11,10 +11,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/format.hpp>
@@ -87,10 +90,7 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
   return result;
 }
 
-inline stored_array locate_npy(byte_source const& source, std::string_view name) {
-  if (!name.empty()) {
-    source.fail("an .npy file holds one array without a name; none is called " + in_quotes(name));
-  }
+inline stored_array locate_npy(byte_source const& source) {
   auto const first = source.first();
   auto const byte = [first](std::size_t at) {
     return std::size_t{static_cast<unsigned char>(first[at])};
@@ -179,13 +179,41 @@ inline std::string npy_head(dtype const& type, shape const& dims, order layout) 
   return wrap_npy_dict(std::move(dict));
 }
 
-inline void write_npy(byte_sink& out, array_content const& content) {
+inline void write_npy_array(byte_sink& out, array_content const& content) {
   auto const head = npy_head(content.type, content.dims, content.layout);
   out.reserve(head.size() + content.bytes);
   out.write(head);
-  content.write(out);
+  out.write_array(content);
 }
 
-inline constexpr array_format npy_format{"npy", begins_npy, locate_npy, write_npy};
+inline void write_npy(byte_sink& out, content_value const& content, write_options const& options) {
+  if (content.what != content_value::kind::array) {
+    throw std::invalid_argument(
+        "an .npy file holds one array; .npz holds several by name, .joblib also lists, tuples, "
+        "dicts, numbers and strings");
+  }
+  if (options.method != packing::none) {
+    throw std::invalid_argument(
+        "an .npy file cannot be compressed; .npz and .joblib files can be");
+  }
+  write_npy_array(out, *content.array);
+}
+
+class npy_directory final : public array_directory {
+ public:
+  stored_array find(byte_source const& source, std::string_view name) const override {
+    if (!name.empty()) {
+      source.fail("an .npy file holds one array without a name; none is called " + in_quotes(name));
+    }
+    return locate_npy(source);
+  }
+  std::vector<std::string> names() const override { return {std::string()}; }
+};
+
+inline std::unique_ptr<array_directory> read_npy(byte_source const& /*source*/) {
+  return std::make_unique<npy_directory>();
+}
+
+inline constexpr array_format npy_format{"npy", begins_npy, read_npy, write_npy};
 
 }  // namespace forkmap::detail
