@@ -14,7 +14,7 @@
 #include <utility>
 
 #include <forkmap/array/content.hpp>
-#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/element.hpp>
 #include <forkmap/array/formats.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
@@ -23,10 +23,10 @@
 
 namespace forkmap {
 
-/// What dump() can write: a range of known size whose elements are scalars.
+/// What dump() can write: a range of known size whose elements are scalars or records.
 template <class A>
 concept array_like = std::ranges::sized_range<A const> && std::ranges::input_range<A const> &&
-                     detail::array_scalar<std::ranges::range_value_t<A const>>;
+                     detail::array_element<std::ranges::range_value_t<A const>>;
 
 /// How dump() writes.
 struct dump_options {
@@ -190,10 +190,10 @@ inline void dump_content(std::filesystem::path const& file, array_content const&
 template <array_like A>
 array_description describe(A const& array, std::filesystem::path const& file,
                            dump_options const& options) {
-  constexpr auto type = dtype_of<std::ranges::range_value_t<A const>>();
+  using element = std::ranges::range_value_t<A const>;
   auto const size = static_cast<std::size_t>(std::ranges::size(array));
   auto const written = shape_to_write(file, size, own_shape_of(array), options);
-  return {type, {}, written.dims, written.layout, size * type.item_bytes};
+  return {describe_element<element>(), written.dims, written.layout, size * sizeof(element)};
 }
 
 }  // namespace detail

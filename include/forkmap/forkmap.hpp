@@ -26,6 +26,9 @@
 #include <forkmap/access.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/dump.hpp>
+#include <forkmap/field_names.hpp>
+#include <forkmap/fixed_string.hpp>
+#include <forkmap/half.hpp>
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
 #include <forkmap/memmap.hpp>

@@ -12,7 +12,9 @@
 #include <utility>
 
 #include <forkmap/access.hpp>
-#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/conversion.hpp>
+#include <forkmap/array/element.hpp>
+#include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/inspect.hpp>
 #include <forkmap/mapped_file.hpp>
@@ -22,41 +24,56 @@
 namespace forkmap {
 namespace detail {
 
-[[noreturn]] inline void throw_other_dtype(std::filesystem::path const& file,
-                                           stored_array const& array, dtype const& wanted) {
-  auto const name = [](dtype const& type) {
-    auto const cpp = cpp_name(type);
-    return cpp.empty() ? std::string() : " (" + std::string(cpp) + ")";
-  };
-  std::string what = "forkmap: load " + file.native() + ": the file holds " +
-                     in_quotes(array.descr) + name(array.type) + ", not " +
-                     in_quotes(spelling(wanted)) + name(wanted);
-  bool const only_order =
-      array.type.kind == wanted.kind && array.type.item_bytes == wanted.item_bytes;
-  auto const cpp = cpp_name(array.type);
-  if (only_order) {
-    what += ": another byte order, which cannot be mapped; load<" + std::string(cpp) +
-            ">(file, in_memory) reads it";
-  } else if (!cpp.empty()) {
-    what += "; load<" + std::string(cpp) + "> reads it";
-  } else {
-    what += "; this version has no type for it";
-  }
-  throw dtype_error(what, file);
+[[noreturn]] inline void throw_dtype(std::filesystem::path const& file, std::string const& what) {
+  throw dtype_error("forkmap: load " + file.native() + ": " + what, file);
 }
 
-inline bool same_elements(dtype const& a, dtype const& b) {
-  return a.kind == b.kind && a.item_bytes == b.item_bytes;
+/// Refuses a file whose elements are others than those asked for, saying how they differ.
+inline void check_elements(std::filesystem::path const& file, stored_array const& array,
+                           element_type const& wanted, bool must_lie_the_same) {
+  auto const what = [](element_type const& element) {
+    return element.fields.empty()
+               ? spelling_and_name(element.type)
+               : "records of " + std::to_string(element.fields.size()) + " fields";
+  };
+  if (array.fields.empty() != wanted.fields.empty()) {
+    throw_dtype(file, "the file holds " + what(array) + ", not " + what(wanted) +
+                          (array.fields.empty() ? "" : ": " + array.descr));
+  }
+  if (array.fields.empty()) {
+    auto const cpp = cpp_name(array.type);
+    if (!same_scalar(array.type, wanted.type)) {
+      throw_dtype(file, "the file holds " + what(array) + ", not " + what(wanted) +
+                            (cpp.empty() ? "; there is no type for it here"
+                                         : "; load<" + cpp + "> reads it"));
+    }
+    if (must_lie_the_same && is_foreign(array.type)) {
+      throw_dtype(file, "the file holds " + what(array) + ", not " + what(wanted) +
+                            ": another byte order, which cannot be mapped; load<" + cpp +
+                            ">(file, in_memory) reads it");
+    }
+    return;
+  }
+  record_comparison const comparison(array, wanted);
+  if (!comparison.same()) {
+    throw_dtype(file,
+                "the file's records are others than those asked for: " + comparison.differences());
+  }
+  if (must_lie_the_same && !comparison.same_places()) {
+    throw_dtype(file,
+                "the file's records lie otherwise than those asked for, and cannot be mapped; "
+                "load(file, in_memory) reads them: " +
+                    comparison.moved());
+  }
 }
 
 inline std::shared_ptr<mapped_file> load_mapped(std::filesystem::path const& file,
-                                                std::string_view name, dtype const& wanted,
+                                                std::string_view name, element_type const& wanted,
                                                 std::size_t alignment, access mode) {
   array_file const opened(file, name, mode == access::read_write);
   auto const& array = opened.array();
-  if (!same_elements(array.type, wanted) || is_foreign(array.type)) {
-    throw_other_dtype(file, array, wanted);
-  }
+  bool const must_lie_the_same = true;
+  check_elements(file, array, wanted, must_lie_the_same);
   if (array.offset % alignment != 0) {
     throw format_error("forkmap: load " + file.native() + ": the data begins at byte " +
                            std::to_string(array.offset) + ", not on a multiple of " +
@@ -69,25 +86,34 @@ inline std::shared_ptr<mapped_file> load_mapped(std::filesystem::path const& fil
 }
 
 inline loaded_array load_copy(std::filesystem::path const& file, std::string_view name,
-                              dtype const& wanted) {
+                              element_type const& wanted) {
   array_file const opened(file, name, false);
   auto const& array = opened.array();
-  if (!same_elements(array.type, wanted)) throw_other_dtype(file, array, wanted);
+  bool const must_lie_the_same = false;
+  check_elements(file, array, wanted, must_lie_the_same);
 
-  loaded_array result{aligned_bytes(array.bytes), array.dims, array.layout};
-  auto* const data = result.memory.get();
-  if (read_at(opened.fd(), data, array.bytes, array.offset, file) != array.bytes) {
-    throw format_error("forkmap: load " + file.native() + ": the file became shorter meanwhile",
-                       file);
+  auto const read = [&](std::byte* out, std::size_t bytes, std::size_t offset) {
+    if (read_at(opened.fd(), out, bytes, offset, file) != bytes) {
+      throw format_error("forkmap: load " + file.native() + ": the file became shorter meanwhile",
+                         file);
+    }
+  };
+  element_conversion const conversion(array, wanted);
+  auto const count = array.dims.count();
+  loaded_array result{aligned_bytes(array_bytes(array.dims, wanted.type.item_bytes)), array.dims,
+                      array.layout};
+  if (conversion.copies()) {
+    read(result.memory.get(), array.bytes, array.offset);
+    return result;
   }
-  if (is_foreign(array.type)) {
-    auto const part = swapped_bytes(array.type);
-    for (auto* at = data; at != data + array.bytes; at += part) std::reverse(at, at + part);
-  }
-  if (wanted.kind == 'b') {
-    // Any other value in a bool is undefined behaviour, and a file may hold it.
-    std::transform(data, data + array.bytes, data,
-                   [](std::byte b) { return b == std::byte{0} ? b : std::byte{1}; });
+  auto const item = conversion.file_bytes();
+  auto const piece = std::max(std::size_t{1}, std::min(count, (std::size_t{1} << 20U) / item));
+  auto const buffer = std::make_unique_for_overwrite<std::byte[]>(piece * item);
+  for (std::size_t done = 0; done < count;) {
+    auto const n = std::min(piece, count - done);
+    read(buffer.get(), n * item, array.offset + done * item);
+    conversion.apply(buffer.get(), result.memory.get() + done * wanted.type.item_bytes, n);
+    done += n;
   }
   return result;
 }
@@ -100,8 +126,11 @@ inline loaded_array load_copy(std::filesystem::path const& file, std::string_vie
 /// `name` is that of an array in a file of several (.npz, joblib); an .npy file has one, without.
 /// Returns: memmap<T const>, for read_write and copy_on_write memmap<T>, for in_memory
 ///   owned_array<T>. A bool of a mapped file must be 0 or 1, as NumPy writes it.
-/// Errors: dtype_error if the file holds other elements than T, or (but for in_memory) in another
-///   byte order; format_error if it is malformed, truncated, no regular file or no array;
+///   T is bool, an integer, a floating-point or complex number, half, fixed_string, std::byte, or an
+///   aggregate of these and of std::array: a record (NumPy's structured dtype), whose members are
+///   told by field_names or by their positions.
+/// Errors: dtype_error if the file holds other elements than T, field by field for records, or (but
+///   for in_memory, which puts them right) in another byte order or at other places; format_error if it is malformed, truncated, no regular file or no array;
 ///   std::system_error naming the file.
 /// Cost: one open, one read of the header, one mapping, whatever the size; no descriptor is kept.
 ///   in_memory reads all of it.
@@ -111,18 +140,16 @@ template <class T, detail::mapping_mode Mode>
 auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
   using element = std::remove_const_t<T>;
   using mapped = std::conditional_t<std::same_as<Mode, read_only_t>, element const, T>;
-  static_assert(detail::array_scalar<element>,
-                "load<T>: T is bool, an integer, a floating-point or complex number, or std::byte");
+  static_assert(detail::check_element<element>());
   return detail::memmap_access::make<mapped>(detail::load_mapped(
-      file, name, detail::dtype_of<element>(), alignof(element), detail::access_of(mode)));
+      file, name, detail::describe_element<element>(), alignof(element), detail::access_of(mode)));
 }
 
 template <class T>
 auto load(std::filesystem::path const& file, std::string_view name, in_memory_t /*mode*/) {
   using element = std::remove_const_t<T>;
-  static_assert(detail::array_scalar<element>,
-                "load<T>: T is bool, an integer, a floating-point or complex number, or std::byte");
-  return owned_array<element>(detail::load_copy(file, name, detail::dtype_of<element>()));
+  static_assert(detail::check_element<element>());
+  return owned_array<element>(detail::load_copy(file, name, detail::describe_element<element>()));
 }
 
 template <class T, class Mode>

@@ -16,6 +16,7 @@
 #include <forkmap/access.hpp>
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
@@ -106,16 +107,17 @@ inline std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status c
 }
 
 inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path const& file,
-                                                       dtype const& type, shape const& dims,
-                                                       order layout) {
+                                                       element_type const& element,
+                                                       shape const& dims, order layout) {
   format_for_name(file);  // refuses the names of formats that have no array to be written into
-  auto const head = file.extension() == ".npy" ? npy_head(type, dims, layout) : std::string();
-  auto const bytes = head.size() + array_bytes(dims, type.item_bytes);
+  auto const head = file.extension() == ".npy" ? npy_head(element, dims, layout) : std::string();
+  auto const item_bytes = element.type.item_bytes;
+  auto const bytes = head.size() + array_bytes(dims, item_bytes);
 
   replacement made(file);
   if (!allocate(made.fd(), bytes, file)) resize(made.fd(), bytes, file);
   write_all(made.fd(), head, nullptr, 0, file);
-  auto result = map_file(made.fd(), status_of(made.fd(), file), file, dims, layout, type.item_bytes,
+  auto result = map_file(made.fd(), status_of(made.fd(), file), file, dims, layout, item_bytes,
                          access::read_write, head.size());
   bool const durable = false;
   made.commit(durable);
@@ -136,6 +138,12 @@ inline std::pair<descriptor, file_status> open_array_file(std::filesystem::path 
   return {std::move(fd), status};
 }
 
+/// An element in an error's text.
+inline std::string element_name(dtype const& type) {
+  auto const cpp = cpp_name(type);
+  return cpp.empty() ? "records of " + std::to_string(type.item_bytes) + " bytes" : cpp;
+}
+
 /// Maps raw bytes of an open file, if it has that many.
 inline std::shared_ptr<mapped_file> map_raw(std::pair<descriptor, file_status> const& opened,
                                             std::filesystem::path const& file, dtype const& type,
@@ -145,7 +153,7 @@ inline std::shared_ptr<mapped_file> map_raw(std::pair<descriptor, file_status> c
   auto const size = opened.second.size;
   if (offset > size || bytes > size - offset) {
     throw format_error("forkmap: " + file.native() + ": dims " + dims.text() + " of " +
-                           std::string(cpp_name(type)) + " from offset " + std::to_string(offset) +
+                           element_name(type) + " from offset " + std::to_string(offset) +
                            " take " + std::to_string(bytes) + " bytes, the file has " +
                            std::to_string(size),
                        file);
@@ -161,7 +169,7 @@ inline std::shared_ptr<mapped_file> open_raw_file(std::filesystem::path const& f
     throw std::invalid_argument("forkmap: open_raw " + file.native() + ": offset " +
                                 std::to_string(offset) + " is not a multiple of " +
                                 std::to_string(alignment) + ", the alignment of " +
-                                std::string(cpp_name(type)));
+                                element_name(type));
   }
   auto const opened = open_array_file(file, mode == access::read_write);
   return map_raw(opened, file, type, dims, order::c, mode, offset);

@@ -50,7 +50,7 @@ template <class T> class memmap : public detail::shared_elements<T, detail::mapp
   static memmap create(std::filesystem::path const& file, shape dims, order layout = order::c)
     requires(!std::is_const_v<T>)
   {
-    return memmap(detail::create_mapped_file(file, detail::dtype_of<T>(), dims, layout));
+    return memmap(detail::create_mapped_file(file, detail::describe_element<T>(), dims, layout));
   }
 
   /// Maps raw bytes of a file, `offset` bytes from its start, in the machine's byte order.
@@ -62,7 +62,7 @@ template <class T> class memmap : public detail::shared_elements<T, detail::mapp
                          std::size_t offset = 0) {
     static_assert(std::is_const_v<T> || !std::same_as<Mode, read_only_t>,
                   "memmap<T> can be written; open a read_only file as memmap<T const>");
-    return memmap(detail::open_raw_file(file, detail::dtype_of<std::remove_const_t<T>>(),
+    return memmap(detail::open_raw_file(file, detail::element_dtype<std::remove_const_t<T>>(),
                                         alignof(T), dims, detail::access_of(mode), offset));
   }
 
@@ -98,7 +98,7 @@ struct memmap_access {
   /// Errors: std::system_error naming the file, ESTALE if it is no longer the file described.
   template <class T> static memmap<T> reopen(mapped_file_reference const& reference) {
     auto const open = [&] {
-      return make<T>(reopen_mapped_file(reference, dtype_of<std::remove_const_t<T>>()));
+      return make<T>(reopen_mapped_file(reference, element_dtype<std::remove_const_t<T>>()));
     };
     // The tasks of a call share it, but for what each may write for itself.
     if (cache_of_call == nullptr || reference.mode == access::copy_on_write) return open();

@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/element.hpp>
 #include <forkmap/array/index.hpp>
 #include <forkmap/sent_array.hpp>
 #include <forkmap/shape.hpp>
@@ -53,8 +53,7 @@ struct loaded_array {
 /// Cost: a copy copies the elements, a move does not.
 /// Forking: a worker has a copy (on write); what it changes stays there.
 template <class T> class owned_array {
-  static_assert(detail::array_scalar<T>,
-                "an array holds bool, integers, floating-point or complex numbers, or std::byte");
+  static_assert(detail::check_element<T>());
 
  public:
   using element_type = T;

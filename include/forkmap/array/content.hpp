@@ -40,9 +40,7 @@ class byte_sink {
 };
 
 /// One array to be written: what it is, and its elements as they lie in memory.
-struct array_description {
-  dtype type{};
-  std::vector<record_field> fields{};  // of a record
+struct array_description : element_type {
   shape dims{};
   order layout = order::c;
   std::size_t bytes = 0;  // of all elements

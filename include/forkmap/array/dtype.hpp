@@ -1,6 +1,7 @@
 // The element type of an array, as C++ has it and as NumPy spells it.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <charconv>
 #include <complex>
@@ -11,6 +12,9 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+
+#include <forkmap/fixed_string.hpp>
+#include <forkmap/half.hpp>
 
 namespace forkmap::detail {
 
@@ -28,11 +32,18 @@ inline constexpr char native_order = std::endian::native == std::endian::little 
 template <class T> inline constexpr bool is_complex = false;
 template <class T> inline constexpr bool is_complex<std::complex<T>> = std::floating_point<T>;
 
-/// An element type that a file can hold.
+/// Characters of a text of fixed size; 0 for what is none. An array of char is meant as one, too.
+template <class T> inline constexpr std::size_t text_length = 0;
+template <class Char, std::size_t N>
+inline constexpr std::size_t text_length<basic_fixed_string<Char, N>> = N;
+template <std::size_t N> inline constexpr std::size_t text_length<std::array<char, N>> = N;
+template <std::size_t N> inline constexpr std::size_t text_length<std::array<char32_t, N>> = N;
+
+/// An element that is no record.
 template <class T>
-concept array_scalar =
-    std::same_as<T, std::remove_cvref_t<T>> &&
-    (std::integral<T> || std::floating_point<T> || is_complex<T> || std::same_as<T, std::byte>);
+concept array_scalar = std::same_as<T, std::remove_cvref_t<T>> &&
+                       (std::integral<T> || std::floating_point<T> || is_complex<T> ||
+                        std::same_as<T, std::byte> || std::same_as<T, half> || text_length<T> > 0);
 
 template <array_scalar T> constexpr dtype dtype_of() {
   char const order = sizeof(T) == 1 ? '|' : native_order;
@@ -43,15 +54,21 @@ template <array_scalar T> constexpr dtype dtype_of() {
     return {'u', order, 1};
   } else if constexpr (std::integral<T>) {
     return {std::is_signed_v<T> ? 'i' : 'u', order, sizeof(T)};
-  } else if constexpr (std::floating_point<T>) {
+  } else if constexpr (std::floating_point<T> || std::same_as<T, half>) {
     return {'f', order, sizeof(T)};
+  } else if constexpr (text_length<T> > 0) {
+    static_assert(sizeof(T) == text_length<T> || sizeof(T) == text_length<T> * sizeof(char32_t));
+    bool const bytes = sizeof(T) == text_length<T>;
+    return {bytes ? 'S' : 'U', bytes ? '|' : native_order, sizeof(T)};
   } else {
     return {'c', order, sizeof(T)};
   }
 }
 
-/// Bytes that are reversed together when the order changes; a complex number has two such parts.
+/// Bytes that are reversed together when the order changes; a complex number has two such parts, a
+/// unicode text one per character.
 constexpr std::size_t swapped_bytes(dtype const& type) {
+  if (type.kind == 'U') return sizeof(char32_t);
   return type.kind == 'c' ? type.item_bytes / 2 : type.item_bytes;
 }
 
@@ -66,8 +83,16 @@ inline std::string spelling(dtype const& type) {
 }
 
 /// The C++ type to ask load for; empty where there is none.
-constexpr std::string_view cpp_name(dtype const& type) {
+inline std::string cpp_name(dtype const& type) {
+  auto const text = [&type](char const* name, std::size_t character_bytes) {
+    if (type.item_bytes == 0) return std::string();
+    return name + ("<" + std::to_string(type.item_bytes / character_bytes) + ">");
+  };
   switch (type.kind) {
+    case 'S':
+      return text("fixed_string", 1);
+    case 'U':
+      return text("fixed_u32string", sizeof(char32_t));
     case 'b':
       return "bool";
     case 'i':
@@ -93,6 +118,7 @@ constexpr std::string_view cpp_name(dtype const& type) {
           return "std::uint64_t";
       }
     case 'f':
+      if (type.item_bytes == sizeof(half)) return "half";
       if (type.item_bytes == sizeof(float)) return "float";
       if (type.item_bytes == sizeof(double)) return "double";
       if (type.item_bytes == sizeof(long double)) return "long double";

@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/element.hpp>
 #include <forkmap/array/index.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/slice.hpp>
@@ -83,8 +83,7 @@ template <class T, class Storage> class shared_elements {
  private:
   template <class, class> friend class shared_elements;
 
-  static_assert(array_scalar<std::remove_const_t<T>>,
-                "an array holds bool, integers, floating-point or complex numbers, or std::byte");
+  static_assert(check_element<std::remove_const_t<T>>());
 
   std::shared_ptr<Storage> storage_;
   T* data_;

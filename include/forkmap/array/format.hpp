@@ -48,15 +48,13 @@ class byte_source {
 };
 
 /// One array in a file, checked: its bytes lie inside the file.
-struct stored_array {
+struct stored_array : element_type {
   std::string_view format;  // "npy"
-  dtype type;
-  std::vector<record_field> fields{};  // of a record (kind 'V'), in the order of their offsets
-  std::string descr;                   // as the file spells the dtype
+  std::string descr;        // as NumPy spells the element's type
   shape dims;
   order layout = order::c;
-  std::size_t offset = 0;  // of the first element: in the file, or in what `packed` unpacks to
-  std::size_t bytes = 0;   // of all elements
+  std::size_t offset = 0;   // of the first element: in the file, or in what `packed` unpacks to
+  std::size_t bytes = 0;    // of all elements
   packed_section packed{};  // method none: the elements lie in the file as they are
 };
 

@@ -1,12 +1,16 @@
 // The few Python literals that occur in an array's header, read strictly.
 #pragma once
 
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <string>
 #include <string_view>
+#include <system_error>
 
+#include <forkmap/array/utf8.hpp>
 #include <forkmap/array_error.hpp>
 
 namespace forkmap::detail {
@@ -73,6 +77,24 @@ class literal_reader {
     return text_.substr(start, at_++ - start);
   }
 
+  /// The same with escapes, as a field's name may have them; UTF-8.
+  std::string text() {
+    char const quote = peek();
+    if (quote != '\'' && quote != '"') fail("expected a string, found " + found());
+    std::string result;
+    for (++at_; at_ < text_.size() && text_[at_] != quote; ++at_) {
+      if (text_[at_] == '\n') fail("a string without an end");
+      if (text_[at_] == '\\') {
+        append_escaped(result);
+      } else {
+        result += text_[at_];
+      }
+    }
+    if (at_ == text_.size()) fail("a string without an end");
+    ++at_;
+    return result;
+  }
+
   bool boolean() {
     peek();
     for (auto const& [word, value] : {word_value{"True", true}, word_value{"False", false}}) {
@@ -108,6 +130,35 @@ class literal_reader {
     std::string_view word;
     bool value;
   };
+
+  /// What the backslash at this position begins; ends at the last character of it.
+  void append_escaped(std::string& result) {
+    char const kind = ++at_ < text_.size() ? text_[at_] : '\0';
+    constexpr std::string_view plain = "\\'\"";
+    constexpr std::string_view letters = "ntr";
+    constexpr std::string_view meant = "\n\t\r";
+    if (plain.find(kind) != std::string_view::npos) {
+      result += kind;
+    } else if (auto const letter = letters.find(kind); letter != std::string_view::npos) {
+      result += meant[letter];
+    } else if (kind == 'x' || kind == 'u' || kind == 'U') {
+      append_code_point(result, kind == 'x' ? 2 : kind == 'u' ? 4 : 8);
+    } else {
+      fail("an escape in a string that Python does not write");
+    }
+  }
+
+  void append_code_point(std::string& result, std::size_t digits) {
+    auto const hex = text_.substr(at_ + 1, digits);
+    std::uint32_t point = 0;
+    auto const [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), point, 16);
+    if (hex.size() != digits || error != std::errc{} || end != hex.data() + digits ||
+        !boost::locale::utf::is_valid_codepoint(point)) {
+      fail("an escape in a string that is no character");
+    }
+    append_utf8(result, point);
+    at_ += digits;
+  }
 
   static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 

@@ -6,22 +6,23 @@
 // Source: NEP 1 and numpy/lib/format.py, whose output this writes byte for byte.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <memory>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/descr.hpp>
 #include <forkmap/array/format.hpp>
 #include <forkmap/array/literal.hpp>
+#include <forkmap/array/record.hpp>
+#include <forkmap/array/utf8.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
@@ -32,21 +33,6 @@ inline constexpr std::size_t npy_alignment = 64;
 inline constexpr std::size_t npy_longest_header = std::size_t{1} << 20U;
 
 inline bool begins_npy(std::string_view first) { return first.starts_with(npy_magic); }
-
-inline shape parse_npy_shape(literal_reader& in) {
-  std::array<std::size_t, shape::max_rank> extents{};
-  std::size_t rank = 0;
-  in.expect('(');
-  while (!in.accept(')')) {
-    if (rank == shape::max_rank) in.fail("a shape of more than 64 extents");
-    extents[rank++] = in.integer();
-    if (in.accept(',')) continue;
-    if (rank == 1) in.expect(',');  // (5) is a number in Python, not a tuple
-    in.expect(')');
-    break;
-  }
-  return shape(std::span<std::size_t const>(extents.data(), rank));
-}
 
 /// Reads the dict: exactly the three keys, each once, in any order. Sets all but offset and bytes.
 inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path const& file) {
@@ -65,16 +51,15 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
     seen |= 1U << index;
     in.expect(':');
     if (index == 2) {
-      result.dims = parse_npy_shape(in);
+      result.dims = parse_shape(in);
     } else if (index == 1) {
       result.layout = in.boolean() ? order::fortran : order::c;
-    } else if (char const c = in.peek(); c == '[' || c == '(') {
-      throw dtype_error("forkmap: " + file.string() +
-                            ": the file holds records (a structured dtype), which this version "
-                            "cannot read",
-                        file);
     } else {
-      result.descr = in.string();
+      descr_reader reader(in);
+      auto element = reader.read();
+      result.descr = element.type.kind == 'V' ? spelling(element) : reader.last_scalar();
+      result.type = element.type;
+      result.fields = std::move(element.fields);
     }
     if (in.accept(',')) continue;
     in.expect('}');
@@ -84,9 +69,6 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
   for (unsigned index = 0; index < 3; ++index) {
     if ((seen & (1U << index)) == 0) in.fail("the key " + in_quotes(keys[index]) + " is missing");
   }
-  auto const type = parse_dtype(result.descr);
-  if (!type) in.fail("unknown dtype " + in_quotes(result.descr));
-  result.type = *type;
   return result;
 }
 
@@ -126,6 +108,14 @@ inline stored_array locate_npy(byte_source const& source) {
     text = longer;
   }
 
+  // The first two versions are in Latin-1, the third in UTF-8.
+  if (major < 3 && !is_ascii(text)) {
+    longer = utf8_from_latin1(text);
+    text = longer;
+  } else if (major == 3 && !is_utf8(text)) {
+    source.fail("the header is not UTF-8, as it is in an .npy file of version 3.0");
+  }
+
   auto result = parse_npy_dict(text, source.file());
   result.offset = start + length;
   if (result.type.kind == 'O') {
@@ -144,31 +134,35 @@ inline stored_array locate_npy(byte_source const& source) {
   return result;
 }
 
-/// Magic, version, length, `dict`, and spaces up to the alignment: exactly as NumPy pads.
+/// Magic, version, length, `dict`, and spaces up to the alignment: exactly as NumPy pads. The first
+/// version that can say it: Latin-1 with a short length, with a long one, UTF-8.
 inline std::string wrap_npy_dict(std::string dict) {
-  for (unsigned const major : {1U, 2U}) {
+  auto latin1 = latin1_from_utf8(dict);
+  for (unsigned const major : {1U, 2U, 3U}) {
+    if (major < 3 && !latin1) continue;
+    auto const& text = major < 3 ? *latin1 : dict;
     std::size_t const length_bytes = major == 1 ? 2 : 4;
     auto const start = npy_magic.size() + 2 + length_bytes;
     // A whole line of padding where none is needed: NumPy's arithmetic, kept.
-    auto const padding = npy_alignment - (start + dict.size() + 1) % npy_alignment;
-    auto const length = dict.size() + padding + 1;
+    auto const padding = npy_alignment - (start + text.size() + 1) % npy_alignment;
+    auto const length = text.size() + padding + 1;
     if (major == 1 && length > std::numeric_limits<std::uint16_t>::max()) continue;
     std::string result(npy_magic);
     result += {static_cast<char>(major), '\0'};
     for (std::size_t i = 0; i < length_bytes; ++i) {
       result += static_cast<char>((length >> (8 * i)) & 0xffU);
     }
-    result += dict;
+    result += text;
     result.append(padding, ' ');
     result += '\n';
     return result;
   }
-  return {};  // not reached: version 2.0 takes any length
+  return {};  // not reached: version 3.0 takes everything
 }
 
-inline std::string npy_head(dtype const& type, shape const& dims, order layout) {
-  std::string dict = "{'descr': '" + spelling(type) +
-                     "', 'fortran_order': " + (layout == order::fortran ? "True" : "False") +
+inline std::string npy_head(element_type const& element, shape const& dims, order layout) {
+  std::string dict = "{'descr': " + descr_literal(element) +
+                     ", 'fortran_order': " + (layout == order::fortran ? "True" : "False") +
                      ", 'shape': " + dims.text() + ", }";
   if (dims.rank() > 0) {
     // NumPy leaves room for the growing axis to reach 21 digits in place.
@@ -180,7 +174,7 @@ inline std::string npy_head(dtype const& type, shape const& dims, order layout) 
 }
 
 inline void write_npy_array(byte_sink& out, array_content const& content) {
-  auto const head = npy_head(content.type, content.dims, content.layout);
+  auto const head = npy_head(content, content.dims, content.layout);
   out.reserve(head.size() + content.bytes);
   out.write(head);
   out.write_array(content);
@@ -193,8 +187,7 @@ inline void write_npy(byte_sink& out, content_value const& content, write_option
         "dicts, numbers and strings");
   }
   if (options.method != packing::none) {
-    throw std::invalid_argument(
-        "an .npy file cannot be compressed; .npz and .joblib files can be");
+    throw std::invalid_argument("an .npy file cannot be compressed; .npz and .joblib files can be");
   }
   write_npy_array(out, *content.array);
 }

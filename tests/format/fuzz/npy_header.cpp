@@ -8,8 +8,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <forkmap/array/formats.hpp>
 #include <string_view>
+
+#include <forkmap/array/formats.hpp>
 
 namespace {
 
@@ -53,10 +54,11 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   require(found.dims.try_count(count) && count * found.type.item_bytes == found.bytes);
 
   // What was understood can be written, and is then understood as the same.
-  auto const head = npy_head(found.type, found.dims, found.layout);
+  auto const head = npy_head(found, found.dims, found.layout);
   require(head.size() % npy_alignment == 0);
   auto const again = locate_array(bytes_in_memory(file, head + std::string(found.bytes, '\0')));
-  require(again.dims == found.dims && again.layout == found.layout && again.type == found.type);
+  require(again.dims == found.dims && again.layout == found.layout && again.type == found.type &&
+          again.fields == found.fields);
   require(again.offset == head.size() && again.bytes == found.bytes);
   return 0;
 }

@@ -1,5 +1,6 @@
-#include <forkmap/array/npy.hpp>
 #include <string>
+
+#include <forkmap/array/npy.hpp>
 
 #include "support/catch.hpp"
 
@@ -9,7 +10,7 @@ using Catch::Matchers::ContainsSubstring;
 
 TEST_CASE("npy: a header is NumPy's, byte for byte", "[array]") {
   using namespace std::string_literals;
-  auto const head = npy_head(dtype_of<double>(), fm::shape{3, 4}, fm::order::c);
+  auto const head = npy_head({dtype_of<double>(), {}}, fm::shape{3, 4}, fm::order::c);
   auto const text = "\x93NUMPY\1\0v\0{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }"s;
   CHECK(head == text + std::string(127 - text.size(), ' ') + "\n");
   CHECK(head.size() == 128);
@@ -49,4 +50,14 @@ TEST_CASE("npy: the dict's keys come in any order, each once", "[array]") {
 TEST_CASE("npy: what a file says is quoted in errors, never copied raw or whole", "[array]") {
   CHECK(in_quotes("a\x1b[31m\n") == "'a\\x1b[31m\\x0a'");
   CHECK(in_quotes(std::string(1000, 'a')).size() < 60);
+}
+
+TEST_CASE("npy: a header that Latin-1 cannot say is written as 3.0", "[array]") {
+  auto const version = [](std::string const& name) {
+    return int{npy_head({{'V', '|', 8}, {{name, 0, dtype_of<double>(), fm::shape::scalar(), {}}}},
+                        fm::shape{1}, fm::order::c)[6]};
+  };
+  CHECK(version("x") == 1);
+  CHECK(version("\u00e9") == 1);
+  CHECK(version("\u4e2d") == 3);
 }
