@@ -8,7 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests/support/install_missing.sh compiler cmake ninja boost catch2 benchmark qhull
+tests/support/install_missing.sh compiler cmake ninja boost catch2 benchmark qhull \
+  numpy joblib zlib bzip2 lzma lz4 eigen xtensor
 
 [ -z "${CXX:-}" ] || export FORKMAP_BUILD_SUFFIX="-$(basename "$CXX")"
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}

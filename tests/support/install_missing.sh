@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install_missing.sh <thing>...: installs with apt-get what this machine lacks of compiler, cmake,
-# ninja, boost, catch2, benchmark, qhull, clang-19. Says nothing when all is there.
+# ninja, boost, catch2, benchmark, qhull, numpy, joblib, zlib, bzip2, lzma, lz4, eigen, xtensor,
+# clang-19. Says nothing when all is there.
 set -euo pipefail
 
 have_command() { command -v "$1" >/dev/null; }
@@ -13,6 +14,14 @@ have_header() {
 have_boost() {
   printf '#include <boost/version.hpp>\n#if BOOST_VERSION < 107500\n#error old\n#endif\n' |
     ${CXX:-c++} -x c++ -fsyntax-only - 2>/dev/null
+}
+# For the interpreter that Debian's packages belong to, or else the one in PATH.
+have_module() {
+  local python
+  for python in /usr/bin/python3 python3; do
+    ! "$python" -c "import $1" 2>/dev/null || return 0
+  done
+  return 1
 }
 # Which Boost a Debian or Ubuntu offers: version 1.81 beside Debian 12's default, 1.74.
 boost_package() {
@@ -35,6 +44,13 @@ missing() {  # prints the package for each thing that is not there
         have_header '__has_include(<catch2/catch.hpp>) || __has_include(<catch2/catch_all.hpp>)' ||
           echo catch2 ;;
       benchmark) have_header '__has_include(<benchmark/benchmark.h>)' || echo libbenchmark-dev ;;
+      numpy | joblib) have_module "$thing" || echo "python3-$thing" ;;
+      zlib) have_header '__has_include(<zlib.h>)' || echo zlib1g-dev ;;
+      bzip2) have_header '__has_include(<bzlib.h>)' || echo libbz2-dev ;;
+      lzma) have_header '__has_include(<lzma.h>)' || echo liblzma-dev ;;
+      lz4) have_header '__has_include(<lz4frame.h>)' || echo liblz4-dev ;;
+      eigen) have_header '__has_include(<eigen3/Eigen/Core>)' || echo libeigen3-dev ;;
+      xtensor) have_header '__has_include(<xtensor/xarray.hpp>)' || echo libxtensor-dev ;;
       qhull) have_header '__has_include(<libqhull/qhull_a.h>)' || echo libqhull-dev ;;
       clang-19) have_command clang++-19 || printf '%s\n' clang-19 libclang-rt-19-dev ;;
       *) echo "install_missing.sh: unknown: $thing" >&2; exit 2 ;;
