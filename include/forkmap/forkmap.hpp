@@ -24,6 +24,7 @@
 
 // Arrays in files and in shared memory
 #include <forkmap/access.hpp>
+#include <forkmap/advice.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/field_names.hpp>
@@ -36,3 +37,4 @@
 #include <forkmap/shape.hpp>
 #include <forkmap/shared_array.hpp>
 #include <forkmap/slice.hpp>
+#include <forkmap/write_guard.hpp>

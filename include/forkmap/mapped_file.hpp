@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -18,6 +19,7 @@
 #include <forkmap/array/formats.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
+#include <forkmap/mapped_storage.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
 #include <forkmap/system/mapped_memory.hpp>
@@ -48,20 +50,20 @@ struct mapped_file_reference {
   }
 };
 
-struct mapped_file {
-  mapped_memory memory{};
-  std::filesystem::path file{};
+struct memmap_access;
+
+struct mapped_file : mapped_storage<mapped_file> {
+  using maker = memmap_access;
+
+  std::filesystem::path file{};  // this and all below: of the whole, empty in a view
   std::filesystem::path directory{};  // the current one when `file` was opened, if that is relative
   std::size_t offset = 0;
-  shape dims{};
-  order layout = order::c;
   access mode = access::read_only;
   dev_t device = 0;
   ino_t inode = 0;
 
-  void flush() {
-    if (mode == access::read_write) memory.flush(file);
-  }
+  std::string const& name() const noexcept { return file.native(); }
+  bool is_private() const noexcept { return mode == access::copy_on_write; }
 
   mapped_file_reference reference() const {
     return {(directory / file).native(), offset, dims, layout, mode, device, inode};
@@ -94,16 +96,35 @@ inline std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status c
                                              order layout, std::size_t item_bytes, access mode,
                                              std::size_t offset) {
   auto result = std::make_shared<mapped_file>();
-  result->memory = mapped_memory(fd, mode, offset, array_bytes(dims, item_bytes), file);
+  auto const bytes = array_bytes(dims, item_bytes);
+  result->take(mapped_memory(fd, mode, offset, bytes, file), dims, layout);
+  // Somebody may have made it shorter since it was checked.
+  if (auto const size = status_of(fd, file).size; offset + bytes > size) {
+    throw format_error("forkmap: " + file.native() + ": the file became shorter while it was " +
+                           "opened: it has " + std::to_string(size) + " bytes, the array ends at " +
+                           std::to_string(offset + bytes),
+                       file);
+  }
   result->file = file;
   if (file.is_relative()) result->directory = std::filesystem::current_path();
   result->offset = offset;
-  result->dims = dims;
-  result->layout = layout;
   result->mode = mode;
   result->device = status.device;
   result->inode = status.inode;
   return result;
+}
+
+/// Maps a file that was made without a name once more, by the name that it has got, so that the
+/// system knows the mapping by it: /proc/<pid>/maps, and what is said of a worker that died there.
+inline void map_by_name(mapped_file& made, std::size_t bytes) noexcept {
+  try {
+    auto const fd = open_file(made.file, true);
+    auto const status = status_of(fd, made.file);
+    if (status.device != made.device || status.inode != made.inode) return;
+    made.take(mapped_memory(fd, made.mode, made.offset, bytes, made.file), made.dims, made.layout);
+  } catch (std::exception const&) {
+    // The mapping that is there is as good.
+  }
 }
 
 inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path const& file,
@@ -121,6 +142,7 @@ inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path con
                          access::read_write, head.size());
   bool const durable = false;
   made.commit(durable);
+  map_by_name(*result, bytes - head.size());
   return result;
 }
 

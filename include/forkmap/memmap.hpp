@@ -67,15 +67,21 @@ template <class T> class memmap : public detail::shared_elements<T, detail::mapp
   }
 
   /// The file as it was named when it was opened; empty if there is none.
-  std::filesystem::path const& path() const noexcept { return this->storage()->file; }
+  std::filesystem::path const& path() const noexcept { return this->storage()->root().file; }
   /// Where in the file the first element is, in bytes.
-  std::size_t offset() const noexcept { return this->storage()->offset; }
+  std::size_t offset() const noexcept {
+    return this->storage()->root().offset + this->storage()->first_byte();
+  }
 
   /// Returns when all that was written through any mapping of these pages is on the disk. Other
-  /// processes see it without. Nothing to do unless read_write.
+  /// processes see it without. Nothing to do unless read_write. Of a view: its pages.
   ///
   /// Errors: std::system_error.
-  void flush() const { this->storage()->flush(); }
+  void flush() const {
+    if (this->storage()->root().mode != detail::access::read_write) return;
+    auto const pages = detail::pages_of(this->data(), this->size() * sizeof(T));
+    if (detail::write_back(pages) != 0) detail::throw_errno("msync", path().native());
+  }
 
  private:
   friend struct detail::memmap_access;
@@ -91,8 +97,16 @@ struct memmap_access {
     return memmap<T>(std::move(file));
   }
 
+  /// Of the file; which part of it a view is tells part_of().
   template <class T> static mapped_file_reference describe(memmap<T> const& array) {
-    return array.storage()->reference();
+    return array.storage()->root().reference();
+  }
+  template <class T> static sent_part part_of(memmap<T> const& array) {
+    return sent_part::of(*array.storage());
+  }
+  template <class T> static memmap<T> part(memmap<T> const& whole, sent_part const& which) {
+    if (!which.is_view) return whole;
+    return make<T>(part_of_storage(whole.storage(), which.first_byte, which.dims, which.layout));
   }
 
   /// Errors: std::system_error naming the file, ESTALE if it is no longer the file described.
@@ -121,6 +135,7 @@ template <class T> struct serializer<memmap<T>> {
     out.put_count(static_cast<std::uint64_t>(file.mode));
     out.put_count(file.device);
     out.put_count(file.inode);
+    detail::memmap_access::part_of(array).save(out);
     if (file.mode == detail::access::copy_on_write) {
       detail::save_elements(out, array.data(), array.size());
     }
@@ -137,10 +152,13 @@ template <class T> struct serializer<memmap<T>> {
     file.mode = static_cast<detail::access>(in.get_count());
     file.device = static_cast<dev_t>(in.get_count());
     file.inode = static_cast<ino_t>(in.get_count());
+    auto const part = detail::sent_part::load(in);
+    // Views share one mapping of the whole file there, too.
     if (file.mode != detail::access::copy_on_write) {
-      return detail::memmap_access::reopen<T>(file);
+      return detail::memmap_access::part(detail::memmap_access::reopen<T>(file), part);
     }
-    auto array = detail::memmap_access::reopen<std::remove_const_t<T>>(file);
+    auto const whole = detail::memmap_access::reopen<std::remove_const_t<T>>(file);
+    auto const array = detail::memmap_access::part(whole, part);
     detail::load_elements(in, array.data(), array.size());
     return array;
   }

@@ -38,6 +38,30 @@ struct sent_shape {
   }
 };
 
+/// Which part of a mapping a view is.
+struct sent_part {
+  bool is_view = false;  // else it is all of it, and the rest means nothing
+  std::size_t first_byte = 0;
+  shape dims{};
+  order layout = order::c;
+
+  template <class Storage> static sent_part of(Storage const& storage) {
+    if (!storage.whole) return {};
+    return {true, storage.first_byte(), storage.dims, storage.layout};
+  }
+
+  void save(writer& out) const {
+    out.put_count(is_view ? first_byte + 1 : 0);
+    if (is_view) sent_shape{dims, layout}.save(out);
+  }
+  static sent_part load(reader& in) {
+    auto const after = in.get_count();
+    if (after == 0) return {};
+    auto const sent = sent_shape::load(in);
+    return {true, static_cast<std::size_t>(after - 1), sent.dims, sent.layout};
+  }
+};
+
 /// The elements of an array, copied.
 template <class T> void save_elements(writer& out, T const* data, std::size_t n) {
   out.write(data, n * sizeof(T));

@@ -14,6 +14,7 @@
 
 #include <forkmap/array/elements.hpp>
 #include <forkmap/mapped_file.hpp>
+#include <forkmap/mapped_storage.hpp>
 #include <forkmap/sent_array.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/call.hpp>
@@ -27,23 +28,26 @@
 namespace forkmap {
 namespace detail {
 
-struct shared_storage {
-  mapped_memory memory{};
+struct shared_array_access;
+
+struct shared_storage : mapped_storage<shared_storage> {
+  using maker = shared_array_access;
+
   descriptor file{};  // what a pool's workers reach it by; empty where there was none to be had
-  shape dims{};
-  order layout = order::c;
+
+  static std::string name() { return "a shared_array"; }
+  static bool is_private() noexcept { return false; }
 };
 
 inline std::shared_ptr<shared_storage> make_shared_storage(shape const& dims, order layout,
                                                            std::size_t item_bytes) {
   auto result = std::make_shared<shared_storage>();
   auto const bytes = array_bytes(dims, item_bytes);
-  result->dims = dims;
-  result->layout = layout;
   result->file = unnamed_memory(bytes);
-  result->memory = result->file ? mapped_memory(result->file, access::read_write, 0, bytes,
-                                                "a shared_array's memory")
-                                : mapped_memory::anonymous(bytes);
+  result->take(result->file ? mapped_memory(result->file, access::read_write, 0, bytes,
+                                            "a shared_array's memory")
+                            : mapped_memory::anonymous(bytes),
+               dims, layout);
   return result;
 }
 
@@ -79,15 +83,12 @@ struct shared_storage_reference {
         static_cast<std::uint64_t>(status.inode) != inode) {
       throw_system_error(ESTALE, "open of a shared_array that is gone,", name);
     }
-    result->memory =
-        mapped_memory(result->file, access::read_write, 0, array_bytes(dims, item_bytes), name);
-    result->dims = dims;
-    result->layout = layout;
+    result->take(
+        mapped_memory(result->file, access::read_write, 0, array_bytes(dims, item_bytes), name),
+        dims, layout);
     return result;
   }
 };
-
-struct shared_array_access;
 
 }  // namespace detail
 
@@ -134,6 +135,11 @@ struct shared_array_access {
   template <class T> static shared_array<T> make(std::shared_ptr<shared_storage> storage) {
     return shared_array<T>(std::in_place, std::move(storage));
   }
+  template <class T>
+  static shared_array<T> part(shared_array<T> const& whole, sent_part const& which) {
+    if (!which.is_view) return whole;
+    return make<T>(part_of_storage(whole.storage(), which.first_byte, which.dims, which.layout));
+  }
 };
 
 }  // namespace detail
@@ -154,23 +160,27 @@ template <class T> struct serializer<shared_array<T>> {
   }
 
   static void save_argument(writer& out, shared_array<T> const& array) {
-    detail::sent_shape{array.dims(), array.layout()}.save(out);
-    auto const where =
-        detail::shared_storage_reference::to(detail::shared_array_access::storage(array));
+    auto const& storage = detail::shared_array_access::storage(array);
+    auto const& whole = storage.root();
+    detail::sent_part::of(storage).save(out);
+    detail::sent_shape{whole.dims, whole.layout}.save(out);
+    auto const where = detail::shared_storage_reference::to(whole);
     out.write(&where, sizeof where);
   }
   static shared_array<T> load_argument(reader& in) {
+    auto const part = detail::sent_part::load(in);
     auto const sent = detail::sent_shape::load(in);
     detail::shared_storage_reference where;
     in.read(&where, sizeof where);
     auto const open = [&] {
       return detail::shared_array_access::make<T>(where.open(sent.dims, sent.layout, sizeof(T)));
     };
-    if (detail::cache_of_call == nullptr) return open();
+    if (detail::cache_of_call == nullptr) return detail::shared_array_access::part(open(), part);
     auto key = sent.dims.text();
     key += sent.layout == order::c ? 'c' : 'f';
     key.append(reinterpret_cast<char const*>(&where), sizeof where);
-    return detail::cache_of_call->of_call<shared_array<T>>(key, open);
+    return detail::shared_array_access::part(
+        detail::cache_of_call->of_call<shared_array<T>>(key, open), part);
   }
 };
 

@@ -4,13 +4,17 @@
 #include <cassert>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
+#include <forkmap/advice.hpp>
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/index.hpp>
+#include <forkmap/array/part.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/slice.hpp>
 
@@ -19,6 +23,8 @@ namespace forkmap::detail {
 /// A contiguous range of elements whose owner is a `Storage` (memory, dims, layout) shared by every
 /// copy. Copying costs one atomic increment. There is no separate move: it would leave an object
 /// without a storage behind, which every accessor would have to look for.
+///
+/// A view of it is an array of the same class, with a storage of its own that keeps the first one.
 template <class T, class Storage> class shared_elements {
  public:
   using element_type = T;
@@ -62,10 +68,82 @@ template <class T, class Storage> class shared_elements {
   shape const& dims() const noexcept { return storage_->dims; }
   order layout() const noexcept { return storage_->layout; }
 
+  /// Row i, along the first axis: an array with one axis less, over the same memory.
+  ///
+  /// Errors: std::out_of_range naming the row and dims; std::invalid_argument in order fortran,
+  ///   where rows of two axes or more do not lie in one piece: transposed() has them as columns.
+  /// Cost: as all views, one small allocation and no copy of elements; it keeps the whole mapping.
+  ///   Where that is too much, operator[](slice) is a span and free.
+  auto row(std::size_t i) const { return view(one_of(dims(), layout(), cut::rows, i)); }
+  /// The rows [start, stop): an array with as many axes.
+  auto rows(slice which) const { return view(some_of(dims(), layout(), cut::rows, which)); }
+
+  /// Column j, along the last axis: as row(), for order fortran.
+  auto column(std::size_t j) const { return view(one_of(dims(), layout(), cut::columns, j)); }
+  auto columns(slice which) const { return view(some_of(dims(), layout(), cut::columns, which)); }
+
+  /// The same elements, in the order in which they lie, with other dims.
+  ///
+  /// Errors: std::invalid_argument naming both if they differ in their number of elements.
+  auto reshape(shape const& wanted) const { return view(reshaped(dims(), layout(), wanted)); }
+
+  /// The same elements with the axes reversed and so in the other layout: no element moves.
+  auto transposed() const { return view(detail::transposed(dims(), layout())); }
+
+  /// Makes all pages of the mapping but those of [start, stop) read-only for this process, until
+  /// what this returns is gone: a stray write is a fault that names the task that made it, and no
+  /// damage.
+  ///
+  /// Pages are the grain: what shares one with the window stays writable. page_slices() cuts an
+  /// array where its pages begin. Guards on one mapping at once, views of it too, add up.
+  /// Returns: a write_guard, to be kept as long as the window is written.
+  /// Errors: std::out_of_range naming slice and size; std::system_error ENOMEM if the process has
+  ///   too many mappings.
+  /// Cost: two or three system calls, again at the end; pages written before fault once more.
+  /// Forking: a worker's guard is its own affair. Where the task runs in the caller's process
+  ///   (n_jobs = 1 without isolate) a stray write ends that. A process forked under a guard starts
+  ///   with those pages read-only, and its own first guard replaces it.
+  /// Example: `auto const mine = out.guard(window); fill(out[window]);`
+  auto guard(slice window) const
+    requires(!std::is_const_v<T>)
+  {
+    check_window(window, size_);
+    return storage_->guard(storage_, window.start * sizeof(T), window.size() * sizeof(T));
+  }
+  /// The same for the whole of this view.
+  auto guard() const
+    requires(!std::is_const_v<T>)
+  {
+    return guard(slice{0, size_});
+  }
+
+  /// Up to `n` slices that make up the array, none of which shares a page with another: what one
+  /// task each may write under guard(). Fewer where there are not that many pages.
+  ///
+  /// Errors: std::invalid_argument if n is 0.
+  std::vector<slice> page_slices(std::size_t n) const {
+    return cut_at_pages(size_, sizeof(T), reinterpret_cast<std::uintptr_t>(data_),
+                        Storage::page_size(), n);
+  }
+
+  /// Tells the kernel how this process will use the elements [start, stop).
+  ///
+  /// Returns: whether the kernel took it; it changes nothing but speed.
+  /// Errors: std::out_of_range naming slice and size.
+  /// Cost: one system call; will_need begins to read, and does not wait.
+  /// Forking: workers forked later begin with the same advice.
+  bool advise(advice what, slice window) const {
+    check_window(window, size_);
+    return storage_->advise(what, reinterpret_cast<std::byte const*>(data_ + window.start),
+                            window.size() * sizeof(T));
+  }
+  /// The same for all of it.
+  bool advise(advice what) const { return advise(what, slice{0, size_}); }
+
  protected:
   explicit shared_elements(std::shared_ptr<Storage> storage)
       : storage_(std::move(storage)),
-        data_(reinterpret_cast<T*>(storage_->memory.data())),
+        data_(reinterpret_cast<T*>(storage_->data)),
         size_(storage_->dims.count()) {}
 
   /// Elements that may be written are also elements that may be read.
@@ -82,6 +160,11 @@ template <class T, class Storage> class shared_elements {
 
  private:
   template <class, class> friend class shared_elements;
+
+  auto view(array_part const& part) const {
+    return Storage::maker::template make<T>(
+        part_of_storage(storage_, part.first * sizeof(T), part.dims, part.layout));
+  }
 
   static_assert(check_element<std::remove_const_t<T>>());
 

@@ -31,7 +31,7 @@ struct raw_backtrace {
   static constexpr std::size_t most_frames = 120;
 
   std::atomic<std::uint32_t> whose;  // the number of the process; set when all below is there
-  std::uint32_t unused;
+  std::uint32_t place_bytes;           // of a text behind the frames: see fault_place.hpp
   std::int32_t signal;
   std::int32_t code;
   std::uint64_t fault_address;
@@ -68,6 +68,7 @@ inline interrupted_code interrupted(void const* context) noexcept {
 /// nor locks.
 inline void record_backtrace(raw_backtrace& into, std::uint32_t whose, int signal,
                              siginfo_t const* info, void const* context) noexcept {
+  into.place_bytes = 0;
   into.signal = signal;
   into.code = info->si_code;
   into.fault_address = reinterpret_cast<std::uintptr_t>(info->si_addr);

@@ -49,13 +49,6 @@ class mapped_memory {
   std::byte* data() const { return static_cast<std::byte*>(region_.get_address()); }
   std::size_t size() const { return region_.get_size(); }
 
-  /// Returns when what was written is on the disk.
-  void flush(std::filesystem::path const& file) {
-    if (size() == 0) return;
-    bool const waits = true;
-    if (!region_.flush(0, size(), !waits)) throw_errno("msync", file.native());
-  }
-
  private:
   /// What Boost calls a memory mappable: it lets one open() serve the header and the mapping.
   struct opened_file {

@@ -11,6 +11,7 @@
 
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/backtrace.hpp>
+#include <forkmap/system/fault_place.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/time_limit.hpp>
 #include <forkmap/transfer/failures.hpp>
@@ -33,6 +34,7 @@ struct last_words {
   int code = 0;  // siginfo_t::si_code
   std::uint64_t fault_address = 0;
   std::vector<std::uintptr_t> frames{};  // innermost first
+  std::string fault_place{};             // what is mapped at the address, if that matters
 
   /// `number`: the process's own. `from`: what the processes in its place have noted.
   static last_words of(std::uint32_t number, process_end const& end, raw_backtrace const& from) {
@@ -42,7 +44,8 @@ struct last_words {
     return {.there = true,
             .code = from.code,
             .fault_address = from.fault_address,
-            .frames = frames_of(from)};
+            .frames = frames_of(from),
+            .fault_place = fault_place_of(from)};
   }
 };
 
@@ -53,7 +56,7 @@ struct ended_process {
   last_words words;
 };
 
-/// Where a fault was: " at address 0x0"; nothing for other signals, or if it is not known.
+/// Where a fault was: " at address 0x0", and in which file; nothing for other signals, or if it is not known.
 inline std::string text_of_address(int signal, last_words const& words) {
   if (signal != SIGSEGV && signal != SIGBUS) return {};
   if (words.code <= 0) return {};                                       // somebody sent it
@@ -65,7 +68,9 @@ inline std::string text_of_address(int signal, last_words const& words) {
     hex.insert(hex.begin(), digits[left % 16]);
     left /= 16;
   } while (left != 0);
-  return " at address 0x" + hex;
+  bool const was_code = !words.frames.empty() && words.frames.front() == words.fault_address;
+  return " at address 0x" + hex +
+         text_of_fault_place(words.fault_place, signal, words.fault_address, was_code);
 }
 
 /// The task that a dead worker was running, and what is left of its batch.

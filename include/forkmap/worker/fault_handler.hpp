@@ -10,6 +10,7 @@
 
 #include <forkmap/system/backtrace.hpp>
 #include <forkmap/system/bound.hpp>
+#include <forkmap/system/fault_place.hpp>
 
 namespace forkmap::detail {
 
@@ -27,6 +28,7 @@ inline constinit pid_t own_pid = 0;
 inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
   if (own_pid == static_cast<pid_t>(::syscall(SYS_getpid))) {
     record_backtrace(*own_words, own_number, signal, info, context);
+    if (is_refusal(signal, info->si_code)) note_fault_place(*own_words);
   }
   // The handler is gone (SA_RESETHAND). What a fault raised comes again when this returns; what was
   // sent comes when this process lets it in.
