@@ -13,6 +13,7 @@
 
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/index.hpp>
+#include <forkmap/array/part.hpp>
 #include <forkmap/sent_array.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/slice.hpp>
@@ -124,7 +125,57 @@ template <class T> class owned_array {
   shape const& dims() const noexcept { return array_.dims; }
   order layout() const noexcept { return array_.layout; }
 
+  /// Row i, along the first axis, and the rows [start, stop): spans, valid as long as the array
+  /// is there and is not assigned to.
+  ///
+  /// Errors: std::out_of_range naming rows and dims; std::invalid_argument in order fortran, where
+  ///   rows of two axes or more do not lie in one piece.
+  std::span<T> row(std::size_t i) { return span_of(*this, one(detail::cut::rows, i)); }
+  std::span<T const> row(std::size_t i) const { return span_of(*this, one(detail::cut::rows, i)); }
+  std::span<T> rows(slice which) { return span_of(*this, some(detail::cut::rows, which)); }
+  std::span<T const> rows(slice which) const {
+    return span_of(*this, some(detail::cut::rows, which));
+  }
+
+  /// Column j, along the last axis, and the columns [start, stop): as rows, for order fortran.
+  std::span<T> column(std::size_t j) { return span_of(*this, one(detail::cut::columns, j)); }
+  std::span<T const> column(std::size_t j) const {
+    return span_of(*this, one(detail::cut::columns, j));
+  }
+  std::span<T> columns(slice which) { return span_of(*this, some(detail::cut::columns, which)); }
+  std::span<T const> columns(slice which) const {
+    return span_of(*this, some(detail::cut::columns, which));
+  }
+
+  /// The same elements, in the order in which they lie, with other dims.
+  ///
+  /// Errors: std::invalid_argument naming both if they differ in their number of elements.
+  /// Cost: it owns its elements: a copy, or none for `std::move(array).reshape(dims)`.
+  owned_array reshape(shape const& wanted) const& { return owned_array(*this).reshape(wanted); }
+  owned_array reshape(shape const& wanted) && {
+    return std::move(*this).as(detail::reshaped(dims(), layout(), wanted));
+  }
+
+  /// The same elements with the axes reversed and so in the other layout; costs as reshape().
+  owned_array transposed() const& { return owned_array(*this).transposed(); }
+  owned_array transposed() && { return std::move(*this).as(detail::transposed(dims(), layout())); }
+
  private:
+  detail::array_part one(detail::cut along, std::size_t at) const {
+    return detail::one_of(dims(), layout(), along, at);
+  }
+  detail::array_part some(detail::cut along, slice which) const {
+    return detail::some_of(dims(), layout(), along, which);
+  }
+  static auto span_of(auto& array, detail::array_part const& part) { return array[part.window()]; }
+
+  owned_array as(detail::array_part const& part) && {
+    owned_array result(std::move(*this));
+    result.array_.dims = part.dims;
+    result.array_.layout = part.layout;
+    return result;
+  }
+
   detail::loaded_array array_{};
   std::size_t size_ = 0;
 };

@@ -69,7 +69,7 @@ TEST_CASE("fault: load names the file, whatever call fails", "[fault]") {
   auto const map = [&] { fm::load<int>(file); };
   auto const copy = [&] { fm::load<int>(file, fm::in_memory); };
   REQUIRE(fail_each(function::open, EMFILE, "a.npy", map) == 1);
-  REQUIRE(fail_each(function::fstat, EIO, "a.npy", map) == 1);
+  REQUIRE(fail_each(function::fstat, EIO, "a.npy", map) == 2);
   REQUIRE(fail_each(function::pread, EIO, "a.npy", map) == 1);
   REQUIRE(fail_each(function::mmap, ENOMEM, "a.npy", map) == 1);
   REQUIRE(fail_each(function::pread, EIO, "a.npy", copy) == 2);
@@ -84,7 +84,74 @@ TEST_CASE("fault: create and flush name the file", "[fault]") {
   REQUIRE(fault::disarm());
   REQUIRE(!std::filesystem::exists(file));
   REQUIRE(fail_each(function::fallocate, ENOSPC, "out.npy", create) == 1);
-  REQUIRE(fail_each(function::mmap, ENOMEM, "out.npy", create) >= 1);
+  fault::arm(function::mmap, 1, ENOMEM);
+  REQUIRE_THROWS_AS(create(), std::system_error);
+  REQUIRE(fault::disarm());
   auto const output = create();
   REQUIRE(fail_each(function::msync, EIO, "out.npy", [&] { output.flush(); }) == 1);
+}
+
+TEST_CASE("fault: a file that becomes shorter while it is opened is a format_error", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.npy";
+  auto const reopen = [&] { return fm::load<int>(file); };
+  auto const raw = [&] {
+    return fm::memmap<int const>::open_raw(file, {1000}, fm::read_only, 128);
+  };
+  fm::dump(std::vector(1000, 7), file);
+  fault::shorten_at_mmap(file.c_str(), 4127);
+  try {
+    reopen();
+    FAIL("nothing was thrown");
+  } catch (fm::format_error const& e) {
+    REQUIRE(e.path() == file);
+    REQUIRE(std::string(e.what()).find("has 4127 bytes, the array ends at 4128") !=
+            std::string::npos);
+  }
+  fm::dump(std::vector(1000, 7), file);
+  fault::shorten_at_mmap(file.c_str(), 0);
+  REQUIRE_THROWS_AS(raw(), fm::format_error);
+  // Longer than it need be is no mistake.
+  fm::dump(std::vector(1000, 7), file);
+  fault::shorten_at_mmap(file.c_str(), 5000);
+  REQUIRE(raw()[999] == 7);
+}
+
+TEST_CASE("fault: a guard that the system refuses leaves all as it was", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "out.npy";
+  auto const out = fm::memmap<char>::create(file, {1 << 20});
+  fm::shared_array<char> const shared({1 << 20});
+  auto const refused = [](auto const& array, int nth) {
+    fault::arm(function::mprotect, nth, ENOMEM);
+    std::string what;
+    try {
+      auto const guard = array.guard({0, 1});
+    } catch (std::system_error const& e) {
+      REQUIRE(e.code() == std::error_code(ENOMEM, std::system_category()));
+      what = e.what();
+    }
+    REQUIRE(fault::disarm());
+    return what;
+  };
+  // The window, what is behind it.
+  for (int const nth : {1, 2}) {
+    REQUIRE(refused(out, nth).find(file.native()) != std::string::npos);
+    REQUIRE(refused(shared, nth).find("guard) of a shared_array") != std::string::npos);
+    out[out.size() - 1] = 1;
+    shared[shared.size() - 1] = 1;
+  }
+  auto const outer = out.guard({1 << 19, 1 << 20});
+  REQUIRE(!refused(out, 1).empty());
+  out[1 << 19] = 1;
+}
+
+TEST_CASE("fault: create maps by the new name where it can", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "out.npy";
+  fault::arm(function::mmap, 2, ENOMEM);
+  auto const out = fm::memmap<double>::create(file, {1000});
+  REQUIRE(fault::disarm());
+  out[999] = 1;
+  REQUIRE(fm::load<double>(file)[999] == 1);
 }

@@ -16,6 +16,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 namespace fault {
 namespace {
@@ -31,6 +32,8 @@ char const* redirected_from = nullptr;
 char const* redirected_to = nullptr;
 int n_redirected = 0;
 int n_memfds = 0;
+char const* shortened = nullptr;
+std::size_t shortened_to = 0;
 char const* provided_name = nullptr;
 void* provided_function = nullptr;
 
@@ -47,9 +50,9 @@ bool fails(function f) {
 
 std::string_view name_of(function f) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
-      "memfd_create", "ftruncate", "mmap",  "fork",      "syscall",   "ppoll",
-      "open",         "fstat",     "pread", "fallocate", "writev",    "linkat",
-      "rename",       "msync",     "fsync", "flock",     "getrandom", "write"};
+      "memfd_create", "ftruncate", "mmap",      "fork",   "syscall", "ppoll",  "open",
+      "fstat",        "pread",     "fallocate", "writev", "linkat",  "rename", "msync",
+      "fsync",        "flock",     "getrandom", "write",  "mprotect"};
   return names[static_cast<std::size_t>(f)];
 }
 
@@ -71,6 +74,10 @@ bool disarm() {
 void redirect(char const* path, char const* instead) {
   redirected_from = path;
   redirected_to = instead;
+}
+void shorten_at_mmap(char const* path, std::size_t bytes) {
+  shortened = path;
+  shortened_to = bytes;
 }
 int redirected() { return n_redirected; }
 int memfds_made() { return n_memfds; }
@@ -107,6 +114,10 @@ int __wrap_ftruncate(int fd, off_t bytes) {
 }
 void* __real_mmap(void*, std::size_t, int, int, int, off_t);
 void* __wrap_mmap(void* at, std::size_t bytes, int protection, int flags, int fd, off_t offset) {
+  if (fd >= 0 && fault::shortened != nullptr) {
+    static_cast<void>(!::truncate(std::exchange(fault::shortened, nullptr),
+                                  static_cast<off_t>(fault::shortened_to)));
+  }
   return fails(function::mmap) ? MAP_FAILED : __real_mmap(at, bytes, protection, flags, fd, offset);
 }
 pid_t __real_fork();
@@ -169,6 +180,10 @@ int __wrap_rename(char const* from, char const* to) {
 int __real_msync(void*, std::size_t, int);
 int __wrap_msync(void* at, std::size_t bytes, int flags) {
   return fails(function::msync) ? -1 : __real_msync(at, bytes, flags);
+}
+int __real_mprotect(void*, std::size_t, int);
+int __wrap_mprotect(void* at, std::size_t bytes, int protection) {
+  return fails(function::mprotect) ? -1 : __real_mprotect(at, bytes, protection);
 }
 int __real_fsync(int);
 int __wrap_fsync(int fd) { return fails(function::fsync) ? -1 : __real_fsync(fd); }

@@ -2,6 +2,7 @@
 // cmake/test_programs.cmake), also those made inside Boost.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace fault {
@@ -26,6 +27,7 @@ enum class function {
   flock,
   getrandom,
   write,
+  mprotect,
   count_
 };
 
@@ -44,6 +46,8 @@ bool disarm();
 /// From now on, in children too, an open of `path` opens `instead`. Both must stay valid; null ends
 /// it.
 void redirect(char const* path, char const* instead);
+/// The next mmap of a file finds `path` cut to that size. It must stay valid until then.
+void shorten_at_mmap(char const* path, std::size_t bytes);
 /// How many opens have been redirected in this process.
 int redirected();
 /// How many memfds forkmap has asked for in this process: 0 before its first map.

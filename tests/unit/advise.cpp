@@ -1,0 +1,122 @@
+// Advice to the kernel.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <forkmap/dump.hpp>
+#include <forkmap/load.hpp>
+#include <forkmap/memmap.hpp>
+#include <forkmap/shared_array.hpp>
+
+#include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+
+namespace {
+
+/// The flags that the kernel has for the mapping at an address: "rd wr sh mr mw me ms sr".
+std::string flags_at(void const* address) {
+  std::ifstream maps("/proc/self/smaps");
+  auto const wanted = reinterpret_cast<std::uintptr_t>(address);
+  bool here = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0;
+    std::uintptr_t end = 0;
+    char dash = 0;
+    std::istringstream in(line);
+    if (in >> std::hex >> begin >> dash >> end && dash == '-')
+      here = begin <= wanted && wanted < end;
+    if (here && line.starts_with("VmFlags:")) return line + ' ';
+  }
+  return {};
+}
+
+/// How many pages of an array this process has in its tables.
+std::size_t resident(void const* address, std::size_t bytes) {
+  auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  auto const first = reinterpret_cast<std::uintptr_t>(address) / page;
+  std::vector<std::uint64_t> entries((bytes + page - 1) / page);
+  // Only whole entries can be read, which a stream does not keep to.
+  int const map = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  auto const length = entries.size() * sizeof(std::uint64_t);
+  REQUIRE(::pread(map, entries.data(), length, static_cast<off_t>(first * sizeof(std::uint64_t))) ==
+          static_cast<ssize_t>(length));
+  ::close(map);
+  std::size_t there = 0;
+  for (auto const entry : entries) there += entry >> 63U;
+  return there;
+}
+
+}  // namespace
+
+TEST_CASE("advise: the kernel knows how a mapping will be read", "[advise]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(std::vector<double>(100'000, 1), folder.path() / "a.npy");
+  auto const array = fm::load<double>(file);
+  CHECK(array.advise(fm::advice::sequential));
+  CHECK(flags_at(array.data()).find(" sr ") != std::string::npos);
+  CHECK(array.advise(fm::advice::random));
+  CHECK(flags_at(array.data()).find(" rr ") != std::string::npos);
+  CHECK(array.advise(fm::advice::normal));
+  CHECK(flags_at(array.data()).find(" rr ") == std::string::npos);
+  CHECK(array.advise(fm::advice::will_need));
+  // Of a window, the pages that it has a part in.
+  CHECK(array.advise(fm::advice::random, {50'000, 50'001}));
+  CHECK(flags_at(array.data()).find(" rr ") == std::string::npos);
+  CHECK(flags_at(array.data() + 50'000).find(" rr ") != std::string::npos);
+  CHECK(flags_at(array.data() + 52'000).find(" rr ") == std::string::npos);
+  CHECK(array[fm::slice{99'999, 100'000}][0] == 1);
+}
+
+TEST_CASE("advise: dont_need gives pages back and keeps what is in them", "[advise]") {
+  support::temporary_directory const folder;
+  auto const array = fm::memmap<double>::create(folder.path() / "a.npy", {100'000});
+  fm::shared_array<double> const shared({100'000});
+  for (auto const& each : {array[fm::slice{0, 100'000}], shared[fm::slice{0, 100'000}]}) {
+    std::fill(each.begin(), each.end(), 3);
+  }
+  CHECK(resident(array.data(), array.size() * sizeof(double)) > 100);
+  CHECK(array.advise(fm::advice::dont_need));
+  CHECK(shared.advise(fm::advice::dont_need));
+  CHECK(resident(array.data(), array.size() * sizeof(double)) == 0);
+  CHECK(resident(shared.data(), shared.size() * sizeof(double)) == 0);
+  CHECK(array[99'999] == 3);
+  CHECK(shared[99'999] == 3);
+}
+
+TEST_CASE("advise: dont_need does not undo what is written copy_on_write", "[advise]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(std::vector<int>(10'000, 1), folder.path() / "a.npy");
+  auto const own = fm::load<int>(file, fm::copy_on_write);
+  own[5000] = 2;
+  CHECK(!own.advise(fm::advice::dont_need));
+  CHECK(!own.rows({0, 9000}).advise(fm::advice::dont_need));
+  CHECK(own[5000] == 2);
+  CHECK(own.advise(fm::advice::will_need));
+}
+
+TEST_CASE("advise: what the kernel does not have is no error", "[advise]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(std::vector<int>(10'000, 1), folder.path() / "a.npy");
+  auto const array = fm::load<int>(file);
+  // As the kernel was built: either way nothing but speed changes.
+  auto const page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  bool const has_huge_pages = ::madvise(page, 4096, MADV_HUGEPAGE) == 0;
+  ::munmap(page, 4096);
+  CHECK(array.advise(fm::advice::huge_pages) == has_huge_pages);
+  CHECK(array[9999] == 1);
+  CHECK(fm::memmap<int>().advise(fm::advice::huge_pages));
+  CHECK(array.advise(fm::advice::random, {10'000, 10'000}));
+  CHECK_THROWS_AS(array.advise(fm::advice::random, {0, 10'001}), std::out_of_range);
+}
