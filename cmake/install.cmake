@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/forkmap")  # share/: nothing depends on the machine
-install(TARGETS forkmap EXPORT forkmap-targets FILE_SET HEADERS)
+install(TARGETS forkmap EXPORT forkmap-targets FILE_SET HEADERS FILE_SET adaptors)
 install(EXPORT forkmap-targets NAMESPACE forkmap:: DESTINATION "${package_dir}")
 
 # Below 1.0 a minor version may break its users.

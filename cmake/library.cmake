@@ -3,10 +3,16 @@ find_package(Boost 1.75 REQUIRED)
 find_package(Threads REQUIRED)
 
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/*.hpp")
+# Those that need another library do not compile alone everywhere.
+set(adaptors ${headers})
+list(FILTER adaptors INCLUDE REGEX "/include/forkmap/adapt/")
+list(FILTER headers EXCLUDE REGEX "/include/forkmap/adapt/")
 
 add_library(forkmap INTERFACE)
 add_library(forkmap::forkmap ALIAS forkmap)
 target_sources(forkmap INTERFACE
-  FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${headers})
+  FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${headers}
+  FILE_SET adaptors TYPE HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${adaptors})
+set_target_properties(forkmap PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
 target_compile_features(forkmap INTERFACE cxx_std_20)
 target_link_libraries(forkmap INTERFACE Boost::headers Threads::Threads)

@@ -11,11 +11,13 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/array_traits.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
@@ -23,10 +25,10 @@
 
 namespace forkmap {
 
-/// What dump() can write: a range of known size whose elements are scalars or records.
+/// What dump() can write: a range of known size whose elements are scalars, records, or
+/// fixed arrays of those, nested as they like; and what array_traits knows.
 template <class A>
-concept array_like = std::ranges::sized_range<A const> && std::ranges::input_range<A const> &&
-                     detail::array_element<std::ranges::range_value_t<A const>>;
+concept array_like = detail::range_of_elements<A> || detail::described_array<A>;
 
 /// How dump() writes.
 struct dump_options {
@@ -40,18 +42,15 @@ struct dump_options {
 
 namespace detail {
 
-/// What an array knows of itself, for those that know it: memmap, shared_array, owned_array.
+/// What an array knows of itself, for those that know it: see array_traits.
 struct own_shape {
   shape dims;
   order layout;
 };
 
 template <class A> std::optional<own_shape> own_shape_of(A const& array) {
-  if constexpr (requires {
-                  { array.dims() } -> std::convertible_to<shape>;
-                  { array.layout() } -> std::same_as<order>;
-                }) {
-    return own_shape{array.dims(), array.layout()};
+  if constexpr (described_array<A>) {
+    return own_shape{array_traits<A>::dims(array), array_traits<A>::layout(array)};
   } else {
     return {};
   }
@@ -81,6 +80,15 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
   throw std::invalid_argument("forkmap: dump " + file.native() + ": the range said " +
                               std::to_string(size) + " elements and gave " +
                               std::to_string(written));
+}
+
+/// Whether there are as many elements as what is said of them makes.
+inline void check_size(std::filesystem::path const& file, array_description const& description,
+                       std::size_t size) {
+  if (size * description.type.item_bytes == description.bytes) return;
+  throw std::invalid_argument("forkmap: dump " + file.native() +
+                              ": the array says that its dims are " + description.dims.text() +
+                              " and has " + std::to_string(size) + " elements");
 }
 
 /// A file on its way, at its position of the moment.
@@ -190,9 +198,16 @@ inline void dump_content(std::filesystem::path const& file, array_content const&
 template <array_like A>
 array_description describe(A const& array, std::filesystem::path const& file,
                            dump_options const& options) {
-  using element = std::ranges::range_value_t<A const>;
-  auto const size = static_cast<std::size_t>(std::ranges::size(array));
-  auto const written = shape_to_write(file, size, own_shape_of(array), options);
+  using range = std::remove_cvref_t<decltype(elements_of(array))>;
+  using element = std::remove_cv_t<std::ranges::range_value_t<range const>>;
+  auto const own = own_shape_of(array);
+  std::size_t size = 0;
+  if constexpr (described_array<A>) {
+    size = own->dims.count();
+  } else {
+    size = static_cast<std::size_t>(std::ranges::size(array));
+  }
+  auto const written = shape_to_write(file, size, own, options);
   return {describe_element<element>(), written.dims, written.layout, size * sizeof(element)};
 }
 
@@ -214,11 +229,14 @@ template <array_like A>
 std::filesystem::path dump(A const& array, std::filesystem::path const& file,
                            dump_options options = {}) {
   auto description = detail::describe(array, file, options);
-  if constexpr (std::ranges::contiguous_range<A const>) {
-    detail::contiguous_content const content(std::move(description), std::ranges::data(array));
+  auto const& elements = detail::elements_of(array);
+  using range = std::remove_cvref_t<decltype(elements)>;
+  detail::check_size(file, description, static_cast<std::size_t>(std::ranges::size(elements)));
+  if constexpr (std::ranges::contiguous_range<range const>) {
+    detail::contiguous_content const content(std::move(description), std::ranges::data(elements));
     detail::dump_content(file, content, options);
   } else {
-    detail::gathered_content<A> const content(std::move(description), array, file);
+    detail::gathered_content<range> const content(std::move(description), elements, file);
     detail::dump_content(file, content, options);
   }
   return file;

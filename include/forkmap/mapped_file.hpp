@@ -55,7 +55,7 @@ struct memmap_access;
 struct mapped_file : mapped_storage<mapped_file> {
   using maker = memmap_access;
 
-  std::filesystem::path file{};  // this and all below: of the whole, empty in a view
+  std::filesystem::path file{};       // this and all below: of the whole, empty in a view
   std::filesystem::path directory{};  // the current one when `file` was opened, if that is relative
   std::size_t offset = 0;
   access mode = access::read_only;

@@ -37,9 +37,7 @@ template <class Storage> struct mapped_storage {
     return whole ? *whole : static_cast<Storage const&>(*this);
   }
   /// How far from the root's first byte its own is.
-  std::size_t first_byte() const noexcept {
-    return static_cast<std::size_t>(data - root().data);
-  }
+  std::size_t first_byte() const noexcept { return static_cast<std::size_t>(data - root().data); }
 
   static std::size_t page_size() noexcept { return detail::page_size(); }
 

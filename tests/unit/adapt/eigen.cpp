@@ -1,0 +1,140 @@
+// Arrays as Eigen sees them, and Eigen's own in files. Empty where Eigen is not installed.
+#if __has_include(<Eigen/Core>)
+
+#include <complex>
+#include <concepts>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <Eigen/Core>
+
+#include <forkmap/adapt/eigen.hpp>
+#include <forkmap/dump.hpp>
+#include <forkmap/load.hpp>
+#include <forkmap/shared_array.hpp>
+
+#include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
+
+using row_matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+static_assert(std::same_as<decltype(fm::as_eigen_vector(std::declval<fm::memmap<double>&>())),
+                           Eigen::Map<Eigen::VectorXd>>);
+static_assert(
+    std::same_as<decltype(fm::as_eigen_vector(std::declval<fm::memmap<double const> const&>())),
+                 Eigen::Map<Eigen::VectorXd const>>);
+static_assert(std::same_as<decltype(fm::as_eigen_matrix<Eigen::RowMajor>(
+                               std::declval<fm::owned_array<double> const&>())),
+                           Eigen::Map<row_matrix const>>);
+static_assert(std::same_as<decltype(fm::as_eigen_matrix<Eigen::ColMajor>(
+                               std::declval<fm::owned_array<double>&>())),
+                           Eigen::Map<Eigen::MatrixXd>>);
+
+namespace {
+
+fm::shared_array<double> counting(fm::shape const& dims, fm::order layout = fm::order::c) {
+  fm::shared_array<double> array(dims, layout);
+  std::iota(array.begin(), array.end(), 0);
+  return array;
+}
+template <class Call> std::string what_of(Call const& call) {
+  try {
+    call();
+  } catch (std::invalid_argument const& e) {
+    return e.what();
+  }
+  return "nothing was thrown";
+}
+
+}  // namespace
+
+TEST_CASE("eigen: a vector and a matrix lie where the array lies", "[adapt]") {
+  auto const array = counting({3, 4});
+  auto m = fm::as_eigen_matrix<Eigen::RowMajor>(array);
+  REQUIRE(m.rows() == 3);
+  REQUIRE(m.cols() == 4);
+  REQUIRE(m.data() == array.data());
+  REQUIRE(m(1, 2) == array(1, 2));
+  m(2, 3) = -1;
+  REQUIRE(array(2, 3) == -1);
+  auto const row = array.row(1);
+  REQUIRE(fm::as_eigen_vector(row).sum() == 4 + 5 + 6 + 7);
+
+  auto const columns = counting({3, 4}, fm::order::fortran);
+  REQUIRE(fm::as_eigen_matrix<Eigen::ColMajor>(columns)(1, 2) == columns(1, 2));
+}
+
+TEST_CASE("eigen: a layout that is known only when the program runs", "[adapt]") {
+  for (auto const layout : {fm::order::c, fm::order::fortran}) {
+    fm::shared_array<double const> const array = counting({3, 4}, layout);
+    auto const m = fm::as_eigen_matrix(array);
+    for (int i = 0; i != 3; ++i) {
+      for (int j = 0; j != 4; ++j) REQUIRE(m(i, j) == array(i, j));
+    }
+  }
+}
+
+TEST_CASE("eigen: another layout or rank is an error that names dims and the way out", "[adapt]") {
+  auto const rows = counting({3, 4});
+  CHECK_THAT(what_of([&] { fm::as_eigen_matrix<Eigen::ColMajor>(rows); }),
+             ContainsSubstring("as_eigen_matrix<Eigen::ColMajor>: the array of dims (3, 4) lies in "
+                               "order c, not fortran; transposed()"));
+  CHECK_THAT(what_of([&] { fm::as_eigen_vector(rows); }),
+             ContainsSubstring("dims (3, 4), not 1 axis; reshape()"));
+  auto const vector = counting({3});
+  CHECK_THAT(what_of([&] { fm::as_eigen_matrix(vector); }), ContainsSubstring("not 2 axes"));
+  auto const empty = counting({0, 3});
+  CHECK(fm::as_eigen_matrix(empty).size() == 0);
+}
+
+TEST_CASE("eigen: dump writes matrices and vectors in the layout they have", "[adapt]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.npy";
+  Eigen::MatrixXd const columns = Eigen::MatrixXd::Random(3, 5);
+  row_matrix const rows = columns;
+  auto const check = [&](auto const& array, fm::order layout) {
+    REQUIRE(array.dims() == fm::shape{3, 5});
+    REQUIRE(array.layout() == layout);
+    REQUIRE(fm::as_eigen_matrix(array) == columns);
+  };
+  check(fm::load<double>(fm::dump(columns, file)), fm::order::fortran);
+  check(fm::load<double>(fm::dump(rows, file)), fm::order::c);
+  check(fm::load<double>(fm::dump(Eigen::Map<row_matrix const>(rows.data(), 3, 5), file)),
+        fm::order::c);
+  REQUIRE(fm::load<double>(fm::dump(Eigen::VectorXd::Ones(7).eval(), file)).dims() == fm::shape{7});
+  REQUIRE(fm::load<double>(fm::dump(Eigen::RowVector3d(1, 2, 3), file))[2] == 3);
+  auto const fixed = fm::load<int>(fm::dump(Eigen::Matrix<int, 2, 3>::Ones().eval(), file));
+  REQUIRE(fixed.dims() == fm::shape{2, 3});
+  Eigen::ArrayXXcd const numbers = Eigen::ArrayXXcd::Constant(2, 2, {1, 2});
+  REQUIRE(fm::load<std::complex<double>>(fm::dump(numbers, file))(1, 1) ==
+          std::complex<double>(1, 2));
+  REQUIRE(fm::load<double>(fm::dump(Eigen::MatrixXd(0, 4), file)).dims() == fm::shape{0, 4});
+}
+
+TEST_CASE("eigen: dump evaluates what does not lie in one piece", "[adapt]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.npy";
+  Eigen::MatrixXd const m = Eigen::MatrixXd::Random(6, 5);
+  auto const same = [&](auto const& expression) {
+    auto const array = fm::load<double>(fm::dump(expression, file));
+    return fm::as_eigen_matrix(array) == expression.eval();
+  };
+  REQUIRE(same(m.block(1, 1, 3, 2)));
+  REQUIRE(same(m.middleCols(1, 3)));  // this one does
+  REQUIRE(same(m.transpose()));
+  REQUIRE(same(m.block(1, 1, 3, 2).transpose()));
+  REQUIRE(same(2 * m + m));
+  REQUIRE(same(m.transpose() * m));
+  auto const row = fm::load<double>(fm::dump(m.row(2), file));
+  REQUIRE(row.dims() == fm::shape{5});
+  for (int j = 0; j != 5; ++j) REQUIRE(row[static_cast<std::size_t>(j)] == m(2, j));
+  auto const column = fm::load<double>(fm::dump(m.col(2), file));
+  REQUIRE(fm::as_eigen_vector(column) == m.col(2));
+}
+
+#endif
