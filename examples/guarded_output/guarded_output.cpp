@@ -1,0 +1,80 @@
+// One output array, written by many workers, each its own rows under guard. A decoder with a bug
+// writes into a row that is not its own: that costs its task, which says where, and no data.
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <ranges>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+namespace fm = forkmap;
+
+namespace {
+
+constexpr std::size_t sensors = 64;
+constexpr std::size_t samples = 20'000;
+
+struct reading {
+  std::size_t at;
+  float value;
+};
+
+/// What a sensor has sent, in the order in which it came; sensor 17 has once lost a bit.
+std::vector<reading> readings_of(std::size_t sensor) {
+  std::vector<reading> all;
+  for (std::size_t i = 0; i != samples; ++i) {
+    auto const at = i * 7'919 % samples;
+    all.push_back({at, static_cast<float>(sensor) + static_cast<float>(at) / samples});
+  }
+  if (sensor == 17) all[12'345].at |= std::size_t{1} << 18U;
+  return all;
+}
+
+/// Puts readings where they belong, and believes them.
+void decode(float* row, std::vector<reading> const& readings) {
+  for (auto const& each : readings) row[each.at] = each.value;
+}
+/// The same, mended.
+void decode_checked(float* row, std::vector<reading> const& readings) {
+  for (auto const& each : readings) {
+    if (each.at < samples) row[each.at] = each.value;
+  }
+}
+
+/// Decodes all sensors, each in a task. Returns: how many rows are as they should be.
+template <class Decode> std::size_t decode_all(fm::memmap<float> const& out, Decode decode_one) {
+  auto const fates = fm::parallel(2).outcomes(std::views::iota(std::size_t{0}, sensors) |
+                                              std::views::transform([&](std::size_t sensor) {
+                                                return [&out, decode_one, sensor] {
+                                                  auto const row = out.row(sensor);
+                                                  auto const only_mine = row.guard();
+                                                  decode_one(row.data(), readings_of(sensor));
+                                                };
+                                              }));
+  std::size_t right = 0;
+  for (std::size_t sensor = 0; sensor != sensors; ++sensor) {
+    if (!fates[sensor]) std::printf("%s\n", fates[sensor].error().message.c_str());
+    std::size_t as_sent = 0;
+    for (auto const& each : readings_of(sensor)) {
+      as_sent += each.at < samples && out(sensor, each.at) == each.value;
+    }
+    right += fates[sensor] && as_sent + (sensor == 17) == samples;
+  }
+  return right;
+}
+
+}  // namespace
+
+int main() {
+  auto const file = std::filesystem::temp_directory_path() / "guarded_output.npy";
+  auto const out = fm::memmap<float>::create(file, {sensors, samples});
+
+  auto const with_bug = decode_all(out, decode);
+  std::printf("with the bug: %zu of %zu rows right\n", with_bug, sensors);
+  auto const mended = decode_all(out, decode_checked);
+  std::printf("mended: %zu of %zu rows right\n", mended, sensors);
+
+  std::filesystem::remove(file);
+  return with_bug == sensors - 1 && mended == sensors ? 0 : 1;
+}
