@@ -26,6 +26,7 @@
 #include <forkmap/access.hpp>
 #include <forkmap/advice.hpp>
 #include <forkmap/array_error.hpp>
+#include <forkmap/array_traits.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/field_names.hpp>
 #include <forkmap/fixed_string.hpp>

@@ -63,7 +63,6 @@ struct mapped_file : mapped_storage<mapped_file> {
   ino_t inode = 0;
 
   std::string const& name() const noexcept { return file.native(); }
-  bool is_private() const noexcept { return mode == access::copy_on_write; }
 
   mapped_file_reference reference() const {
     return {(directory / file).native(), offset, dims, layout, mode, device, inode};
@@ -97,7 +96,8 @@ inline std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status c
                                              std::size_t offset) {
   auto result = std::make_shared<mapped_file>();
   auto const bytes = array_bytes(dims, item_bytes);
-  result->take(mapped_memory(fd, mode, offset, bytes, file), dims, layout);
+  result->take(mapped_memory(fd, mode, offset, bytes, file), dims, layout,
+               mode == access::copy_on_write);
   // Somebody may have made it shorter since it was checked.
   if (auto const size = status_of(fd, file).size; offset + bytes > size) {
     throw format_error("forkmap: " + file.native() + ": the file became shorter while it was " +

@@ -24,12 +24,14 @@ template <class Storage> struct mapped_storage {
   order layout = order::c;
   guarded_mapping guarded{};  // unused in a view
 
-  void take(mapped_memory mapped, shape const& its_dims, order its_layout) {
+  void take(mapped_memory mapped, shape const& its_dims, order its_layout,
+            bool is_private = false) {
     memory = std::move(mapped);
     data = memory.data();
     dims = its_dims;
     layout = its_layout;
     guarded.pages = pages_of(data, memory.size());
+    guarded.is_private = is_private;
   }
 
   /// What a view is part of; itself if it is none.
@@ -52,7 +54,7 @@ template <class Storage> struct mapped_storage {
   }
 
   bool advise(advice what, std::byte const* first, std::size_t bytes) const noexcept {
-    if (what == advice::dont_need && root().is_private()) return false;
+    if (what == advice::dont_need && root().guarded.is_private) return false;
     return advise_pages(pages_of(first, bytes), what);
   }
 };

@@ -36,7 +36,6 @@ struct shared_storage : mapped_storage<shared_storage> {
   descriptor file{};  // what a pool's workers reach it by; empty where there was none to be had
 
   static std::string name() { return "a shared_array"; }
-  static bool is_private() noexcept { return false; }
 };
 
 inline std::shared_ptr<shared_storage> make_shared_storage(shape const& dims, order layout,

@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include <forkmap/advice.hpp>
 #include <forkmap/system/pages.hpp>
 
 namespace forkmap {
@@ -111,6 +112,7 @@ class write_guards {
 /// A mapping and its guards.
 struct guarded_mapping {
   page_range pages{};
+  bool is_private = false;  // copy_on_write
   write_guards guards{};
 };
 
@@ -127,7 +129,11 @@ class [[nodiscard]] write_guard {
     return *this;
   }
   ~write_guard() {
-    if (window_) mapping_->guards.remove(*window_, mapping_->pages);
+    if (!window_) return;
+    // To change the rights of a page that is present takes time, for each guard to come: the window
+    // is given back, as it has been written. Nothing is lost where the memory is shared.
+    if (!mapping_->is_private) detail::advise_pages(window_->pages, advice::dont_need);
+    mapping_->guards.remove(*window_, mapping_->pages);
   }
 
  private:

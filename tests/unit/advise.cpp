@@ -95,6 +95,26 @@ TEST_CASE("advise: dont_need gives pages back and keeps what is in them", "[advi
   CHECK(shared[99'999] == 3);
 }
 
+TEST_CASE("advise: the end of a guard gives its window back, but for copy_on_write", "[advise]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.npy";
+  auto const array = fm::memmap<double>::create(file, {100'000});
+  auto const bytes = array.size() * sizeof(double);
+  {
+    auto const guard = array.guard();
+    std::fill(array.begin(), array.end(), 3);
+    CHECK(resident(array.data(), bytes) > 100);
+  }
+  CHECK(resident(array.data(), bytes) == 0);
+  CHECK(array[99'999] == 3);
+  auto const own = fm::load<double>(file, fm::copy_on_write);
+  {
+    auto const guard = own.guard();
+    std::fill(own.begin(), own.end(), 4);
+  }
+  CHECK(own[50'000] == 4);
+}
+
 TEST_CASE("advise: dont_need does not undo what is written copy_on_write", "[advise]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<int>(10'000, 1), folder.path() / "a.npy");

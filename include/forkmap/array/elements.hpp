@@ -99,7 +99,9 @@ template <class T, class Storage> class shared_elements {
   /// Returns: a write_guard, to be kept as long as the window is written.
   /// Errors: std::out_of_range naming slice and size; std::system_error ENOMEM if the process has
   ///   too many mappings.
-  /// Cost: two or three system calls, again at the end; pages written before fault once more.
+  /// Cost: a few system calls, and at each end something for every page of the mapping that this
+  ///   process has present. So the window's pages are given back at the end, as by
+  ///   advise(dont_need), but for copy_on_write; what a task needs again comes again.
   /// Forking: a worker's guard is its own affair. Where the task runs in the caller's process
   ///   (n_jobs = 1 without isolate) a stray write ends that. A process forked under a guard starts
   ///   with those pages read-only, and its own first guard replaces it.
