@@ -24,3 +24,4 @@ consumer_test(find_package "-DCMAKE_PREFIX_PATH=${consumer_prefix}"
   "-Dforkmap_VERSION_WANTED=${PROJECT_VERSION}")
 set_tests_properties("consumer: find_package" PROPERTIES FIXTURES_REQUIRED forkmap_installed)
 consumer_test(add_subdirectory "-Dforkmap_SOURCE=${PROJECT_SOURCE_DIR}")
+consumer_test(standard_errors "-Dforkmap_SOURCE=${PROJECT_SOURCE_DIR}")

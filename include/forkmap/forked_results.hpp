@@ -68,7 +68,7 @@ class forked_results final : public stream_source<stream_element<R, Ordered>> {
   using sendable = decltype(std::declval<tasks_in_place<Tasks>&>().sendable());
 
   std::unique_ptr<tasks_in_place<Tasks>> tasks_;
-  pool_engine engine_;
+  pool_engine<> engine_;
   pooled_results<sendable, R, Ordered> results_;
 };
 

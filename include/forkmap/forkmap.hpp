@@ -21,6 +21,13 @@
 #include <forkmap/error.hpp>
 #include <forkmap/outcome.hpp>
 #include <forkmap/serializer.hpp>
+// The exceptions of slow headers, where the file has them already.
+#if defined(_GLIBCXX_FUTURE) || defined(_LIBCPP_FUTURE)
+#include <forkmap/future_error.hpp>
+#endif
+#if defined(_GLIBCXX_REGEX) || defined(_LIBCPP_REGEX)
+#include <forkmap/regex_error.hpp>
+#endif
 
 // Arrays in files and in shared memory
 #include <forkmap/access.hpp>

@@ -40,7 +40,7 @@ template <class R> R take_submitted(submitted_call const& call) {
 template <class R> class future {
  public:
   future() = default;
-  future(detail::pool_engine* engine, std::shared_ptr<detail::submitted_call> call)
+  future(detail::pool_engine<>* engine, std::shared_ptr<detail::submitted_call> call)
       : engine_(engine), call_(std::move(call)) {}
 
   /// Whether there is a result to come: it was not made empty, nor moved from, nor got.
@@ -88,7 +88,7 @@ template <class R> class future {
     if (!valid()) throw std::logic_error("forkmap: a future without a task: it was empty, or got");
   }
 
-  detail::pool_engine* engine_ = nullptr;
+  detail::pool_engine<>* engine_ = nullptr;
   std::shared_ptr<detail::submitted_call> call_{};
   bool cancelled_ = false;
 };

@@ -83,7 +83,7 @@ inline void check(options const& how) {
 }
 
 /// Runs a job as the options say.
-inline std::unique_ptr<call_results> run(job work, options const& how) {
+template <class = void> std::unique_ptr<call_results> run(job work, options const& how) {
   auto const n_jobs = effective_n_jobs(how.n_jobs);
   if (work.batch_tasks == 0) work.batch_tasks = how.batch_size;
   if (runs_here(how)) return serial_engine(how).run(work);

@@ -49,15 +49,16 @@ namespace forkmap {
 /// Example: `forkmap::pool workers(4); auto roots = workers.map(slow_root, numbers);`
 class pool {
  public:
-  explicit pool(int n_jobs) : pool(with_n_jobs(n_jobs)) {}
+  // Templates: see engine/engine.hpp.
+  template <class = void> explicit pool(int n_jobs) : pool(with_n_jobs(n_jobs)) {}
   /// Errors: std::invalid_argument as from parallel(), and for options::resume, a journal of one
   ///   call. What worker_exit throws is printed to stderr: no call is there to throw it.
-  explicit pool(options const& how) {
+  template <class = void> explicit pool(options const& how) {
     detail::check(how);
     if (!how.resume.empty())
       detail::refuse_option("resume is the journal of one call: not for a pool");
     auto const n_workers = static_cast<std::uint32_t>(effective_n_jobs(how.n_jobs));
-    engine_ = new detail::pool_engine(how, std::min(n_workers, detail::most_workers));
+    engine_ = new detail::pool_engine<>(how, std::min(n_workers, detail::most_workers));
   }
   pool(pool&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
   pool& operator=(pool&& other) noexcept {
@@ -66,7 +67,7 @@ class pool {
   }
   /// Ends what runs and waits for the workers. Does nothing in another process.
   ~pool() {
-    if (engine_ != nullptr && engine_->is_ours()) delete engine_;
+    if (engine_ != nullptr) engine_->remove(engine_);
   }
 
   /// As parallel_map's, for portable tasks. The range is evaluated on the calling thread.
@@ -210,7 +211,7 @@ class pool {
     return how;
   }
 
-  detail::pool_engine* engine_ = nullptr;
+  detail::pool_engine<>* engine_ = nullptr;
 };
 
 }  // namespace forkmap

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <deque>
+#include <list>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -27,7 +27,7 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
  public:
   using element = stream_element<R, Ordered>;
 
-  pooled_results(pool_engine& engine, Tasks tasks)
+  pooled_results(pool_engine<>& engine, Tasks tasks)
       : engine_(engine), tasks_(std::move(tasks)), called_at_(nanoseconds_now()) {}
   ~pooled_results() override {
     for (auto const& each : running_) {
@@ -73,7 +73,7 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
   }
 
   /// The one whose result comes next, which has ended.
-  typename std::deque<running>::iterator next_done() {
+  typename std::list<running>::iterator next_done() {
     if constexpr (Ordered) {
       running_.front().call->wait_until_done();
       return running_.begin();
@@ -83,12 +83,12 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
     }
   }
 
-  pool_engine& engine_;
+  pool_engine<>& engine_;
   Tasks tasks_;
   std::int64_t called_at_;
   std::optional<std::ranges::iterator_t<Tasks>> next_{};
   std::size_t n_dispatched_ = 0;
-  std::deque<running> running_{};
+  std::list<running> running_{};
   std::shared_ptr<ended_calls> ended_ = std::make_shared<ended_calls>();
 };
 

@@ -40,7 +40,7 @@ class kept_bytes {
   std::size_t last_ = 0;
 };
 
-class call_place {
+template <class = void> class call_place {
  public:
   bool taken = false;
 

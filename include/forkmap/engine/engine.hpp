@@ -1,5 +1,9 @@
 // What runs a call. A new way of running (threads, another cluster) is one new header with a model
 // of this, and its name where parallel.hpp chooses.
+//
+// Engines, and the larger classes that they are made of, are templates without a parameter that
+// matters: of a template's functions the compiler makes only those that a program calls, where it
+// would look at every function of a class in every file that includes forkmap.
 #pragma once
 
 #include <concepts>

@@ -17,7 +17,7 @@
 namespace forkmap::detail {
 
 /// Forks workers for each call: they see all that the caller sees, and only results travel.
-class fork_join_engine {
+template <class = void> class fork_join_engine {
  public:
   fork_join_engine(options const& how, int n_workers) noexcept : how_(how), n_workers_(n_workers) {}
 
@@ -42,6 +42,6 @@ class fork_join_engine {
   int n_workers_;
 };
 
-static_assert(engine<fork_join_engine>);
+static_assert(engine<fork_join_engine<>>);
 
 }  // namespace forkmap::detail

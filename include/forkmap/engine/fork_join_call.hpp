@@ -34,7 +34,7 @@
 namespace forkmap::detail {
 
 /// One call: its workers, and the caller who watches over them.
-class fork_join_call {
+template <class = void> class fork_join_call {
  public:
   fork_join_call(job const& work, options const& how, dispatch_plan const& plan, journal earlier,
                  std::int64_t called_at)

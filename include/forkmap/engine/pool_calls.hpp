@@ -26,9 +26,9 @@
 
 namespace forkmap::detail {
 
-class pool_calls {
+template <class = void> class pool_calls {
  public:
-  pool_calls(options const& how, std::uint32_t n_workers, pool_supervisor::duty further)
+  pool_calls(options const& how, std::uint32_t n_workers, pool_supervisor<>::duty further)
       : how_(how), supervisor_(how, n_workers, further) {}
 
   std::uint32_t n_workers() const noexcept { return supervisor_.layout().n_workers; }
@@ -207,9 +207,9 @@ class pool_calls {
   }
 
   options const& how_;
-  call_place places_[most_calls];
+  call_place<> places_[most_calls];
   std::atomic<std::uint32_t> given_back_{0};
-  pool_supervisor supervisor_;  // last: its thread uses all of these
+  pool_supervisor<> supervisor_;  // last: its thread uses all of these
 };
 
 }  // namespace forkmap::detail

@@ -21,7 +21,7 @@
 
 namespace forkmap::detail {
 
-class pool_engine {
+template <class = void> class pool_engine {
  public:
   pool_engine(options how, std::uint32_t n_workers)
       : how_(std::move(how)),
@@ -42,6 +42,11 @@ class pool_engine {
     calls_.stop();
     for (auto& each : submitted_) finish(each, ended_call::by_end_of_pool);
   }
+
+  /// Deletes it where it is ours. A pointer, so that ~pool() need not be a template for it.
+  void (*const remove)(pool_engine*) = [](pool_engine* it) {
+    if (it->is_ours()) delete it;
+  };
 
   options const& how() const noexcept { return how_; }
 
@@ -176,7 +181,7 @@ class pool_engine {
   std::mutex submissions_;
   std::list<submission> submitted_{};  // not done, in their order
   bool closing_ = false;
-  pool_calls calls_;  // last: its thread uses all of these
+  pool_calls<> calls_;  // last: its thread uses all of these
 };
 
 }  // namespace forkmap::detail

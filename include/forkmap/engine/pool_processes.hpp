@@ -41,7 +41,7 @@ struct pool_life_so_far {
   whereabouts stuck{};
 };
 
-class pool_processes {
+template <class = void> class pool_processes {
  public:
   /// Forks the template process and the workers.
   /// Errors: std::system_error naming what the system refused; nothing is left then.

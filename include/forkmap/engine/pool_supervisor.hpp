@@ -27,7 +27,7 @@
 namespace forkmap::detail {
 
 /// Its functions are called with its mutex held, but for what says otherwise.
-class pool_supervisor {
+template <class = void> class pool_supervisor {
  public:
   /// Looks after submitted calls, on the thread and without the mutex.
   struct duty {
@@ -289,7 +289,7 @@ class pool_supervisor {
 
   options const& how_;
   duty further_;
-  pool_processes processes_;
+  pool_processes<> processes_;
   oom_counter oom_;
   std::vector<pool_call_run*> calls_;  // by their places
   std::uint64_t n_calls_ = 0;

@@ -95,7 +95,7 @@ class serial_loop final : public task_loop {
 };
 
 /// Runs every task here, in order.
-class serial_engine {
+template <class = void> class serial_engine {
  public:
   explicit serial_engine(options const& how) noexcept : how_(how) {}
 
@@ -146,6 +146,6 @@ class serial_engine {
   options const& how_;
 };
 
-static_assert(engine<serial_engine>);
+static_assert(engine<serial_engine<>>);
 
 }  // namespace forkmap::detail

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -48,7 +48,7 @@ class ended_calls {
 
  private:
   std::mutex mutex_;
-  std::deque<std::size_t> all_{};
+  std::list<std::size_t> all_{};
   std::atomic<std::uint32_t> n_{0};
 };
 

@@ -14,13 +14,16 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
-#include <forward_list>
+#include <list>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <boost/stacktrace/frame.hpp>
 #include <boost/stacktrace/safe_dump_to.hpp>
+#if defined(BOOST_STACKTRACE_USE_BACKTRACE) || defined(BOOST_STACKTRACE_USE_ADDR2LINE) || \
+    defined(BOOST_STACKTRACE_LINK) || defined(BOOST_STACKTRACE_DYN_LINK)
+#include <boost/stacktrace/frame.hpp>
+#endif
 
 #include <forkmap/system/symbols.hpp>
 
@@ -106,6 +109,28 @@ inline std::vector<std::uintptr_t> frames_of(raw_backtrace const& from) {
   return {from.frames, from.frames + n};
 }
 
+/// What there is at a code address.
+struct code_place {
+  std::string function{};
+  std::string source{};  // "parse.cpp:7"
+};
+
+/// What the dynamic linker knows, or Boost.Stacktrace where it has been configured to know more: its
+/// header is slow to compile.
+inline code_place place_of_code(void const* address) {
+#if defined(BOOST_STACKTRACE_USE_BACKTRACE) || defined(BOOST_STACKTRACE_USE_ADDR2LINE) || \
+    defined(BOOST_STACKTRACE_LINK) || defined(BOOST_STACKTRACE_DYN_LINK)
+  boost::stacktrace::frame const frame(address);
+  auto source = frame.source_file();
+  if (!source.empty()) source += ':' + std::to_string(frame.source_line());
+  return {frame.name(), std::move(source)};
+#else
+  Dl_info found{};
+  if (::dladdr(address, &found) == 0 || found.dli_sname == nullptr) return {};
+  return {demangled(found.dli_sname), {}};
+#endif
+}
+
 /// Makes text of frames, innermost first: "#2  parse(char const*) at parse.cpp:7 (./a.out+0x1234)",
 /// a line each. Source lines only where Boost.Stacktrace has been configured to find them
 /// (BOOST_STACKTRACE_USE_BACKTRACE or _ADDR2LINE); `addr2line -e ./a.out 0x1234` tells, too. Ends
@@ -120,7 +145,7 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
     std::string file;
     elf_symbols symbols;
   };
-  std::forward_list<symbols_of_file> files;
+  std::list<symbols_of_file> files;
   auto const symbols_of = [&](std::string const& file) -> elf_symbols const& {
     for (auto const& known : files) {
       if (known.file == file) return known.symbols;
@@ -142,8 +167,7 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
     // All but the first are where a call returns to, which may be the next function already.
     auto const address = frames[i] - (i != 0 && frames[i] != 0 ? 1 : 0);
     auto const* const pointer = reinterpret_cast<void const*>(address);
-    boost::stacktrace::frame const frame(pointer);
-    auto name = frame.name();
+    auto [name, source] = place_of_code(pointer);
     std::string module;
     Dl_info found{};
     void* map = nullptr;
@@ -161,8 +185,7 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
     if (name.compare(0, until.size(), until) == 0) break;
     if (name.size() > longest_name) name.replace(longest_name, name.npos, "...");
     text += '#' + std::to_string(i) + (i < 10 ? "  " : " ") + name;
-    if (auto const source = frame.source_file(); !source.empty())
-      text += " at " + source + ':' + std::to_string(frame.source_line());
+    if (!source.empty()) text += " at " + source;
     text += " (" + (module.empty() ? hex(address) : module) + ")\n";
   }
   return text;

@@ -3,14 +3,13 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <string>
 
-#include <boost/interprocess/anonymous_shared_memory.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 
 #include <forkmap/access.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
+#include <forkmap/system/shared_memory.hpp>
 
 namespace forkmap::detail {
 
@@ -36,18 +35,18 @@ class mapped_memory {
   /// Memory without a file, zero, shared with every process forked from now on.
   static mapped_memory anonymous(std::size_t bytes) {
     mapped_memory result;
-    if (bytes == 0) return result;
-    try {
-      result.region_ = boost::interprocess::anonymous_shared_memory(bytes);
-    } catch (boost::interprocess::interprocess_exception const& error) {
-      throw_system_error(error.get_native_error(),
-                         "mmap " + std::to_string(bytes) + " bytes of shared memory");
-    }
+    // Not Boost's function, which is static: every file of the program would have a copy of it.
+    if (bytes != 0) result.anonymous_ = mapping::anonymous(bytes);
     return result;
   }
 
-  std::byte* data() const { return static_cast<std::byte*>(region_.get_address()); }
-  std::size_t size() const { return region_.get_size(); }
+  std::byte* data() const {
+    return region_.get_size() != 0 ? static_cast<std::byte*>(region_.get_address())
+                                   : anonymous_.data();
+  }
+  std::size_t size() const {
+    return region_.get_size() != 0 ? region_.get_size() : anonymous_.size();
+  }
 
  private:
   /// What Boost calls a memory mappable: it lets one open() serve the header and the mapping.
@@ -71,6 +70,7 @@ class mapped_memory {
   }
 
   boost::interprocess::mapped_region region_;
+  mapping anonymous_;
 };
 
 }  // namespace forkmap::detail

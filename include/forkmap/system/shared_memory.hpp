@@ -77,6 +77,16 @@ class mapping {
       throw_errno("mmap of shared memory,", std::to_string(bytes) + " bytes");
     }
   }
+  /// Memory without a file, zero, shared with every process forked from now on.
+  static mapping anonymous(std::size_t bytes) {
+    auto* const data =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) throw_errno("mmap", std::to_string(bytes) + " bytes of shared memory");
+    mapping result;
+    result.bytes_ = bytes;
+    result.data_ = data;
+    return result;
+  }
   mapping(mapping&& other) noexcept
       : bytes_(std::exchange(other.bytes_, 0)), data_(std::exchange(other.data_, nullptr)) {}
   mapping& operator=(mapping&& other) noexcept {

@@ -22,8 +22,8 @@ template <class... E> struct exception_list {
   static constexpr std::uint32_t size = sizeof...(E);
 };
 
-/// Source: ISO C++20, [std.exceptions] and the library clauses that define the others; those of
-/// <regex> and <future> arrive as their base classes, which saves every program those headers.
+/// Source: ISO C++20, [std.exceptions] and the library clauses that define the others; for those of
+/// <regex> and <future> see error_hooks.hpp.
 using standard_exceptions =
     exception_list<std::filesystem::filesystem_error, std::ios_base::failure, std::system_error,
                    std::underflow_error, std::overflow_error, std::range_error, std::runtime_error,

@@ -19,6 +19,7 @@
 #include <forkmap/error.hpp>
 #include <forkmap/system/symbols.hpp>
 #include <forkmap/transfer/bytes.hpp>
+#include <forkmap/transfer/error_hooks.hpp>
 #include <forkmap/transfer/std_errors.hpp>
 
 namespace forkmap::detail {
@@ -29,7 +30,8 @@ struct thrown {
   std::string message{};
   std::string type_name{};
   std::string trace{};
-  std::int32_t code = 0;  // of a std::system_error and its kind
+  hooked_error hooked = hooked_error::none;  // more derived than that type
+  std::int32_t code = 0;                     // of a std::system_error, its kind and a hooked error
   std::string category{};
   std::uintptr_t category_address = 0;
   std::uintptr_t category_vtable = 0;
@@ -37,7 +39,8 @@ struct thrown {
   std::string path2{};
 
   void save(writer& out) const {
-    for (auto const number : {std::uint64_t{type}, std::uint64_t{static_cast<std::uint32_t>(code)},
+    for (auto const number : {std::uint64_t{type}, static_cast<std::uint64_t>(hooked),
+                              std::uint64_t{static_cast<std::uint32_t>(code)},
                               std::uint64_t{category_address}, std::uint64_t{category_vtable}}) {
       out.put_count(number);
     }
@@ -49,6 +52,7 @@ struct thrown {
   static thrown load(reader& in) {
     thrown t;
     t.type = static_cast<std::uint32_t>(in.get_count());
+    t.hooked = static_cast<hooked_error>(in.get_count());
     t.code = static_cast<std::int32_t>(in.get_count());
     t.category_address = static_cast<std::uintptr_t>(in.get_count());
     t.category_vtable = static_cast<std::uintptr_t>(in.get_count());
@@ -133,6 +137,11 @@ inline thrown describe_current_exception() {
     }
     if (auto const* system = dynamic_cast<std::system_error const*>(&e))
       note_code(t, system->code());
+    if (note_regex_error != nullptr && note_regex_error(e, t)) {
+      t.hooked = hooked_error::regex_error;
+    } else if (note_future_error != nullptr && note_future_error(e, t)) {
+      t.hooked = hooked_error::future_error;
+    }
   } catch (std::string const& text) {
     t.message = text;
   } catch (char const* text) {
@@ -160,6 +169,12 @@ template <class E> [[noreturn]] void throw_as(thrown const& t, task_context cons
 
 template <class... E>
 [[noreturn]] void throw_again(thrown const& t, task_context const& context, exception_list<E...>) {
+  if (t.hooked == hooked_error::regex_error && throw_regex_error != nullptr) {
+    throw_regex_error(t, context);
+  }
+  if (t.hooked == hooked_error::future_error && throw_future_error != nullptr) {
+    throw_future_error(t, context);
+  }
   using throw_function = void (*)(thrown const&, task_context const&);
   static constexpr throw_function throwers[] = {&throw_as<E>...};
   if (t.type < n_standard_exceptions) throwers[t.type](t, context);

@@ -36,7 +36,7 @@ struct pool_birth {
   int probe_signal;
 };
 
-class pool_worker {
+template <class = void> class pool_worker {
  public:
   pool_worker(pool_birth const& birth, std::uint32_t k)
       : birth_(birth), k_(k), place_(birth.control.place(k)), left_(tasks_per_worker(birth.how)) {
@@ -235,8 +235,9 @@ class pool_worker {
 };
 
 /// Lives as a pool's worker. Called in the child of a fork; never returns.
-[[noreturn]] inline void live_in_pool(pool_birth const& birth, std::uint32_t k, pid_t parent,
-                                      sigset_t mask) noexcept {
+template <class = void>
+[[noreturn]] void live_in_pool(pool_birth const& birth, std::uint32_t k, pid_t parent,
+                               sigset_t mask) noexcept {
   follow_parent(parent);
   if (birth.probe_signal != 0) sigdelset(&mask, birth.probe_signal);
   set_signal_mask(mask);

@@ -44,7 +44,7 @@ class pool_of_threads {
 
   /// As pool_calls does, in a place that is this thread's own.
   template <class Tasks>
-  std::unique_ptr<pool_call_run> run(std::uint32_t c, call_place& place, Tasks& range, bool race) {
+  std::unique_ptr<pool_call_run> run(std::uint32_t c, call_place<>& place, Tasks& range, bool race) {
     using result = typename portable_result<std::ranges::range_value_t<Tasks>>::type;
     sent_map<Tasks, result> tasks(range, true, race);
     auto& shared = control.call(c);
@@ -107,7 +107,7 @@ TEST_CASE("pool protocol: every task of every call runs once, whoever serves it"
   std::vector<std::thread> callers;
   for (std::uint32_t c = 0; c != 3; ++c) {
     callers.emplace_back([&, c] {
-      call_place place;
+      call_place<> place;
       // Of some tasks, of many, and of so many that they are run while they are sent.
       for (int round = 0; round != 60; ++round) {
         int const n = round % 20 == 19 ? 20'000 : 1 + 37 * (round % 5);
@@ -126,7 +126,7 @@ TEST_CASE("pool protocol: every task of every call runs once, whoever serves it"
 
 TEST_CASE("pool protocol: a race that is won ends while its tasks are still sent", "[pool]") {
   pool_of_threads workers(1);  // others would wait for what is never sent, until they are killed
-  call_place place;
+  call_place<> place;
   for (int round = 0; round != 20; ++round) {
     int n_made = 0;
     constexpr int n = 10'000'000;

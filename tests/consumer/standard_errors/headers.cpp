@@ -1,0 +1,2 @@
+#include <forkmap/future_error.hpp>
+#include <forkmap/regex_error.hpp>

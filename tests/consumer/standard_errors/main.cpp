@@ -1,0 +1,49 @@
+// How std::regex_error and std::future_error arrive in a file that has nothing before forkmap.
+// clang-format off: sorting would put <future> and <regex> first
+#include <forkmap/forkmap.hpp>
+
+#include <cstdio>
+#include <future>
+#include <regex>
+#include <stdexcept>
+// clang-format on
+
+namespace fm = forkmap;
+
+#ifdef AS_THEMSELVES
+constexpr bool as_themselves = true;
+#else
+constexpr bool as_themselves = false;
+#endif
+
+/// Whether the call throws a remote<Error> with that code, or where these cannot arrive, a
+/// remote<Base>.
+template <class Error, class Base, class Call, class Code> bool arrives(Call call, Code code) {
+  try {
+    call();
+  } catch (fm::remote<Error> const& e) {
+    return as_themselves && e.code() == code;
+  } catch (fm::remote<Base> const&) {
+    return !as_themselves;
+  }
+  return false;
+}
+
+static int throw_regex() { throw std::regex_error(std::regex_constants::error_brack); }
+static int throw_future() { throw std::future_error(std::future_errc::no_state); }
+
+int main() {
+  fm::pool workers(2);
+  auto const regex = fm::delayed(throw_regex)();
+  auto const future = fm::delayed(throw_future)();
+  auto const calls_arrive = [&](auto const& call) {
+    return arrives<std::regex_error, std::runtime_error>([&] { call(regex); },
+                                                         std::regex_constants::error_brack) &&
+           arrives<std::future_error, std::logic_error>(
+               [&] { call(future); }, make_error_code(std::future_errc::no_state));
+  };
+  if (!calls_arrive([](auto const& task) { fm::parallel(1)(task); })) return 1;
+  if (!calls_arrive([](auto const& task) { fm::parallel(2)(task, task); })) return 2;
+  if (!calls_arrive([&](auto const& task) { workers(task); })) return 3;
+  std::puts("consumer: the exceptions of <regex> and <future> arrive as they should");
+}

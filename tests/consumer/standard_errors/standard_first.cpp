@@ -1,0 +1,4 @@
+#include <future>
+#include <regex>
+
+#include <forkmap/forkmap.hpp>
