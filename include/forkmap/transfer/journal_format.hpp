@@ -6,7 +6,7 @@
 //
 // Numbers are the machine's: a journal is of one program on one machine. `id` is random, and part
 // of every checksum of a record, so that nothing that lies in a payload (another journal, say)
-// passes for a record of this one. Checksums are those of zlib.
+// passes for a record of this one. Checksums are those of zlib, by Boost.CRC: about 0.4 GB/s.
 #pragma once
 
 #include <array>
@@ -15,8 +15,9 @@
 #include <cstring>
 #include <string>
 
+#include <boost/crc.hpp>
+
 #include <forkmap/system/symbols.hpp>
-#include <forkmap/transfer/journal_checksum.hpp>
 
 namespace forkmap::detail {
 
@@ -75,7 +76,7 @@ struct journal_header {
   std::uint32_t key_bytes, crc;
 
   std::uint32_t right_crc(std::string const& key) const {
-    journal_checksum all;
+    boost::crc_32_type all;
     all.process_bytes(this, offsetof(journal_header, crc));
     all.process_bytes(key.data(), key.size());
     return all.checksum();
@@ -84,8 +85,8 @@ struct journal_header {
 static_assert(sizeof(journal_header) == 32);
 
 /// A checksum that is right in one journal alone.
-inline journal_checksum checksum_of(journal_id const& id) {
-  journal_checksum crc;
+inline boost::crc_32_type checksum_of(journal_id const& id) {
+  boost::crc_32_type crc;
   crc.process_bytes(id.data(), id.size());
   return crc;
 }
