@@ -28,10 +28,13 @@ class byte_source {
   byte_source& operator=(byte_source const&) = delete;
 
   std::filesystem::path const& file() const { return *file_; }
+  /// How many bytes there are; of a stream, which nobody knows before it has ended, unknown_size.
+  /// So what fits into it may still not be there: memory is allocated as bytes come.
   std::size_t size() const { return size_; }
   /// The first bytes, already read: all of the file if it is short.
   std::string_view first() const { return first_; }
-  /// Fills `out` from `offset`, which the caller has checked against size(), or throws.
+  /// Fills `out` from `offset`, which the caller has checked against size(), or throws. Of a stream
+  /// it is cheap forwards only.
   virtual void read(std::size_t offset, std::span<char> out) const = 0;
 
   [[noreturn]] void fail(std::string const& what) const {
@@ -40,6 +43,9 @@ class byte_source {
 
  protected:
   ~byte_source() = default;
+
+  /// For those who have to read to know them.
+  void set_first(std::string_view first) { first_ = first; }
 
  private:
   std::filesystem::path const* file_;
@@ -56,6 +62,7 @@ struct stored_array : element_type {
   std::size_t offset = 0;   // of the first element: in the file, or in what `packed` unpacks to
   std::size_t bytes = 0;    // of all elements
   packed_section packed{};  // method none: the elements lie in the file as they are
+  bool writable = true;     // in the file: nothing else in it, such as a checksum, depends on them
 };
 
 /// Which arrays a file holds. Reads of the file no more than it needs to find them.
