@@ -5,14 +5,13 @@
 #include <forkmap/load.hpp>
 #include <string>
 
+#include "fuzz/fuzzing.hpp"
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
 using Catch::Matchers::ContainsSubstring;
-
-extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size);
 
 namespace {
 
@@ -40,8 +39,7 @@ TEST_CASE("format: the fuzzer's corpus is read or refused", "[array][format]") {
   int files = 0;
   for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
     auto const bytes = support::file_bytes(entry.path());
-    CHECK(LLVMFuzzerTestOneInput(reinterpret_cast<std::uint8_t const*>(bytes.data()),
-                                 bytes.size()) == 0);
+    CHECK(fuzz_npy_header(reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()) == 0);
     ++files;
   }
   CHECK(files > 100);

@@ -78,7 +78,7 @@ inline void write_npz(byte_sink& out, content_value const& content, write_option
   if (method == packing::none) {
     std::vector<std::pair<std::string_view, std::size_t>> sizes;
     for (auto const& [name, array] : members) {
-      auto const head = npy_head(array->type, array->dims, array->layout).size();
+      auto const head = npy_head(*array, array->dims, array->layout).size();
       sizes.emplace_back(name, head + array->bytes);
     }
     out.reserve(archive.stored_bytes(sizes));
