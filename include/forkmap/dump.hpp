@@ -16,6 +16,7 @@
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/array/packing.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
@@ -36,6 +37,9 @@ struct dump_options {
   order layout = order::c;
   /// Whether the file is on the disk, name and all, when dump() returns.
   bool sync = false;
+  /// How the file is compressed: not at all, or "zlib" (for .npz files), each method also with a
+  /// level, as in "zlib:9". A compressed array cannot be mapped.
+  std::string compress{};
 };
 
 namespace detail {
@@ -103,6 +107,11 @@ class file_sink final : public byte_sink {
   }
 
   void rewrite(std::size_t at, std::string_view bytes) override {
+    // What waits is not yet in the file, and begins where that ends.
+    if (auto const begin = position_ - waiting_.size(); at >= begin) {
+      waiting_.replace(at - begin, bytes.size(), bytes);
+      return;
+    }
     flush();
     write_at(made_.fd(), bytes, at, *file_);
   }
@@ -175,15 +184,17 @@ template <class Range> class gathered_content final : public array_content {
   std::filesystem::path const* file_;
 };
 
-inline void dump_content(std::filesystem::path const& file, array_content const& content,
+inline void dump_content(std::filesystem::path const& file, content_value const& content,
                          dump_options const& options) {
   auto const& format = format_for_name(file);
-  content_value value;
-  value.what = content_value::kind::array;
-  value.array = &content;
-  file_sink out(file);
-  format.write(out, value, {});
-  out.commit(options.sync);
+  auto const how = parse_packing(options.compress);
+  try {
+    file_sink out(file);
+    format.write(out, content, how);
+    out.commit(options.sync);
+  } catch (unwritable_content const& error) {
+    throw std::invalid_argument("forkmap: dump " + file.native() + ": " + error.what());
+  }
 }
 
 /// What is written, for any array: its description and its elements.
@@ -196,31 +207,47 @@ array_description describe(A const& array, std::filesystem::path const& file,
   return {describe_element<element>(), written.dims, written.layout, size * sizeof(element)};
 }
 
+/// The array as formats see it. `array` and `file` outlive what is returned.
+template <array_like A>
+std::shared_ptr<array_content const> make_content(A const& array, std::filesystem::path const& file,
+                                                  dump_options const& options) {
+  auto description = describe(array, file, options);
+  if constexpr (std::ranges::contiguous_range<A const>) {
+    return std::make_shared<contiguous_content const>(std::move(description),
+                                                      std::ranges::data(array));
+  } else {
+    return std::make_shared<gathered_content<A> const>(std::move(description), array, file);
+  }
+}
+
+inline content_value array_value(array_content const& content) {
+  content_value value;
+  value.what = content_value::kind::array;
+  value.array = &content;
+  return value;
+}
+
 }  // namespace detail
 
-/// Writes an array to a file in NumPy's .npy format.
+/// Writes an array to a file, in the format that the file's name promises: .npz of one array, called
+/// "arr_0" as numpy.savez does, for that extension, else .npy.
 ///
 /// The file is the old one or the new one, complete, whatever happens; who has the old one mapped
 /// keeps it. A symbolic link is written through. The file's mode is kept, a new file's is 0666 less
 /// the umask.
 /// Shape: one axis, unless the array has dims of its own or the options give some.
 /// Returns: `file`.
-/// Errors: std::invalid_argument if dims and size differ, and for .npz, .joblib and .pkl, which
-///   this version does not write; std::system_error naming the file.
+/// Errors: std::invalid_argument if dims and size differ, for a way to compress that there is not or
+///   not in this format, and for .joblib and .pkl, which this version does not write;
+///   std::system_error naming the file, or the library that compresses and is missing.
 /// Cost: one pass over the data straight into the file; a range that is not contiguous goes through
-///   a small buffer.
+///   a small buffer. An .npz file takes a checksum of the data, too.
 /// Example: `dump(values, "values.npy", {.dims = {rows, cols}});`
 template <array_like A>
 std::filesystem::path dump(A const& array, std::filesystem::path const& file,
                            dump_options options = {}) {
-  auto description = detail::describe(array, file, options);
-  if constexpr (std::ranges::contiguous_range<A const>) {
-    detail::contiguous_content const content(std::move(description), std::ranges::data(array));
-    detail::dump_content(file, content, options);
-  } else {
-    detail::gathered_content<A> const content(std::move(description), array, file);
-    detail::dump_content(file, content, options);
-  }
+  auto const content = detail::make_content(array, file, options);
+  detail::dump_content(file, detail::array_value(*content), options);
   return file;
 }
 

@@ -2,6 +2,7 @@
 // A new format is one header with such a description and one row in formats.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
@@ -36,6 +37,12 @@ class byte_source {
   /// Fills `out` from `offset`, which the caller has checked against size(), or throws. Of a stream
   /// it is cheap forwards only.
   virtual void read(std::size_t offset, std::span<char> out) const = 0;
+  /// The same for what may end before `out` is full: returns how many bytes there were.
+  virtual std::size_t read_some(std::size_t offset, std::span<char> out) const {
+    auto const there = offset < size_ ? std::min(out.size(), size_ - offset) : 0;
+    if (there != 0) read(offset, out.first(there));
+    return there;
+  }
 
   [[noreturn]] void fail(std::string const& what) const {
     throw format_error("forkmap: " + file_->string() + ": " + what, *file_);

@@ -1,8 +1,8 @@
 // NumPy's .npz, written: numpy.savez and numpy.savez_compressed.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,27 +12,28 @@
 #include <forkmap/array/npy.hpp>
 #include <forkmap/array/npz.hpp>
 #include <forkmap/array/packing.hpp>
+#include <forkmap/array/utf8.hpp>
 #include <forkmap/array/zip_writer.hpp>
 
 namespace forkmap::detail {
 
-/// Members are files to those who unpack an archive: no name may lead out of a folder.
-inline void check_member_name(std::string_view name) {
+/// Why an array cannot have that name, or nothing. Members are files to those who unpack an archive:
+/// no name may lead out of a folder.
+inline std::string_view bad_array_name(std::string_view name) {
   constexpr std::size_t longest = 0xffff - npy_extension.size();
-  std::string_view why;
-  if (name.empty()) why = "is empty";
-  if (name.size() > longest) why = "is too long";
-  if (name.find('\0') != std::string_view::npos) why = "holds a zero byte";
-  if (!is_utf8(name)) why = "is not UTF-8";
-  if (name.starts_with('/') || name.find('\\') != std::string_view::npos) why = "is a path";
+  if (name.empty()) return "is empty";
+  if (name.size() > longest) return "is too long";
+  if (name.find('\0') != std::string_view::npos) return "holds a zero byte";
+  if (!is_utf8(name)) return "is not UTF-8";
+  if (name.starts_with('/') || name.find('\\') != std::string_view::npos) {
+    return "is a path; parts of a name are separated by / only, and it begins with none";
+  }
   for (auto rest = name; !rest.empty();) {
     auto const part = rest.substr(0, rest.find('/'));
-    if (part == "..") why = "leads out of its folder";
+    if (part == "..") return "leads out of its folder";
     rest.remove_prefix(std::min(part.size() + 1, rest.size()));
   }
-  if (!why.empty()) {
-    throw unwritable_content("the name " + in_quotes(name) + " of an array " + std::string(why));
-  }
+  return {};
 }
 
 struct npz_member {
@@ -45,7 +46,9 @@ inline std::vector<npz_member> npz_members(content_value const& content) {
   using kind = content_value::kind;
   std::vector<npz_member> result;
   auto const add = [&result](std::string const& name, content_value const& value) {
-    check_member_name(name);
+    if (auto const why = bad_array_name(name); !why.empty()) {
+      throw unwritable_content("the name " + in_quotes(name) + " of an array " + std::string(why));
+    }
     if (value.what != kind::array) {
       throw unwritable_content("an .npz file holds arrays by name, and " + in_quotes(name) +
                                " is none; .joblib holds also lists, tuples, dicts, numbers and "

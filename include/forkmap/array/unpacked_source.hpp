@@ -35,21 +35,26 @@ class unpacked_source final : public byte_source {
   }
 
   void read(std::size_t offset, std::span<char> out) const override {
+    if (read_some(offset, out) != out.size()) stream_->fail_short(offset + out.size());
+  }
+
+  std::size_t read_some(std::size_t offset, std::span<char> out) const override {
     // The first bytes stay, so that a header can be looked at before what comes after it.
+    std::size_t known = 0;
     if (offset < first().size()) {
-      auto const known = first().substr(offset, out.size());
-      std::copy(known.begin(), known.end(), out.begin());
-      out = out.subspan(known.size());
-      offset += known.size();
+      auto const bytes = first().substr(offset, out.size());
+      std::copy(bytes.begin(), bytes.end(), out.begin());
+      known = bytes.size();
     }
-    if (out.empty()) return;
+    if (known == out.size()) return known;
+    offset += known;
     if (offset < stream_->position()) stream_->restart();
     std::array<char, 4096> skipped;
     while (stream_->position() < offset) {
       auto const left = std::min(skipped.size(), offset - stream_->position());
-      if (stream_->unpack(std::span(skipped).first(left)) != left) stream_->fail_short(offset);
+      if (stream_->unpack(std::span(skipped).first(left)) != left) return known;
     }
-    if (stream_->unpack(out) != out.size()) stream_->fail_short(offset + out.size());
+    return known + stream_->unpack(out.subspan(known));
   }
 
   /// Reads on to the end, if it is near, so that the stream's checksum has been looked at.
