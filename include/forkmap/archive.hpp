@@ -28,7 +28,10 @@ class archive {
   /// Errors: format_error for what holds no arrays; std::system_error naming the file.
   explicit archive(std::filesystem::path const& file)
       : file_(std::make_unique<detail::array_file>(file, false)),
-        names_(file_->directory().names()) {}
+        names_(file_->directory().names()),
+        sorted_(names_.begin(), names_.end()) {
+    std::sort(sorted_.begin(), sorted_.end());
+  }
 
   std::filesystem::path const& path() const { return file_->path(); }
 
@@ -37,7 +40,7 @@ class archive {
 
   /// Whether names() has it.
   bool contains(std::string_view name) const {
-    return std::find(names_.begin(), names_.end(), name) != names_.end();
+    return std::binary_search(sorted_.begin(), sorted_.end(), name);
   }
 
   array_info inspect(std::string_view name = {}) const {
@@ -57,6 +60,7 @@ class archive {
  private:
   std::unique_ptr<detail::array_file> file_;
   std::vector<std::string> names_;
+  std::vector<std::string_view> sorted_;  // of names_, which stay where they are if this is moved
 };
 
 }  // namespace forkmap

@@ -24,6 +24,7 @@
 
 // Arrays in files and in shared memory
 #include <forkmap/access.hpp>
+#include <forkmap/archive.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/field_names.hpp>
@@ -32,6 +33,7 @@
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
 #include <forkmap/memmap.hpp>
+#include <forkmap/named.hpp>
 #include <forkmap/owned_array.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/shared_array.hpp>
