@@ -26,6 +26,8 @@ enum class function {
   flock,
   getrandom,
   write,
+  pwrite,
+  dlopen,
   count_
 };
 

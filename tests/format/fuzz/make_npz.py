@@ -158,8 +158,9 @@ files["bad_before"] = archive([a()], before=b"PK\3\4 in front", base=0)
 files["bad_comment_short"] = archive([a()], comment=b"comment", comment_bytes=6)
 files["bad_comment_long"] = archive([a()], comment=b"comment", comment_bytes=8)
 # The comment is an archive's end, too: which one counts?
-inner = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, 0, 0, 2) + b"zz"
-files["bad_two_ends"] = archive([a()], comment=inner)
+for name, rest in (("", 40), ("_near", 2)):
+    inner = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, 0, 0, rest) + bytes(rest)
+    files["bad_two_ends" + name] = archive([a()], comment=inner)
 files["bad_disk"] = archive([a()], disk=1)
 files["bad_disk_start"] = archive([a()], start=1)
 files["bad_entries_here"] = archive([a()], here=0)
@@ -198,7 +199,6 @@ files["bad_disk_member"] = archive([a(c_disk=1)])
 
 # The archive opens, its one array does not.
 files["bad_local_magic"] = archive([a(magic=b"PK\3\5")])
-files["bad_local_magic_first"] = b"PK\3\4" + files["bad_local_magic"][4:]
 files["bad_local_magic_first"] = archive([Member(b"x", b""), a(magic=b"PK\3\5")])
 files["bad_local_name"] = archive([a(l_name=b"b.npy")])
 files["bad_local_name_long"] = archive([a(l_name_bytes=65535)])
