@@ -68,8 +68,7 @@ class array_file {
       : file_(file),
         fd_(std::move(opened.first)),
         status_(opened.second),
-        first_bytes_(
-            read_at(fd_, first_.data(), std::min(first_.size(), status_.size), 0, file_)),
+        first_bytes_(read_at(fd_, first_.data(), std::min(first_.size(), status_.size), 0, file_)),
         source_(fd_, file_, first_bytes_ < first_.size() ? first_bytes_ : status_.size,
                 std::string_view(first_.data(), first_bytes_)),
         directory_(read_directory(source_)) {}
@@ -91,9 +90,12 @@ inline std::string packing_name(stored_array const& array) {
 
 inline array_info inspect_array(array_file const& file, std::string_view name) {
   auto const array = file.find(name);
-  return {array.descr,           array.dims,
-          array.layout,          array.offset,
-          std::string(array.format), array.type.item_bytes,
+  return {array.descr,
+          array.dims,
+          array.layout,
+          array.offset,
+          std::string(array.format),
+          array.type.item_bytes,
           packing_name(array)};
 }
 

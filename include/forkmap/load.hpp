@@ -72,9 +72,8 @@ inline void check_elements(std::filesystem::path const& file, stored_array const
 
 [[noreturn]] inline void throw_unmappable(std::filesystem::path const& file,
                                           std::string const& why) {
-  throw format_error("forkmap: load " + file.native() + ": " + why +
-                         "; load(file, in_memory) reads it",
-                     file);
+  throw format_error(
+      "forkmap: load " + file.native() + ": " + why + "; load(file, in_memory) reads it", file);
 }
 
 inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::string_view name,
@@ -85,8 +84,8 @@ inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::s
   bool const must_lie_the_same = true;
   check_elements(file, array, wanted, must_lie_the_same);
   if (array.packed.method != packing::none) {
-    throw_unmappable(file, "the array is compressed (" + packing_name(array) +
-                               ") and cannot be mapped");
+    throw_unmappable(file,
+                     "the array is compressed (" + packing_name(array) + ") and cannot be mapped");
   }
   if (!array.writable && mode == access::read_write) {
     throw_unmappable(file,
@@ -151,8 +150,8 @@ auto load_from(array_file const& opened, std::string_view name, Mode mode) {
   using element = std::remove_const_t<T>;
   using mapped = std::conditional_t<std::same_as<Mode, read_only_t>, element const, T>;
   static_assert(check_element<element>());
-  return memmap_access::make<mapped>(load_mapped(opened, name, describe_element<element>(),
-                                                 alignof(element), access_of(mode)));
+  return memmap_access::make<mapped>(
+      load_mapped(opened, name, describe_element<element>(), alignof(element), access_of(mode)));
 }
 
 template <class T>

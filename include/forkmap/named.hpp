@@ -56,10 +56,9 @@ auto named_of(Arguments&& arguments, std::index_sequence<I...> /*pairs*/) {
   using tuple = std::remove_reference_t<Arguments>;
   static_assert((std::convertible_to<std::tuple_element_t<2 * I, tuple>, std::string_view> && ...),
                 "forkmap: named takes names and arrays by turns: named(\"a\", x, \"b\", y)");
-  static_assert(
-      (array_like<std::remove_cvref_t<std::tuple_element_t<2 * I + 1, tuple>>> && ...),
-      "forkmap: named takes names and arrays (ranges of numbers or records) by turns: "
-      "named(\"a\", x, \"b\", y)");
+  static_assert((array_like<std::remove_cvref_t<std::tuple_element_t<2 * I + 1, tuple>>> && ...),
+                "forkmap: named takes names and arrays (ranges of numbers or records) by turns: "
+                "named(\"a\", x, \"b\", y)");
   return named_arrays<named_as<std::tuple_element_t<2 * I + 1, tuple>>...>(
       {std::string(std::string_view(std::get<2 * I>(arguments)))...},
       {std::forward<std::tuple_element_t<2 * I + 1, tuple>>(std::get<2 * I + 1>(arguments))...});

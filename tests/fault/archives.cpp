@@ -15,9 +15,9 @@
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
 using fault::fail_each;
 using fault::function;
-using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
@@ -105,8 +105,8 @@ TEST_CASE("fault: a compressed file that cannot be read on is named", "[fault]")
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy.gz";
   // An .npy file in deflate's wrapping of gzip, by hand: stored blocks of zeros are enough.
-  auto const plain = support::file_bytes(
-      fm::dump(std::vector<double>(30'000, 0.5), folder.path() / "a.npy"));
+  auto const plain =
+      support::file_bytes(fm::dump(std::vector<double>(30'000, 0.5), folder.path() / "a.npy"));
   std::string packed;
   struct string_sink final : fm::detail::byte_sink {
     explicit string_sink(std::string& to) : out(&to) {}

@@ -1,5 +1,3 @@
-#include <forkmap/archive.hpp>
-
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -9,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <forkmap/archive.hpp>
 #include <forkmap/named.hpp>
 
 #include "support/catch.hpp"
@@ -24,9 +23,8 @@ static_assert(!std::is_copy_constructible_v<fm::archive>);
 namespace {
 
 std::size_t open_descriptors() {
-  return static_cast<std::size_t>(
-      std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
-                    std::filesystem::directory_iterator()));
+  return static_cast<std::size_t>(std::distance(
+      std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator()));
 }
 
 }  // namespace

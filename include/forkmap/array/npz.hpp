@@ -64,8 +64,8 @@ class npz_directory final : public array_directory {
     }
     if (arrays == 0) source.fail("the archive holds no array: no member ends with .npy");
     if (arrays > 1) {
-      source.fail("the archive holds " + std::to_string(arrays) + " arrays; say which, for example " +
-                  in_quotes(array_name(*only)));
+      source.fail("the archive holds " + std::to_string(arrays) +
+                  " arrays; say which, for example " + in_quotes(array_name(*only)));
     }
     return *only;
   }
@@ -82,9 +82,10 @@ class npz_directory final : public array_directory {
         known += (known.empty() ? "" : ", ") + in_quotes(array_name(each));
       }
     }
-    source.fail("no array is called " + in_quotes(name) + "; there " +
-                (arrays == 0 ? "is none" : "are " + known) +
-                (arrays > most_named ? " and " + std::to_string(arrays - most_named) + " more" : ""));
+    source.fail(
+        "no array is called " + in_quotes(name) + "; there " +
+        (arrays == 0 ? "is none" : "are " + known) +
+        (arrays > most_named ? " and " + std::to_string(arrays - most_named) + " more" : ""));
   }
 
   static stored_array read_member(byte_source const& source, zip_member const& member) {

@@ -25,9 +25,8 @@ class packed_sink final : public byte_sink {
     try {
       packer_ = make_packer(options);
     } catch (missing_library const& error) {
-      throw_system_error(ELIBACC,
-                         "compress with " + std::string(name_of(options.method)) + ": " +
-                             error.what());
+      throw_system_error(
+          ELIBACC, "compress with " + std::string(name_of(options.method)) + ": " + error.what());
     }
   }
 

@@ -136,7 +136,8 @@ class unpacked_source final : public byte_source {
       auto const left = section_.bytes - loaded_;
       if (waiting_.empty() && left != 0) {
         auto const now = std::min(buffer_bytes, left);
-        if (!buffer_) buffer_ = std::make_unique_for_overwrite<char[]>(std::min(buffer_bytes, left));
+        if (!buffer_)
+          buffer_ = std::make_unique_for_overwrite<char[]>(std::min(buffer_bytes, left));
         source_->read(section_.offset + loaded_, {buffer_.get(), now});
         loaded_ += now;
         waiting_ = {buffer_.get(), now};

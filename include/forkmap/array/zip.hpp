@@ -111,7 +111,8 @@ class zip_archive {
     auto const end = find_end(source, tail);
     auto const end_offset = source.size() - tail.size() + end;
     auto const record = std::string_view(tail).substr(end);
-    directory found{zip_number(record, 10, 2), zip_number(record, 12, 4), zip_number(record, 16, 4)};
+    directory found{zip_number(record, 10, 2), zip_number(record, 12, 4),
+                    zip_number(record, 16, 4)};
     bool one_disk = zip_number(record, 4, 2) == 0 && zip_number(record, 6, 2) == 0 &&
                     zip_number(record, 8, 2) == found.entries;
     std::uint64_t directory_end = end_offset;
@@ -148,10 +149,10 @@ class zip_archive {
     if (!one_disk) source.fail("zip: a part of an archive of several files, which is not read");
     if (found.offset > directory_end || found.bytes != directory_end - found.offset ||
         found.entries > found.bytes / zip_central_bytes) {
-      source.fail("zip: the central directory is not where it should be: " +
-                  std::to_string(found.entries) + " members in " + std::to_string(found.bytes) +
-                  " bytes from byte " + std::to_string(found.offset) + ", which end at byte " +
-                  std::to_string(directory_end));
+      source.fail(
+          "zip: the central directory is not where it should be: " + std::to_string(found.entries) +
+          " members in " + std::to_string(found.bytes) + " bytes from byte " +
+          std::to_string(found.offset) + ", which end at byte " + std::to_string(directory_end));
     }
     return found;
   }

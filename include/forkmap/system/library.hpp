@@ -28,8 +28,7 @@ class function_source {
     handle_ = ::dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (handle_ != nullptr && has_all(handle_, names)) return;
     auto const* const why = handle_ == nullptr ? " is not here" : " is too old";
-    throw missing_library(std::string(library) + why + "; Debian's package " + package +
-                          " has it");
+    throw missing_library(std::string(library) + why + "; Debian's package " + package + " has it");
   }
 
   template <class Function> Function* find(char const* name) const {

@@ -72,8 +72,7 @@ class lz4_unpacker final : public unpacker {
   step run(std::string_view in, std::span<char> out) override {
     auto taken = in.size();
     auto given = out.size();
-    auto const result =
-        lz4_->decompress(context_, out.data(), &given, in.data(), &taken, nullptr);
+    auto const result = lz4_->decompress(context_, out.data(), &given, in.data(), &taken, nullptr);
     if (lz4_->is_error(result) != 0) throw codec_error(lz4_->error_name(result));
     return {taken, given, result == 0};
   }

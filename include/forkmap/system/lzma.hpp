@@ -68,7 +68,8 @@ class lzma_unpacker final : public unpacker {
       case LZMA_MEM_ERROR:
         throw std::bad_alloc();
       case LZMA_MEMLIMIT_ERROR:
-        throw codec_error("its dictionary takes more than 256 MiB of memory; unpack the file first");
+        throw codec_error(
+            "its dictionary takes more than 256 MiB of memory; unpack the file first");
       case LZMA_FORMAT_ERROR:
         throw codec_error("no such stream begins here");
       case LZMA_OPTIONS_ERROR:
@@ -102,7 +103,7 @@ class lzma_packer final : public packer {
     auto const preset = level < 0 ? LZMA_PRESET_DEFAULT : static_cast<std::uint32_t>(level);
     lzma_options_lzma options{};
     auto const result =
-        container == lzma_container::xz ? lzma_->easy_encoder(&stream_, preset, LZMA_CHECK_CRC64)
+        container == lzma_container::xz   ? lzma_->easy_encoder(&stream_, preset, LZMA_CHECK_CRC64)
         : lzma_->preset(&options, preset) ? LZMA_OPTIONS_ERROR
                                           : lzma_->alone_encoder(&stream_, &options);
     if (result != LZMA_OK) throw std::bad_alloc();

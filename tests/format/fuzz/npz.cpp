@@ -25,8 +25,7 @@ void check_place(stored_array const& found, std::size_t size) {
   auto const& section = found.packed;
   require(section.offset <= size && section.bytes <= size - section.offset);
   if (section.method == packing::none) {
-    require(found.offset >= section.offset &&
-            found.offset - section.offset <= section.bytes &&
+    require(found.offset >= section.offset && found.offset - section.offset <= section.bytes &&
             found.bytes <= section.bytes - (found.offset - section.offset));
   } else {
     require(found.offset <= section.unpacked_bytes &&
@@ -49,8 +48,9 @@ int fuzz_npz(std::uint8_t const* data, std::size_t size) {
 
   auto names = directory->names();
   std::vector<std::pair<std::size_t, std::size_t>> places;
-  for (auto const& name : std::vector(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(
-                                                                         std::min(names.size(), most_arrays)))) {
+  for (auto const& name : std::vector(
+           names.begin(),
+           names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), most_arrays)))) {
     stored_array found;
     if (refused([&] { found = directory->find(source, name); })) continue;
     check_place(found, size);

@@ -1,9 +1,8 @@
-#include <forkmap/array/unpacked_source.hpp>
-
 #include <string>
 #include <vector>
 
 #include <forkmap/array/packed_sink.hpp>
+#include <forkmap/array/unpacked_source.hpp>
 
 #include "format/fuzz/fuzzing.hpp"
 #include "support/catch.hpp"

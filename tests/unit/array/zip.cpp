@@ -1,10 +1,9 @@
-#include <forkmap/array/npz_writer.hpp>
-
 #include <array>
 #include <string>
 #include <vector>
 
 #include <forkmap/array/element.hpp>
+#include <forkmap/array/npz_writer.hpp>
 
 #include "format/fuzz/fuzzing.hpp"
 #include "support/catch.hpp"
@@ -23,9 +22,7 @@ class sparse_file final : public byte_sink {
     if (bytes.size() < 4096) parts_.emplace_back(position_, bytes);
     position_ += bytes.size();
   }
-  void rewrite(std::size_t at, std::string_view bytes) override {
-    parts_.emplace_back(at, bytes);
-  }
+  void rewrite(std::size_t at, std::string_view bytes) override { parts_.emplace_back(at, bytes); }
   std::size_t position() const override { return position_; }
   void skip(std::size_t bytes) { position_ += bytes; }
 

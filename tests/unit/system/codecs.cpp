@@ -1,9 +1,9 @@
-#include <forkmap/system/codecs.hpp>
-
 #include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
+
+#include <forkmap/system/codecs.hpp>
 
 #include "support/catch.hpp"
 
@@ -101,8 +101,7 @@ TEST_CASE("codecs: no changed byte of a stream with a checksum goes unnoticed", 
         noticed = true;
       }
       // A bit that fills up the last byte may be anything.
-      bool const harmless =
-          method == packing::bzip2 && at + 1 == small.size() && bytes == sample;
+      bool const harmless = method == packing::bzip2 && at + 1 == small.size() && bytes == sample;
       REQUIRE((noticed || harmless));
     }
   }
@@ -138,9 +137,8 @@ TEST_CASE("codecs: methods are told by their names, with a level or without", "[
 TEST_CASE("codecs: a library that is not there is named with its package", "[array]") {
   CHECK_THROWS_AS(function_source("libforkmap-none.so.7", "none", {"no_such_function"}),
                   missing_library);
-  CHECK_THROWS_WITH(
-      function_source("libforkmap-none.so.7", "libnone7", {"no_such_function"}),
-      "libforkmap-none.so.7 is not here; Debian's package libnone7 has it");
+  CHECK_THROWS_WITH(function_source("libforkmap-none.so.7", "libnone7", {"no_such_function"}),
+                    "libforkmap-none.so.7 is not here; Debian's package libnone7 has it");
   // One function that is there is not enough: they must all come from one place.
   CHECK_THROWS_WITH(function_source("libz.so.1", "zlib1g", {"inflate", "no_such_function"}),
                     ContainsSubstring("too old"));
