@@ -114,14 +114,17 @@ inline loaded_array load_copy(array_file const& opened, std::string_view name,
   element_conversion const conversion(array, wanted);
   auto const count = array.dims.count();
   auto const wanted_bytes = wanted.type.item_bytes;
-  array_bytes(array.dims, wanted_bytes);  // throws if it does not fit
+  if (count > shape::max_count / wanted_bytes) {
+    opened.bytes().fail("the header claims dims " + array.dims.text() +
+                        ", more than this machine can address");
+  }
   auto const item = conversion.file_bytes();
   auto const piece = std::max(std::size_t{1}, std::min(count, (std::size_t{1} << 20U) / item));
   auto const buffer =
       conversion.copies() ? nullptr : std::make_unique_for_overwrite<std::byte[]>(piece * item);
 
   // Of what is unpacked nobody knows whether it will come: twice the memory when it has.
-  auto capacity = std::min(count, reader.expected_bytes() / item);
+  auto capacity = std::min(count, std::max(std::size_t{1}, reader.expected_bytes() / item));
   loaded_array result{aligned_bytes(capacity * wanted_bytes), array.dims, array.layout};
   for (std::size_t done = 0; done < count;) {
     if (done == capacity) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <forkmap/archive.hpp>
+#include <forkmap/fixed_string.hpp>
 #include <forkmap/named.hpp>
 
 #include "support/catch.hpp"
@@ -89,6 +90,18 @@ TEST_CASE("dump: an array alone in an .npz file is arr_0, and needs no name", "[
                             ContainsSubstring("load(file, in_memory) reads it"));
     }
   }
+}
+
+TEST_CASE("load: elements larger than what is first expected of a compressed file", "[array]") {
+  support::temporary_directory const folder;
+  using large = fm::fixed_string<6'000'000>;
+  std::vector<large> array(3);
+  array[2] = large(std::string(5'999'999, 'x'));
+  auto const file = fm::dump(array, folder.path() / "m.npz", {.compress = "zlib:1"});
+  auto const loaded = fm::load<large>(file, fm::in_memory);
+  REQUIRE(loaded.size() == 3);
+  CHECK(loaded[0].size() == 0);
+  CHECK(loaded[2].size() == 5'999'999);
 }
 
 TEST_CASE("dump: refuses to compress where the format cannot, and says what can", "[array]") {
