@@ -17,6 +17,7 @@
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/array/packing.hpp>
 #include <forkmap/array_traits.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
@@ -38,6 +39,9 @@ struct dump_options {
   order layout = order::c;
   /// Whether the file is on the disk, name and all, when dump() returns.
   bool sync = false;
+  /// How the file is compressed: not at all, or "zlib" (for .npz files), each method also with a
+  /// level, as in "zlib:9". A compressed array cannot be mapped.
+  std::string compress{};
 };
 
 namespace detail {
@@ -83,12 +87,11 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
 }
 
 /// Whether there are as many elements as what is said of them makes.
-inline void check_size(std::filesystem::path const& file, array_description const& description,
-                       std::size_t size) {
-  if (size * description.type.item_bytes == description.bytes) return;
+[[noreturn]] inline void throw_other_dims(std::filesystem::path const& file, shape const& dims,
+                                          std::size_t size) {
   throw std::invalid_argument("forkmap: dump " + file.native() +
-                              ": the array says that its dims are " + description.dims.text() +
-                              " and has " + std::to_string(size) + " elements");
+                              ": the array says that its dims are " + dims.text() + " and has " +
+                              std::to_string(size) + " elements");
 }
 
 /// A file on its way, at its position of the moment.
@@ -111,6 +114,11 @@ class file_sink final : public byte_sink {
   }
 
   void rewrite(std::size_t at, std::string_view bytes) override {
+    // What waits is not yet in the file, and begins where that ends.
+    if (auto const begin = position_ - waiting_.size(); at >= begin) {
+      waiting_.replace(at - begin, bytes.size(), bytes);
+      return;
+    }
     flush();
     write_at(made_.fd(), bytes, at, *file_);
   }
@@ -136,28 +144,36 @@ class file_sink final : public byte_sink {
   std::size_t position_ = 0;
 };
 
-/// An array whose elements lie one after another in memory.
-class contiguous_content final : public array_content {
- public:
-  contiguous_content(array_description description, void const* data)
-      : array_content(std::move(description)), data_(static_cast<char const*>(data)) {}
-
-  void write(byte_sink& out) const override { out.write({data_, bytes}); }
-
- private:
-  char const* data_;
-};
-
-/// An array whose elements are gathered, in large pieces.
-template <class Range> class gathered_content final : public array_content {
-  using element = std::ranges::range_value_t<Range const>;
+/// An array whose elements are those of a range: written as they lie, or gathered in large pieces.
+/// Elements: the range, or a reference to one that outlives this.
+template <class Elements> class range_content final : public array_content {
+  using range = std::remove_cvref_t<Elements> const;
+  using element = std::remove_cv_t<std::ranges::range_value_t<range>>;
 
  public:
-  gathered_content(array_description description, Range const& range,
-                   std::filesystem::path const& file)
-      : array_content(std::move(description)), range_(&range), file_(&file) {}
+  range_content(array_description description, Elements&& elements,
+                std::filesystem::path const& file)
+      : array_content(std::move(description)),
+        elements_(std::forward<Elements>(elements)),
+        file_(&file) {
+    auto const size = static_cast<std::size_t>(std::ranges::size(all()));
+    if (size * sizeof(element) != bytes) throw_other_dims(file, dims, size);
+  }
 
   void write(byte_sink& out) const override {
+    if constexpr (std::ranges::contiguous_range<range>) {
+      out.write({reinterpret_cast<char const*>(std::ranges::data(all())), bytes});
+    } else {
+      gather(out);
+    }
+  }
+
+ private:
+  static constexpr std::size_t piece_bytes = std::size_t{8} << 20U;
+
+  range& all() const { return elements_; }
+
+  void gather(byte_sink& out) const {
     auto const size = bytes / sizeof(element);
     // Not a vector: of bool it would be what there is to gather.
     auto const capacity = std::min(std::max(size, std::size_t{1}), piece_bytes / sizeof(element));
@@ -168,7 +184,7 @@ template <class Range> class gathered_content final : public array_content {
       out.write({reinterpret_cast<char const*>(buffer.get()), gathered * sizeof(element)});
       written += std::exchange(gathered, 0);
     };
-    for (element const value : *range_) {
+    for (element const value : all()) {
       buffer[gathered++] = value;
       if (gathered == capacity) write_piece();
     }
@@ -176,22 +192,21 @@ template <class Range> class gathered_content final : public array_content {
     if (written != size) throw_other_size(*file_, size, written);
   }
 
- private:
-  static constexpr std::size_t piece_bytes = std::size_t{8} << 20U;
-
-  Range const* range_;
+  Elements elements_;
   std::filesystem::path const* file_;
 };
 
-inline void dump_content(std::filesystem::path const& file, array_content const& content,
+inline void dump_content(std::filesystem::path const& file, content_value const& content,
                          dump_options const& options) {
   auto const& format = format_for_name(file);
-  content_value value;
-  value.what = content_value::kind::array;
-  value.array = &content;
-  file_sink out(file);
-  format.write(out, value, {});
-  out.commit(options.sync);
+  auto const how = parse_packing(options.compress);
+  try {
+    file_sink out(file);
+    format.write(out, content, how);
+    out.commit(options.sync);
+  } catch (unwritable_content const& error) {
+    throw std::invalid_argument("forkmap: dump " + file.native() + ": " + error.what());
+  }
 }
 
 /// What is written, for any array: its description and its elements.
@@ -211,34 +226,43 @@ array_description describe(A const& array, std::filesystem::path const& file,
   return {describe_element<element>(), written.dims, written.layout, size * sizeof(element)};
 }
 
+/// The array as formats see it. `array` and `file` outlive what is returned.
+template <array_like A>
+std::shared_ptr<array_content const> make_content(A const& array, std::filesystem::path const& file,
+                                                  dump_options const& options) {
+  using elements = decltype(elements_of(array));
+  return std::make_shared<range_content<elements> const>(describe(array, file, options),
+                                                         elements_of(array), file);
+}
+
+inline content_value array_value(array_content const& content) {
+  content_value value;
+  value.what = content_value::kind::array;
+  value.array = &content;
+  return value;
+}
+
 }  // namespace detail
 
-/// Writes an array to a file in NumPy's .npy format.
+/// Writes an array to a file, in the format that the file's name promises: .npz of one array, called
+/// "arr_0" as numpy.savez does, for that extension, else .npy.
 ///
 /// The file is the old one or the new one, complete, whatever happens; who has the old one mapped
 /// keeps it. A symbolic link is written through. The file's mode is kept, a new file's is 0666 less
 /// the umask.
 /// Shape: one axis, unless the array has dims of its own or the options give some.
 /// Returns: `file`.
-/// Errors: std::invalid_argument if dims and size differ, and for .npz, .joblib and .pkl, which
-///   this version does not write; std::system_error naming the file.
+/// Errors: std::invalid_argument if dims and size differ, for a way to compress that there is not or
+///   not in this format, and for .joblib and .pkl, which this version does not write;
+///   std::system_error naming the file, or the library that compresses and is missing.
 /// Cost: one pass over the data straight into the file; a range that is not contiguous goes through
-///   a small buffer.
+///   a small buffer. An .npz file takes a checksum of the data, too.
 /// Example: `dump(values, "values.npy", {.dims = {rows, cols}});`
 template <array_like A>
 std::filesystem::path dump(A const& array, std::filesystem::path const& file,
                            dump_options options = {}) {
-  auto description = detail::describe(array, file, options);
-  auto const& elements = detail::elements_of(array);
-  using range = std::remove_cvref_t<decltype(elements)>;
-  detail::check_size(file, description, static_cast<std::size_t>(std::ranges::size(elements)));
-  if constexpr (std::ranges::contiguous_range<range const>) {
-    detail::contiguous_content const content(std::move(description), std::ranges::data(elements));
-    detail::dump_content(file, content, options);
-  } else {
-    detail::gathered_content<range> const content(std::move(description), elements, file);
-    detail::dump_content(file, content, options);
-  }
+  auto const content = detail::make_content(array, file, options);
+  detail::dump_content(file, detail::array_value(*content), options);
   return file;
 }
 

@@ -32,6 +32,7 @@
 // Arrays in files and in shared memory
 #include <forkmap/access.hpp>
 #include <forkmap/advice.hpp>
+#include <forkmap/archive.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/array_traits.hpp>
 #include <forkmap/dump.hpp>
@@ -41,6 +42,7 @@
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
 #include <forkmap/memmap.hpp>
+#include <forkmap/named.hpp>
 #include <forkmap/owned_array.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/shared_array.hpp>

@@ -5,12 +5,15 @@
 #include <array>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include <forkmap/array/format.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/array/packing.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
@@ -24,21 +27,25 @@ struct array_info {
   shape dims{};                // its extents
   order layout = order::c;     // how the elements lie
   std::size_t offset = 0;      // of the first element in the file, in bytes
-  std::string format;          // "npy"
+  std::string format;          // "npy", "npz"
   std::size_t item_bytes = 0;  // of one element
+  std::string compress;        // "gzip", "deflate"...: `offset` counts what it unpacks to; "": none
 };
 
 namespace detail {
 
-/// An array's file, open, and where in it the array lies.
+/// A file of arrays, open, and which there are in it.
 class array_file {
  public:
-  array_file(std::filesystem::path const& file, std::string_view name, bool writable)
-      : array_file(file, name, open_array_file(file, writable)) {}
+  array_file(std::filesystem::path const& file, bool writable)
+      : array_file(file, open_array_file(file, writable)) {}
 
   descriptor const& fd() const { return fd_; }
   file_status const& status() const { return status_; }
-  stored_array const& array() const { return array_; }
+  std::filesystem::path const& path() const { return file_; }
+  byte_source const& bytes() const { return source_; }
+  array_directory const& directory() const { return *directory_; }
+  stored_array find(std::string_view name) const { return directory_->find(source_, name); }
 
  private:
   class source final : public byte_source {
@@ -57,34 +64,52 @@ class array_file {
     descriptor const* fd_;
   };
 
-  array_file(std::filesystem::path const& file, std::string_view name,
-             std::pair<descriptor, file_status> opened)
-      : fd_(std::move(opened.first)), status_(opened.second) {
-    // Room for every header that is not extraordinary, so that one read is enough.
-    std::array<char, 1024> first;
-    auto const got = read_at(fd_, first.data(), std::min(first.size(), status_.size), 0, file);
-    array_ = locate_array(source(fd_, file, got < first.size() ? got : status_.size,
-                                 std::string_view(first.data(), got)),
-                          name);
-  }
+  array_file(std::filesystem::path const& file, std::pair<descriptor, file_status> opened)
+      : file_(file),
+        fd_(std::move(opened.first)),
+        status_(opened.second),
+        first_bytes_(read_at(fd_, first_.data(), std::min(first_.size(), status_.size), 0, file_)),
+        source_(fd_, file_, first_bytes_ < first_.size() ? first_bytes_ : status_.size,
+                std::string_view(first_.data(), first_bytes_)),
+        directory_(read_directory(source_)) {}
 
+  std::filesystem::path file_;
   descriptor fd_;
   file_status status_;
-  stored_array array_;
+  // Room for every header that is not extraordinary, so that one read is enough.
+  std::array<char, 1024> first_;
+  std::size_t first_bytes_;
+  source source_;
+  std::unique_ptr<array_directory> directory_;
 };
+
+inline std::string packing_name(stored_array const& array) {
+  auto const method = array.packed.method;
+  return method == packing::none ? std::string() : std::string(name_of(method));
+}
+
+inline array_info inspect_array(array_file const& file, std::string_view name) {
+  auto const array = file.find(name);
+  return {array.descr,
+          array.dims,
+          array.layout,
+          array.offset,
+          std::string(array.format),
+          array.type.item_bytes,
+          packing_name(array)};
+}
 
 }  // namespace detail
 
-/// Tells what a file holds: dtype, dims, layout, where the data begins, format.
+/// Tells what a file holds: dtype, dims, layout, where the data begins, format, compression.
 ///
 /// `name` is that of an array in a file of several; an .npy file has one, without a name.
-/// Errors: format_error for what is no array; std::system_error naming the file.
-/// Cost: one read of at most a few kilobytes; no data is touched.
+/// Errors: format_error for what is no array, or where the library that unpacks it is missing;
+///   std::system_error naming the file.
+/// Cost: one read of at most a few kilobytes; of an .npz file the directory too. No data is touched,
+///   but what lies before the array in a compressed file is unpacked.
 inline array_info inspect(std::filesystem::path const& file, std::string_view name = {}) {
-  detail::array_file const opened(file, name, false);
-  auto const& array = opened.array();
-  return {array.descr,          array.dims, array.layout, array.offset, std::string(array.format),
-          array.type.item_bytes};
+  return detail::inspect_array(detail::array_file(file, false), name);
 }
 
 }  // namespace forkmap

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -12,8 +13,10 @@
 #include <utility>
 
 #include <forkmap/access.hpp>
+#include <forkmap/array/array_reader.hpp>
 #include <forkmap/array/conversion.hpp>
 #include <forkmap/array/element.hpp>
+#include <forkmap/array/packing.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/inspect.hpp>
@@ -67,63 +70,111 @@ inline void check_elements(std::filesystem::path const& file, stored_array const
   }
 }
 
-inline std::shared_ptr<mapped_file> load_mapped(std::filesystem::path const& file,
-                                                std::string_view name, element_type const& wanted,
-                                                std::size_t alignment, access mode) {
-  array_file const opened(file, name, mode == access::read_write);
-  auto const& array = opened.array();
+[[noreturn]] inline void throw_unmappable(std::filesystem::path const& file,
+                                          std::string const& why) {
+  throw format_error(
+      "forkmap: load " + file.native() + ": " + why + "; load(file, in_memory) reads it", file);
+}
+
+inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::string_view name,
+                                                element_type const& wanted, std::size_t alignment,
+                                                access mode) {
+  auto const array = opened.find(name);
+  auto const& file = opened.path();
   bool const must_lie_the_same = true;
   check_elements(file, array, wanted, must_lie_the_same);
+  if (array.packed.method != packing::none) {
+    throw_unmappable(file,
+                     "the array is compressed (" + packing_name(array) + ") and cannot be mapped");
+  }
+  if (!array.writable && mode == access::read_write) {
+    throw_unmappable(file,
+                     "an array in an .npz file cannot be written through: the checksum beside it "
+                     "would be wrong, and NumPy would refuse the file; copy_on_write maps it");
+  }
   if (array.offset % alignment != 0) {
-    throw format_error("forkmap: load " + file.native() + ": the data begins at byte " +
-                           std::to_string(array.offset) + ", not on a multiple of " +
-                           std::to_string(alignment) +
-                           ", and cannot be mapped; load(file, in_memory) reads it",
-                       file);
+    throw_unmappable(file, "the data begins at byte " + std::to_string(array.offset) +
+                               ", not on a multiple of " + std::to_string(alignment) +
+                               ", and cannot be mapped");
   }
   return map_file(opened.fd(), opened.status(), file, array.dims, array.layout,
                   array.type.item_bytes, mode, array.offset);
 }
 
-inline loaded_array load_copy(std::filesystem::path const& file, std::string_view name,
+inline loaded_array load_copy(array_file const& opened, std::string_view name,
                               element_type const& wanted) {
-  array_file const opened(file, name, false);
-  auto const& array = opened.array();
+  auto const array = opened.find(name);
   bool const must_lie_the_same = false;
-  check_elements(file, array, wanted, must_lie_the_same);
+  check_elements(opened.path(), array, wanted, must_lie_the_same);
 
-  auto const read = [&](std::byte* out, std::size_t bytes, std::size_t offset) {
-    if (read_at(opened.fd(), out, bytes, offset, file) != bytes) {
-      throw format_error("forkmap: load " + file.native() + ": the file became shorter meanwhile",
-                         file);
-    }
+  array_reader reader(opened.bytes(), array);
+  auto const read = [&reader](std::byte* out, std::size_t bytes) {
+    reader.read({reinterpret_cast<char*>(out), bytes});
   };
   element_conversion const conversion(array, wanted);
   auto const count = array.dims.count();
-  loaded_array result{aligned_bytes(array_bytes(array.dims, wanted.type.item_bytes)), array.dims,
-                      array.layout};
-  if (conversion.copies()) {
-    read(result.memory.get(), array.bytes, array.offset);
-    return result;
+  auto const wanted_bytes = wanted.type.item_bytes;
+  if (count > shape::max_count / wanted_bytes) {
+    opened.bytes().fail("the header claims dims " + array.dims.text() +
+                        ", more than this machine can address");
   }
   auto const item = conversion.file_bytes();
   auto const piece = std::max(std::size_t{1}, std::min(count, (std::size_t{1} << 20U) / item));
-  auto const buffer = std::make_unique_for_overwrite<std::byte[]>(piece * item);
+  auto const buffer =
+      conversion.copies() ? nullptr : std::make_unique_for_overwrite<std::byte[]>(piece * item);
+
+  // Of what is unpacked nobody knows whether it will come: twice the memory when it has.
+  auto capacity = std::min(count, std::max(std::size_t{1}, reader.expected_bytes() / item));
+  loaded_array result{aligned_bytes(capacity * wanted_bytes), array.dims, array.layout};
   for (std::size_t done = 0; done < count;) {
-    auto const n = std::min(piece, count - done);
-    read(buffer.get(), n * item, array.offset + done * item);
-    conversion.apply(buffer.get(), result.memory.get() + done * wanted.type.item_bytes, n);
+    if (done == capacity) {
+      auto const larger = std::min(count, 2 * capacity);
+      aligned_bytes memory(larger * wanted_bytes);
+      std::memcpy(memory.get(), result.memory.get(), done * wanted_bytes);
+      result.memory = std::move(memory);
+      capacity = larger;
+    }
+    auto* const out = result.memory.get() + done * wanted_bytes;
+    auto const n = std::min(capacity - done, buffer ? piece : capacity);
+    if (buffer) {
+      read(buffer.get(), n * item);
+      conversion.apply(buffer.get(), out, n);
+    } else {
+      read(out, n * item);
+    }
     done += n;
   }
+  reader.finish();
   return result;
 }
+
+template <class T, mapping_mode Mode>
+auto load_from(array_file const& opened, std::string_view name, Mode mode) {
+  using element = std::remove_const_t<T>;
+  using mapped = std::conditional_t<std::same_as<Mode, read_only_t>, element const, T>;
+  static_assert(check_element<element>());
+  return memmap_access::make<mapped>(
+      load_mapped(opened, name, describe_element<element>(), alignof(element), access_of(mode)));
+}
+
+template <class T>
+auto load_from(array_file const& opened, std::string_view name, in_memory_t /*mode*/) {
+  using element = std::remove_const_t<T>;
+  static_assert(check_element<element>());
+  return owned_array<element>(load_copy(opened, name, describe_element<element>()));
+}
+
+template <class Mode>
+concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 
 }  // namespace detail
 
 /// Opens an array file as it lies: mapped, nothing is read before it is used.
 ///
-/// The format is told by the file's bytes, never by its name: .npy of NumPy, versions 1.0 to 3.0.
+/// The format is told by the file's bytes, never by its name: .npy of NumPy, versions 1.0 to 3.0,
+/// .npz; and for in_memory these compressed by gzip, zlib, bzip2, xz, lzma or lz4.
 /// `name` is that of an array in a file of several (.npz, joblib); an .npy file has one, without.
+/// It may be left out where there is only one.
 /// Returns: memmap<T const>, for read_write and copy_on_write memmap<T>, for in_memory
 ///   owned_array<T>. A bool of a mapped file must be 0 or 1, as NumPy writes it.
 ///   T is bool, an integer, a floating-point or complex number, half, fixed_string, std::byte, or an
@@ -131,29 +182,21 @@ inline loaded_array load_copy(std::filesystem::path const& file, std::string_vie
 ///   told by field_names or by their positions.
 /// Errors: dtype_error if the file holds other elements than T, field by field for records, or (but
 ///   for in_memory, which puts them right) in another byte order or at other places; format_error if it is malformed, truncated, no regular file or no array;
-///   std::system_error naming the file.
+///   or cannot be mapped, because it is compressed or does not lie aligned (NumPy's own .npz does
+///   not, dump's does), or, for read_write, because it lies in an .npz file, whose checksums would
+///   become wrong; std::system_error naming the file.
 /// Cost: one open, one read of the header, one mapping, whatever the size; no descriptor is kept.
-///   in_memory reads all of it.
+///   in_memory reads all of it, and compares the checksum where there is one, which mapping does not.
+///   An .npz file's directory is read each time: an archive reads it once.
 /// Forking: every worker shares the mapping; see memmap.
 /// Example: `auto const data = load<double>("data.npy"); double const first = data(0, 0);`
-template <class T, detail::mapping_mode Mode>
+template <class T, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
-  using element = std::remove_const_t<T>;
-  using mapped = std::conditional_t<std::same_as<Mode, read_only_t>, element const, T>;
-  static_assert(detail::check_element<element>());
-  return detail::memmap_access::make<mapped>(detail::load_mapped(
-      file, name, detail::describe_element<element>(), alignof(element), detail::access_of(mode)));
+  bool const writable = std::same_as<Mode, read_write_t>;
+  return detail::load_from<T>(detail::array_file(file, writable), name, mode);
 }
 
-template <class T>
-auto load(std::filesystem::path const& file, std::string_view name, in_memory_t /*mode*/) {
-  using element = std::remove_const_t<T>;
-  static_assert(detail::check_element<element>());
-  return owned_array<element>(detail::load_copy(file, name, detail::describe_element<element>()));
-}
-
-template <class T, class Mode>
-  requires detail::mapping_mode<Mode> || std::same_as<Mode, in_memory_t>
+template <class T, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, Mode mode) {
   return load<T>(file, std::string_view{}, mode);
 }

@@ -130,7 +130,11 @@ inline void map_by_name(mapped_file& made, std::size_t bytes) noexcept {
 inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path const& file,
                                                        element_type const& element,
                                                        shape const& dims, order layout) {
-  format_for_name(file);  // refuses the names of formats that have no array to be written into
+  if (&format_for_name(file) != &npy_format) {
+    throw std::invalid_argument("forkmap: create " + file.native() +
+                                ": there is no array to be written into in a file of this format; "
+                                "create an .npy file");
+  }
   auto const head = file.extension() == ".npy" ? npy_head(element, dims, layout) : std::string();
   auto const item_bytes = element.type.item_bytes;
   auto const bytes = head.size() + array_bytes(dims, item_bytes);

@@ -50,9 +50,10 @@ bool fails(function f) {
 
 std::string_view name_of(function f) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
-      "memfd_create", "ftruncate", "mmap",      "fork",   "syscall", "ppoll",  "open",
-      "fstat",        "pread",     "fallocate", "writev", "linkat",  "rename", "msync",
-      "fsync",        "flock",     "getrandom", "write",  "mprotect"};
+      "memfd_create", "ftruncate", "mmap",  "fork",      "syscall",   "ppoll",
+      "open",         "fstat",     "pread", "fallocate", "writev",    "linkat",
+      "rename",       "msync",     "fsync", "flock",     "getrandom", "write",
+      "pwrite",       "dlopen",    "mprotect"};
   return names[static_cast<std::size_t>(f)];
 }
 
@@ -168,6 +169,14 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t bytes) {
 ssize_t __real_writev(int, iovec const*, int);
 ssize_t __wrap_writev(int fd, iovec const* parts, int n) {
   return fails(function::writev) ? -1 : __real_writev(fd, parts, n);
+}
+ssize_t __real_pwrite(int, void const*, std::size_t, off_t);
+ssize_t __wrap_pwrite(int fd, void const* data, std::size_t bytes, off_t offset) {
+  return fails(function::pwrite) ? -1 : __real_pwrite(fd, data, bytes, offset);
+}
+void* __real_dlopen(char const*, int);
+void* __wrap_dlopen(char const* library, int flags) {
+  return fails(function::dlopen) ? nullptr : __real_dlopen(library, flags);
 }
 int __real_linkat(int, char const*, int, char const*, int);
 int __wrap_linkat(int from, char const* old_path, int to, char const* new_path, int flags) {

@@ -27,6 +27,8 @@ enum class function {
   flock,
   getrandom,
   write,
+  pwrite,
+  dlopen,
   mprotect,
   count_
 };

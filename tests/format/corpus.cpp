@@ -5,14 +5,13 @@
 #include <forkmap/load.hpp>
 #include <string>
 
+#include "fuzz/fuzzing.hpp"
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
 using Catch::Matchers::ContainsSubstring;
-
-extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size);
 
 namespace {
 
@@ -40,8 +39,7 @@ TEST_CASE("format: the fuzzer's corpus is read or refused", "[array][format]") {
   int files = 0;
   for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
     auto const bytes = support::file_bytes(entry.path());
-    CHECK(LLVMFuzzerTestOneInput(reinterpret_cast<std::uint8_t const*>(bytes.data()),
-                                 bytes.size()) == 0);
+    CHECK(fuzz_npy_header(reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()) == 0);
     ++files;
   }
   CHECK(files > 100);
@@ -82,11 +80,11 @@ TEST_CASE("format: other kinds of file are named", "[array][format]") {
   auto const refused = [](std::string const& name) {
     return refusal([&] { fm::load<double>(corpus() / ("bad_other_" + name)); });
   };
-  CHECK_THAT(refused("zip"),
-             ContainsSubstring("zip archive (.npz)") && ContainsSubstring("opens .npy files only"));
+  CHECK_THAT(refused("zip"), ContainsSubstring("zip: the archive has no end"));
   CHECK_THAT(refused("pickle"), ContainsSubstring("a pickle"));
-  CHECK_THAT(refused("zlib"), ContainsSubstring("zlib-compressed"));
-  CHECK_THAT(refused("gzip"), ContainsSubstring("gzip-compressed"));
+  CHECK_THAT(refused("zlib"), ContainsSubstring("zlib-compressed data: "));
+  CHECK_THAT(refused("gzip"), ContainsSubstring("gzip-compressed data: cut short"));
+  CHECK_THAT(refused("zfile"), ContainsSubstring("joblib 0.9 or older"));
   CHECK_THAT(refused("text"), ContainsSubstring("not an array file"));
 }
 
@@ -112,7 +110,7 @@ TEST_CASE("format: any one byte changed is read or refused", "[array][format]") 
   for (std::size_t at = 0; at < 128; ++at) {
     for (unsigned value = 0; value < 256; ++value) {
       bytes[at] = static_cast<char>(value);
-      LLVMFuzzerTestOneInput(reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size());
+      fuzz_npy_header(reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size());
     }
     bytes[at] = whole[at];
   }

@@ -22,7 +22,7 @@ concept adaptable = requires(A& array) {
 };
 
 /// Of an array as it is passed: const where its elements cannot be written.
-template <class A> using element_of = std::remove_pointer_t<decltype(std::declval<A&>().data())>;
+template <class A> using adapted_element = std::remove_pointer_t<decltype(std::declval<A&>().data())>;
 
 /// What another library sees does not keep the array.
 template <class A> constexpr void check_is_kept() {

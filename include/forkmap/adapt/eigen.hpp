@@ -19,9 +19,9 @@ namespace detail {
 /// An Eigen matrix type with an array's elements, as a map of it should have them.
 template <class A, int Rows, int Columns, int Options>
 using eigen_matrix_of = std::conditional_t<
-    std::is_const_v<element_of<A>>,
-    Eigen::Matrix<std::remove_const_t<element_of<A>>, Rows, Columns, Options> const,
-    Eigen::Matrix<std::remove_const_t<element_of<A>>, Rows, Columns, Options>>;
+    std::is_const_v<adapted_element<A>>,
+    Eigen::Matrix<std::remove_const_t<adapted_element<A>>, Rows, Columns, Options> const,
+    Eigen::Matrix<std::remove_const_t<adapted_element<A>>, Rows, Columns, Options>>;
 
 }  // namespace detail
 

@@ -68,7 +68,7 @@ auto as_mdspan(A&& array) {
       return std::layout_left::mapping<extents_type>(extents);
     }
   };
-  return std::mdspan<detail::element_of<A>, extents_type, Layout>(array.data(), strided());
+  return std::mdspan<detail::adapted_element<A>, extents_type, Layout>(array.data(), strided());
 }
 
 namespace detail {

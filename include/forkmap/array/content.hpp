@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -62,6 +63,12 @@ class array_content : public array_description {
 
 inline void byte_sink::write_array(array_content const& content) { content.write(*this); }
 
+/// What a format cannot hold; says which can. dump() adds the file's name.
+class unwritable_content : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
 /// What a file is to hold: one array, or what joblib would pickle beside arrays.
 struct content_value {
   enum class kind { none, boolean, integer, natural, real, text, array, list, tuple, dict };
@@ -75,12 +82,6 @@ struct content_value {
   array_content const* array = nullptr;  // outlives this
   std::vector<content_value> items{};    // of a list, a tuple, a dict
   std::vector<std::string> keys{};       // of a dict: one per item, no two alike
-};
-
-/// How a file is to be compressed, if at all.
-struct write_options {
-  packing method = packing::none;
-  int level = -1;  // the method's own default
 };
 
 }  // namespace forkmap::detail

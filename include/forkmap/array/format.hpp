@@ -2,6 +2,7 @@
 // A new format is one header with such a description and one row in formats.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
@@ -28,11 +29,20 @@ class byte_source {
   byte_source& operator=(byte_source const&) = delete;
 
   std::filesystem::path const& file() const { return *file_; }
+  /// How many bytes there are; of a stream, which nobody knows before it has ended, unknown_size.
+  /// So what fits into it may still not be there: memory is allocated as bytes come.
   std::size_t size() const { return size_; }
   /// The first bytes, already read: all of the file if it is short.
   std::string_view first() const { return first_; }
-  /// Fills `out` from `offset`, which the caller has checked against size(), or throws.
+  /// Fills `out` from `offset`, which the caller has checked against size(), or throws. Of a stream
+  /// it is cheap forwards only.
   virtual void read(std::size_t offset, std::span<char> out) const = 0;
+  /// The same for what may end before `out` is full: returns how many bytes there were.
+  virtual std::size_t read_some(std::size_t offset, std::span<char> out) const {
+    auto const there = offset < size_ ? std::min(out.size(), size_ - offset) : 0;
+    if (there != 0) read(offset, out.first(there));
+    return there;
+  }
 
   [[noreturn]] void fail(std::string const& what) const {
     throw format_error("forkmap: " + file_->string() + ": " + what, *file_);
@@ -40,6 +50,9 @@ class byte_source {
 
  protected:
   ~byte_source() = default;
+
+  /// For those who have to read to know them.
+  void set_first(std::string_view first) { first_ = first; }
 
  private:
   std::filesystem::path const* file_;
@@ -56,6 +69,7 @@ struct stored_array : element_type {
   std::size_t offset = 0;   // of the first element: in the file, or in what `packed` unpacks to
   std::size_t bytes = 0;    // of all elements
   packed_section packed{};  // method none: the elements lie in the file as they are
+  bool writable = true;     // in the file: nothing else in it, such as a checksum, depends on them
 };
 
 /// Which arrays a file holds. Reads of the file no more than it needs to find them.

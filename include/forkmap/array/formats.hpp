@@ -10,10 +10,14 @@
 #include <forkmap/array/format.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/npy.hpp>
+#include <forkmap/array/npz_writer.hpp>
+#include <forkmap/array/packed_directory.hpp>
+#include <forkmap/array/packing.hpp>
+#include <forkmap/array/unpacked_source.hpp>
 
 namespace forkmap::detail {
 
-inline constexpr array_format const* array_formats[] = {&npy_format};
+inline constexpr array_format const* array_formats[] = {&npy_format, &npz_format};
 
 /// What a file is that no format here reads; empty if that is not known either.
 inline std::string_view foreign_format(std::string_view first) {
@@ -23,40 +27,44 @@ inline std::string_view foreign_format(std::string_view first) {
   };
   using namespace std::string_view_literals;
   constexpr signature known[] = {
-      {"PK"sv, "a zip archive (.npz)"},
       {"\x80"sv, "a pickle (.pkl, or joblib's .joblib)"},
-      {"\x1f\x8b"sv, "gzip-compressed"},
-      {"BZh"sv, "bzip2-compressed"},
-      {"\xfd"
-       "7zXZ\0"sv,
-       "xz-compressed"},
-      {"\x5d\0\0"sv, "lzma-compressed"},
-      {"\x04\x22\x4d\x18"sv, "lz4-compressed"},
       {"ZF"sv, "a compressed file of joblib 0.9 or older"},
       {"\x89HDF"sv, "an HDF5 file"},
   };
   for (auto const& [magic, name] : known) {
     if (first.starts_with(magic)) return name;
   }
-  // zlib has no magic of its own, but its two bytes divide by 31.
-  if (first.size() >= 2 && first[0] == '\x78' &&
-      (0x78U * 256U + static_cast<unsigned char>(first[1])) % 31U == 0) {
-    return "zlib-compressed (joblib's compress=)";
-  }
   return {};
+}
+
+/// Null if the file begins as none of them does.
+inline array_format const* format_that_begins(std::string_view first) {
+  for (auto const* format : array_formats) {
+    if (format->begins(first)) return format;
+  }
+  return nullptr;
+}
+
+[[noreturn]] inline void fail_foreign(byte_source const& source, std::string_view first,
+                                      std::string_view subject) {
+  std::string const begin(subject);
+  if (first.empty()) source.fail(begin + " is empty, not an array");
+  if (auto const what = foreign_format(first); !what.empty()) {
+    source.fail(begin + " is " + std::string(what) + "; this version opens .npy and .npz files");
+  }
+  source.fail("not an array file: " + begin + " begins with " + in_quotes(first.substr(0, 8)) +
+              ", an .npy file with '\\x93NUMPY'");
 }
 
 /// Finds out which arrays a file holds by its bytes, never by its name.
 inline std::unique_ptr<array_directory> read_directory(byte_source const& source) {
-  for (auto const* format : array_formats) {
-    if (format->begins(source.first())) return format->read(source);
-  }
-  if (source.size() == 0) source.fail("the file is empty, not an array");
-  if (auto const what = foreign_format(source.first()); !what.empty()) {
-    source.fail("the file is " + std::string(what) + "; this version opens .npy files only");
-  }
-  source.fail("not an array file: it begins with " + in_quotes(source.first().substr(0, 8)) +
-              ", an .npy file with '\\x93NUMPY'");
+  if (auto const* format = format_that_begins(source.first())) return format->read(source);
+  auto const method = packing_that_begins(source.first());
+  if (method == packing::none) fail_foreign(source, source.first(), "the file");
+  unpacked_source const inside(source, whole_file(method, source));
+  auto const* format = format_that_begins(inside.first());
+  if (format == nullptr) fail_foreign(source, inside.first(), "what the file unpacks to");
+  return std::make_unique<packed_directory>(method, format->read(inside));
 }
 
 /// Finds one array. `name` is its own, in a file of several.
@@ -67,11 +75,12 @@ inline stored_array locate_array(byte_source const& source, std::string_view nam
 /// The format to write under this name: .npy content, unless the name promises something else.
 inline array_format const& format_for_name(std::filesystem::path const& file) {
   auto const extension = file.extension();
-  for (std::string_view const other : {".npz", ".joblib", ".pkl"}) {
+  if (extension == ".npz") return npz_format;
+  for (std::string_view const other : {".joblib", ".pkl"}) {
     if (extension == other) {
       throw std::invalid_argument("forkmap: " + file.string() +
-                                  ": this version writes .npy files, not " + std::string(other) +
-                                  "; give the file another name");
+                                  ": this version writes .npy and .npz files, not " +
+                                  std::string(other) + "; give the file another name");
     }
   }
   return npy_format;

@@ -182,12 +182,13 @@ inline void write_npy_array(byte_sink& out, array_content const& content) {
 
 inline void write_npy(byte_sink& out, content_value const& content, write_options const& options) {
   if (content.what != content_value::kind::array) {
-    throw std::invalid_argument(
+    throw unwritable_content(
         "an .npy file holds one array; .npz holds several by name, .joblib also lists, tuples, "
         "dicts, numbers and strings");
   }
   if (options.method != packing::none) {
-    throw std::invalid_argument("an .npy file cannot be compressed; .npz and .joblib files can be");
+    throw unwritable_content(
+        "an .npy file cannot be compressed; .npz and .joblib files can be");
   }
   write_npy_array(out, *content.array);
 }

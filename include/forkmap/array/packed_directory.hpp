@@ -1,0 +1,41 @@
+// The arrays of a file that is compressed as a whole.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <forkmap/array/format.hpp>
+#include <forkmap/array/packing.hpp>
+#include <forkmap/array/unpacked_source.hpp>
+
+namespace forkmap::detail {
+
+inline packed_section whole_file(packing method, byte_source const& source) {
+  return {method, 0, source.size()};
+}
+
+/// Finds them in what the file unpacks to, from its beginning each time.
+class packed_directory final : public array_directory {
+ public:
+  packed_directory(packing method, std::unique_ptr<array_directory> inside)
+      : method_(method), inside_(std::move(inside)) {}
+
+  stored_array find(byte_source const& source, std::string_view name) const override {
+    auto const whole = whole_file(method_, source);
+    auto result = inside_->find(unpacked_source(source, whole), name);
+    if (result.packed.method != packing::none) source.fail("the array is compressed twice");
+    result.packed = whole;
+    return result;
+  }
+
+  std::vector<std::string> names() const override { return inside_->names(); }
+
+ private:
+  packing method_;
+  std::unique_ptr<array_directory> inside_;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,263 @@
+// Zip archives, read: where the members lie. An archive is data, never trusted: what it says twice
+// has to agree, members lie in the file and not in each other, and memory is taken for directory
+// entries that are really there.
+//
+//   (local header, name, extra, data [, descriptor])...  central directory  [zip64 end, its locator]
+//   end of central directory, comment
+//
+// Source: APPNOTE.TXT 6.3.10 of PKWARE.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <forkmap/array/format.hpp>
+#include <forkmap/array/literal.hpp>
+
+namespace forkmap::detail {
+
+inline constexpr std::size_t zip_local_bytes = 30;
+inline constexpr std::size_t zip_central_bytes = 46;
+inline constexpr std::size_t zip_end_bytes = 22;
+inline constexpr std::size_t zip64_locator_bytes = 20;
+inline constexpr std::size_t zip64_end_bytes = 56;
+inline constexpr std::uint64_t zip_saturated16 = 0xffff;
+inline constexpr std::uint64_t zip_saturated32 = 0xffffffff;  // the number stands elsewhere
+
+/// The little-endian number of so many bytes.
+inline std::uint64_t zip_number(std::string_view from, std::size_t at, std::size_t bytes) {
+  std::uint64_t result = 0;
+  for (std::size_t i = 0; i < bytes; ++i) {
+    result |= std::uint64_t{static_cast<unsigned char>(from[at + i])} << (8 * i);
+  }
+  return result;
+}
+
+struct zip_member {
+  std::string name;
+  unsigned flags = 0;
+  unsigned method = 0;
+  std::uint32_t crc32 = 0;
+  std::uint64_t packed_bytes = 0;
+  std::uint64_t unpacked_bytes = 0;
+  std::uint64_t offset = 0;  // of its local header
+  std::uint64_t room = 0;    // from there on, up to what comes next
+
+  bool has_descriptor() const { return (flags & 8U) != 0; }
+};
+
+/// Takes from the zip64 extra field the numbers that did not fit 32 bits, in this order.
+/// Returns: false if it is malformed or lacks one.
+inline bool take_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> numbers) {
+  std::string_view wide;
+  while (extra.size() >= 4) {
+    auto const bytes = static_cast<std::size_t>(zip_number(extra, 2, 2));
+    if (bytes > extra.size() - 4) return false;
+    if (zip_number(extra, 0, 2) == 1) wide = extra.substr(4, bytes);
+    extra.remove_prefix(4 + bytes);
+  }
+  for (auto* const number : numbers) {
+    if (*number != zip_saturated32) continue;
+    if (wide.size() < 8) return false;
+    *number = zip_number(wide, 0, 8);
+    wide.remove_prefix(8);
+  }
+  return true;
+}
+
+class zip_archive {
+ public:
+  /// Errors: format_error.
+  explicit zip_archive(byte_source const& source) {
+    read_members(source, find_directory(source));
+    check_places(source);
+    by_name_.resize(members_.size());
+    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
+    std::sort(by_name_.begin(), by_name_.end(),
+              [this](auto a, auto b) { return members_[a].name < members_[b].name; });
+    for (std::size_t i = 1; i < by_name_.size(); ++i) {
+      if (auto const& name = members_[by_name_[i]].name; members_[by_name_[i - 1]].name == name) {
+        source.fail("zip: two members are called " + in_quotes(name));
+      }
+    }
+  }
+
+  /// In the order of the directory.
+  std::vector<zip_member> const& members() const { return members_; }
+
+  /// Null if there is none of that name.
+  zip_member const* find(std::string_view name) const {
+    auto const at = std::lower_bound(
+        by_name_.begin(), by_name_.end(), name,
+        [this](auto index, std::string_view wanted) { return members_[index].name < wanted; });
+    return at != by_name_.end() && members_[*at].name == name ? &members_[*at] : nullptr;
+  }
+
+ private:
+  struct directory {
+    std::uint64_t entries;
+    std::uint64_t bytes;
+    std::uint64_t offset;
+  };
+
+  static directory find_directory(byte_source const& source) {
+    std::string tail;
+    auto const end = find_end(source, tail);
+    auto const end_offset = source.size() - tail.size() + end;
+    auto const record = std::string_view(tail).substr(end);
+    directory found{zip_number(record, 10, 2), zip_number(record, 12, 4),
+                    zip_number(record, 16, 4)};
+    bool one_disk = zip_number(record, 4, 2) == 0 && zip_number(record, 6, 2) == 0 &&
+                    zip_number(record, 8, 2) == found.entries;
+    std::uint64_t directory_end = end_offset;
+
+    if (end >= zip64_locator_bytes && tail.compare(end - zip64_locator_bytes, 4, "PK\6\7") == 0) {
+      auto const locator = std::string_view(tail).substr(end - zip64_locator_bytes);
+      auto const at = zip_number(locator, 8, 8);
+      auto const before = end_offset - zip64_locator_bytes;
+      if (before < zip64_end_bytes || at > before - zip64_end_bytes) {
+        source.fail("zip: the zip64 end record is not where it should be");
+      }
+      std::array<char, zip64_end_bytes> bytes;
+      source.read(static_cast<std::size_t>(at), bytes);
+      std::string_view const wide(bytes.data(), bytes.size());
+      if (!wide.starts_with("PK\6\6") || zip_number(wide, 4, 8) != before - at - 12) {
+        source.fail("zip: the zip64 end record is not where it should be");
+      }
+      directory const large{zip_number(wide, 32, 8), zip_number(wide, 40, 8),
+                            zip_number(wide, 48, 8)};
+      auto const agree = [](std::uint64_t narrow, std::uint64_t number, std::uint64_t saturated) {
+        return narrow == number || narrow == saturated;
+      };
+      if (!agree(found.entries, large.entries, zip_saturated16) ||
+          !agree(found.bytes, large.bytes, zip_saturated32) ||
+          !agree(found.offset, large.offset, zip_saturated32)) {
+        source.fail("zip: its two end records do not agree");
+      }
+      one_disk = one_disk && zip_number(locator, 4, 4) == 0 && zip_number(locator, 16, 4) <= 1 &&
+                 zip_number(wide, 16, 4) == 0 && zip_number(wide, 20, 4) == 0 &&
+                 zip_number(wide, 24, 8) == large.entries;
+      found = large;
+      directory_end = at;
+    }
+    if (!one_disk) source.fail("zip: a part of an archive of several files, which is not read");
+    if (found.offset > directory_end || found.bytes != directory_end - found.offset ||
+        found.entries > found.bytes / zip_central_bytes) {
+      source.fail(
+          "zip: the central directory is not where it should be: " + std::to_string(found.entries) +
+          " members in " + std::to_string(found.bytes) + " bytes from byte " +
+          std::to_string(found.offset) + ", which end at byte " + std::to_string(directory_end));
+    }
+    return found;
+  }
+
+  /// Where in `tail`, the file's last bytes, the end record begins.
+  static std::size_t find_end(byte_source const& source, std::string& tail) {
+    constexpr std::size_t longest_comment = 0xffff;
+    for (std::size_t const comment : {std::size_t{0}, longest_comment}) {
+      auto const bytes = zip64_locator_bytes + zip_end_bytes + comment;
+      tail.resize(std::min(bytes, source.size()));
+      source.read(source.size() - tail.size(), tail);
+      auto found = std::string::npos;
+      for (auto at = tail.rfind("PK\5\6"); at != std::string::npos;
+           at = at == 0 ? std::string::npos : tail.rfind("PK\5\6", at - 1)) {
+        if (tail.size() - at < zip_end_bytes ||
+            zip_number(tail, at + 20, 2) != tail.size() - at - zip_end_bytes) {
+          continue;
+        }
+        if (found != std::string::npos) {
+          source.fail("zip: the archive has two ends; one of them is a comment of the other");
+        }
+        found = at;
+      }
+      if (found != std::string::npos) return found;
+    }
+    source.fail("zip: the archive has no end; the file may be cut short, or longer than it was");
+  }
+
+  void read_members(byte_source const& source, directory const& place) {
+    constexpr std::size_t piece_bytes = std::size_t{1} << 16U;
+    std::string buffer;
+    std::size_t used = 0;
+    auto left = static_cast<std::size_t>(place.bytes);
+    auto const need = [&](std::size_t bytes) {
+      if (buffer.size() - used >= bytes) return;
+      buffer.erase(0, std::exchange(used, 0));
+      auto const had = buffer.size();
+      if (bytes - had > left) source.fail("zip: the central directory ends inside an entry");
+      auto const now = std::min(std::max(bytes - had, piece_bytes), left);
+      buffer.resize(had + now);
+      source.read(static_cast<std::size_t>(place.offset + place.bytes) - left,
+                  std::span(buffer).subspan(had));
+      left -= now;
+    };
+    for (std::uint64_t i = 0; i < place.entries; ++i) {
+      need(zip_central_bytes);
+      auto const name_bytes = static_cast<std::size_t>(zip_number(buffer, used + 28, 2));
+      auto const extra_bytes = static_cast<std::size_t>(zip_number(buffer, used + 30, 2));
+      auto const comment_bytes = static_cast<std::size_t>(zip_number(buffer, used + 32, 2));
+      need(zip_central_bytes + name_bytes + extra_bytes + comment_bytes);
+      auto const entry = std::string_view(buffer).substr(used);
+      if (!entry.starts_with("PK\1\2")) {
+        source.fail("zip: entry " + std::to_string(i) + " of the central directory is none");
+      }
+      zip_member member;
+      member.name = entry.substr(zip_central_bytes, name_bytes);
+      member.flags = static_cast<unsigned>(zip_number(entry, 8, 2));
+      member.method = static_cast<unsigned>(zip_number(entry, 10, 2));
+      member.crc32 = static_cast<std::uint32_t>(zip_number(entry, 16, 4));
+      member.packed_bytes = zip_number(entry, 20, 4);
+      member.unpacked_bytes = zip_number(entry, 24, 4);
+      member.offset = zip_number(entry, 42, 4);
+      auto const extra = entry.substr(zip_central_bytes + name_bytes, extra_bytes);
+      if (!take_zip64(extra, {&member.unpacked_bytes, &member.packed_bytes, &member.offset})) {
+        source.fail("zip: the extra field of member " + in_quotes(member.name) + " is malformed");
+      }
+      if (member.name.find('\0') != std::string::npos) {
+        source.fail("zip: a member's name holds a zero byte: " + in_quotes(member.name));
+      }
+      if (zip_number(entry, 34, 2) != 0) {
+        source.fail("zip: member " + in_quotes(member.name) + " lies in another file");
+      }
+      members_.push_back(std::move(member));
+      used += zip_central_bytes + name_bytes + extra_bytes + comment_bytes;
+    }
+    if (left != 0 || used != buffer.size()) {
+      source.fail("zip: the central directory holds more than its " +
+                  std::to_string(place.entries) + " members");
+    }
+    directory_offset_ = place.offset;
+  }
+
+  /// Every member lies before the directory, and before the next one.
+  void check_places(byte_source const& source) {
+    std::vector<zip_member*> by_offset(members_.size());
+    std::transform(members_.begin(), members_.end(), by_offset.begin(), [](auto& m) { return &m; });
+    std::sort(by_offset.begin(), by_offset.end(),
+              [](auto const* a, auto const* b) { return a->offset < b->offset; });
+    for (std::size_t i = 0; i < by_offset.size(); ++i) {
+      auto& member = *by_offset[i];
+      bool const last = i + 1 == by_offset.size();
+      auto const limit = last ? directory_offset_ : by_offset[i + 1]->offset;
+      auto const head = zip_local_bytes + member.name.size();
+      if (member.offset > limit || limit - member.offset < head ||
+          limit - member.offset - head < member.packed_bytes) {
+        source.fail("zip: member " + in_quotes(member.name) + " overlaps " +
+                    (last ? "the central directory" : in_quotes(by_offset[i + 1]->name)));
+      }
+      member.room = limit - member.offset;
+    }
+  }
+
+  std::vector<zip_member> members_{};
+  std::vector<std::size_t> by_name_{};
+  std::uint64_t directory_offset_ = 0;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,160 @@
+// .npz archives and compressed files whose system calls fail, each in turn: an error that names the
+// file, the old file as it was, and nothing left behind.
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "fail_each.hpp"
+#include "injection.hpp"
+#include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
+using fault::fail_each;
+using fault::function;
+
+namespace {
+
+std::size_t entries(std::filesystem::path const& folder) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
+                                                std::filesystem::directory_iterator()));
+}
+
+class no_sink final : public fm::detail::byte_sink {
+ public:
+  void reserve(std::size_t /*bytes*/) override {}
+  void write(std::string_view /*bytes*/) override {}
+  void rewrite(std::size_t /*at*/, std::string_view /*bytes*/) override {}
+  std::size_t position() const override { return 0; }
+};
+
+}  // namespace
+
+TEST_CASE("fault: dump of an archive leaves the old file, whatever call fails", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "m.npz";
+  fm::dump(std::vector{1, 2, 3}, file);
+  auto const before = support::file_bytes(file);
+  std::vector<int> large(50'000);
+  // Such as do not become small enough to wait in the sink's buffer.
+  for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<int>(i * i * i % 1'000'003);
+  struct {
+    function f;
+    int code;
+  } const all[] = {{function::fallocate, ENOSPC}, {function::writev, ENOSPC},
+                   {function::writev, EIO},       {function::pwrite, ENOSPC},
+                   {function::pwrite, EIO},       {function::fsync, EIO},
+                   {function::rename, EPERM}};
+  for (auto const* compress : {"", "zlib"}) {
+    for (auto const& each : all) {
+      int failed = 0;
+      for (int nth = 1;; ++nth) {
+        support::write_bytes(file, before);
+        fault::arm(each.f, nth, each.code);
+        std::string what;
+        try {
+          fm::dump(fm::named("a", large, "b", std::vector{1.5}), file,
+                   {.sync = true, .compress = compress});
+        } catch (std::system_error const& e) {
+          what = e.what();
+        }
+        if (!fault::disarm()) break;
+        ++failed;
+        INFO(fault::name_of(each.f) << ", call " << nth << ", compress \"" << compress << '"');
+        REQUIRE(entries(folder.path()) == 1);
+        // The folder is synchronised after the exchange.
+        bool const exchanged = nth == 2 && each.f == function::fsync;
+        REQUIRE((support::file_bytes(file) == before) == !exchanged);
+        REQUIRE(what.find(folder.path().native()) != std::string::npos);
+      }
+      INFO(fault::name_of(each.f) << ", compress \"" << compress << '"');
+      // How long a compressed file becomes is not known, so that nothing is reserved.
+      REQUIRE((failed > 0) == (each.f != function::fallocate || *compress == '\0'));
+    }
+  }
+}
+
+TEST_CASE("fault: loading from archives names the file, whatever call fails", "[fault]") {
+  support::temporary_directory const folder;
+  std::vector<int> const large(50'000, 7);
+  for (auto const* compress : {"", "zlib"}) {
+    auto const file = fm::dump(fm::named("a", large, "b", large), folder.path() / "m.npz",
+                               {.compress = compress});
+    auto const open = [&] { fm::archive const archive(file); };
+    auto const copy = [&] { fm::load<int>(file, "b", fm::in_memory); };
+    REQUIRE(fail_each(function::open, EMFILE, "m.npz", open) == 1);
+    REQUIRE(fail_each(function::fstat, EIO, "m.npz", open) == 1);
+    // The beginning, the end, the directory.
+    REQUIRE(fail_each(function::pread, EIO, "m.npz", open) == 3);
+    // And the member's header, and its data.
+    REQUIRE(fail_each(function::pread, EIO, "m.npz", copy) >= 5);
+    if (*compress != '\0') continue;
+    auto const map = [&] { fm::load<int>(file, "b"); };
+    REQUIRE(fail_each(function::pread, EIO, "m.npz", map) == 4);
+    REQUIRE(fail_each(function::mmap, ENOMEM, "m.npz", map) == 1);
+  }
+}
+
+TEST_CASE("fault: a compressed file that cannot be read on is named", "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.npy.gz";
+  // An .npy file in deflate's wrapping of gzip, by hand: stored blocks of zeros are enough.
+  auto const plain =
+      support::file_bytes(fm::dump(std::vector<double>(30'000, 0.5), folder.path() / "a.npy"));
+  std::string packed;
+  struct string_sink final : fm::detail::byte_sink {
+    explicit string_sink(std::string& to) : out(&to) {}
+    void reserve(std::size_t /*bytes*/) override {}
+    void write(std::string_view bytes) override { *out += bytes; }
+    void rewrite(std::size_t /*at*/, std::string_view /*bytes*/) override {}
+    std::size_t position() const override { return out->size(); }
+    std::string* out;
+  } to(packed);
+  fm::detail::packed_sink sink(to, {fm::detail::packing::gzip, 0});
+  sink.write(plain);
+  sink.finish();
+  support::write_bytes(file, packed);
+  auto const copy = [&] { fm::load<double>(file, fm::in_memory); };
+  CHECK_NOTHROW(copy());
+  CHECK(fail_each(function::pread, EIO, "a.npy.gz", copy) >= 5);
+}
+
+TEST_CASE("fault: a compression library that cannot be opened is named with its package",
+          "[fault]") {
+  support::temporary_directory const folder;
+  auto const file =
+      support::write_bytes(folder.path() / "a.npy.xz", std::string("\xfd\x37zXZ\0\0\4", 8));
+  std::string what;
+  fault::arm(function::dlopen, 1, ENOENT);
+  try {
+    fm::load<double>(file, fm::in_memory);
+  } catch (fm::format_error const& error) {
+    what = error.what();
+  }
+  REQUIRE(fault::disarm());
+  CHECK(what == "forkmap: " + file.native() +
+                    ": the file is compressed (xz), but liblzma.so.5 is not here; Debian's package "
+                    "liblzma5 has it");
+  // It may come while the program runs.
+  CHECK_THROWS_WITH(fm::load<double>(file, fm::in_memory), ContainsSubstring("xz-compressed data"));
+
+  no_sink out;
+  std::error_code code;
+  fault::arm(function::dlopen, 1, ENOENT);
+  try {
+    fm::detail::packed_sink const sink(out, {fm::detail::packing::lz4, -1});
+  } catch (std::system_error const& error) {
+    what = error.what();
+    code = error.code();
+  }
+  REQUIRE(fault::disarm());
+  CHECK(code == std::error_code(ELIBACC, std::system_category()));
+  CHECK_THAT(what, ContainsSubstring("forkmap: compress with lz4: liblz4.so.1 is not here; "
+                                     "Debian's package liblz4-1 has it"));
+}

@@ -1,0 +1,83 @@
+"""Writes .npz and compressed files to be read in C++, or checks what C++ has written of them.
+
+npz.py write <folder>    by savez and savez_compressed; .npy files, and joblib's, compressed
+npz.py check <folder>    copied.npz, packed.npz, many.npz
+"""
+import bz2
+import gzip
+import lzma
+import os
+import sys
+import zipfile
+import zlib
+import joblib
+import numpy as np
+
+SCALARS = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 f16 c8 c16 c32 S3 U5".split()
+SHAPES = [(), (0,), (7,), (2, 3), (3, 0, 2), (2, 3, 4)]
+
+
+def counted(dtype, shape, order):
+    dtype = np.dtype(dtype)
+    numbers = np.arange(int(np.prod(shape, dtype=int))) % 100
+    if dtype.kind == "b":
+        flat = numbers % 2 == 1
+    elif dtype.kind in "SU":
+        flat = np.array([str(i) for i in numbers], dtype)
+    else:
+        flat = numbers
+    return np.array(np.asarray(flat).astype(dtype).reshape(shape), order=order)
+
+
+def arrays():
+    result = {}
+    for dtype in SCALARS:
+        for shape in SHAPES:
+            for order in "CF":
+                array = counted(dtype, shape, order)
+                name = f"{dtype}-{'x'.join(map(str, shape)) or 'scalar'}-{order}"
+                result[name] = array
+                if array.dtype.byteorder != "|" and array.dtype.kind != "S":
+                    result[name + "-foreign"] = array.astype(array.dtype.newbyteorder(">"))
+    return result
+
+
+os.chdir(sys.argv[2])
+if sys.argv[1] == "write":
+    np.savez("stored.npz", **arrays())
+    np.savez_compressed("deflated.npz", **arrays())
+    np.savez("numbered.npz", np.arange(3.0), np.arange(4.0))
+    np.savez("\u00e4.npz", **{"\u00e4/\u03b2": np.arange(5.0)})
+    with zipfile.ZipFile("bzip2.npz", "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("a.npy", b"x" * 100)
+    large = np.arange(300_000.0).reshape(500, 600)
+    np.save("large.npy", large)
+    with open("large.npy", "rb") as file:
+        data = file.read()
+    for name, pack in (("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress),
+                       ("lzma", lambda d: lzma.compress(d, lzma.FORMAT_ALONE)),
+                       ("zlib", zlib.compress)):
+        with open("large.npy." + name, "wb") as file:
+            file.write(pack(data))
+    value = {"large": large, "text": "some"}
+    joblib.dump(value, "plain.joblib")
+    for method in ("zlib", "gzip", "bz2", "lzma", "xz"):
+        joblib.dump(value, method + ".joblib", compress=(method, 3))
+else:
+    want = arrays()
+    for name in ("copied.npz", "packed.npz"):
+        assert zipfile.ZipFile(name).testzip() is None, name
+        with np.load(name) as file:
+            assert file.files == [k for k in want if not k.endswith("-foreign")], file.files
+            for key in file.files:
+                array, got = want[key], file[key]
+                assert got.dtype == array.dtype and got.shape == array.shape, (key, got)
+                assert (got == array).all(), key
+                assert got.flags.f_contiguous == array.flags.f_contiguous, key
+    assert all(each.compress_type == zipfile.ZIP_DEFLATED and each.compress_size < each.file_size
+               for each in zipfile.ZipFile("packed.npz").infolist())
+    with np.load("many.npz") as file:
+        assert len(file.files) == 66_000
+        for i in (0, 1, 65_534, 65_535, 65_536, 65_999):
+            assert file[f"n/{i}"] == i
+    print(len(want))
