@@ -152,6 +152,17 @@ inline thrown describe_current_exception() {
   return t;
 }
 
+/// Throws remote<E> where E is an exception of <regex> or <future> and the program has its hook. No
+/// template, which might see the hook defined: compilers warn of a comparison with null then.
+inline void throw_hooked(thrown const& t, task_context const& context) {
+  if (t.hooked == hooked_error::regex_error && throw_regex_error != nullptr) {
+    throw_regex_error(t, context);
+  }
+  if (t.hooked == hooked_error::future_error && throw_future_error != nullptr) {
+    throw_future_error(t, context);
+  }
+}
+
 /// Throws remote<E> for the E that `t` names.
 template <class E> [[noreturn]] void throw_as(thrown const& t, task_context const& context) {
   if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
@@ -169,12 +180,7 @@ template <class E> [[noreturn]] void throw_as(thrown const& t, task_context cons
 
 template <class... E>
 [[noreturn]] void throw_again(thrown const& t, task_context const& context, exception_list<E...>) {
-  if (t.hooked == hooked_error::regex_error && throw_regex_error != nullptr) {
-    throw_regex_error(t, context);
-  }
-  if (t.hooked == hooked_error::future_error && throw_future_error != nullptr) {
-    throw_future_error(t, context);
-  }
+  throw_hooked(t, context);
   using throw_function = void (*)(thrown const&, task_context const&);
   static constexpr throw_function throwers[] = {&throw_as<E>...};
   if (t.type < n_standard_exceptions) throwers[t.type](t, context);
