@@ -30,6 +30,10 @@ enum class function {
   pwrite,
   dlopen,
   mprotect,
+  socketpair,
+  eventfd,
+  send,
+  recv,
   count_
 };
 

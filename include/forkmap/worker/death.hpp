@@ -35,6 +35,7 @@ struct last_words {
   std::uint64_t fault_address = 0;
   std::vector<std::uintptr_t> frames{};  // innermost first
   std::string fault_place{};             // what is mapped at the address, if that matters
+  std::string remark{};                  // what the caller knows of the address
 
   /// `number`: the process's own. `from`: what the processes in its place have noted.
   static last_words of(std::uint32_t number, process_end const& end, raw_backtrace const& from) {
@@ -45,7 +46,8 @@ struct last_words {
             .code = from.code,
             .fault_address = from.fault_address,
             .frames = frames_of(from),
-            .fault_place = fault_place_of(from)};
+            .fault_place = fault_place_of(from),
+            .remark = {}};
   }
 };
 
@@ -126,7 +128,7 @@ inline task_failure failure_of_worker(ended_process const& it) {
 /// Adds what the worker itself has noted of its end.
 inline void add_last_words(task_failure& failure, last_words words) {
   if (!words.there) return;
-  failure.what.message += text_of_address(failure.signal, words);
+  failure.what.message += text_of_address(failure.signal, words) + words.remark;
   failure.frames = std::move(words.frames);
   failure.text_of_frames = text_of_task_frames;
 }

@@ -82,6 +82,7 @@ template <class = void> class pool_worker {
   /// What this worker has mapped of a call's place, for as long as it lives.
   struct stretch {
     mapping front;
+    present_blocks present;
     argument_reader arguments;
     arena_writer arena;
     stretch(pool_birth const& birth, std::uint32_t c, std::uint32_t k, call_cache& cache)
@@ -107,7 +108,9 @@ template <class = void> class pool_worker {
       c = each;
     }
     place_.serving.store(c + 1);
-    if ((header().open_calls.load() >> c & 1U) != 0)
+    auto const still_open = header().open_calls.load();
+    if ((still_open & ~(std::uint64_t{1} << c)) != 0) birth_.control.unpark_one();
+    if ((still_open >> c & 1U) != 0)
       serve(c);
     else
       leave(c, false);
@@ -125,6 +128,7 @@ template <class = void> class pool_worker {
     }
     auto trouble = not_initialised_;
     try {
+      mapped.present.follow(mapped.front.data(), mapped.front.size(), call.front_made);
       mapped.arguments.begin_call(call.argument_bytes);
     } catch (...) {
       trouble = std::current_exception();
@@ -153,7 +157,8 @@ template <class = void> class pool_worker {
                              .share = birth_.share,
                              .probe_signal = birth_.probe_signal,
                              .left_over = place_.left_over,
-                             .again = place_.again};
+                             .again = place_.again,
+                             .present = &mapped.present};
     frame_.first_index = work.first_index;
     frame_.attempt = birth.again.attempt;
     frame_.retried_begin = birth.again.tasks.begin;
@@ -203,14 +208,9 @@ template <class = void> class pool_worker {
   }
 
   void raise_event(std::uint32_t c) {
-    auto& call = birth_.control.call(c);
-    call.event.fetch_add(1);
-    auto const waiting = call.waiting.load();
-    if (waiting == waits_for_call::a_thread) wake_all(call.event);
-    if (waiting == waits_for_call::the_supervisor) {
-      std::uint64_t const one = 1;
-      bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
-    }
+    if (birth_.control.raise_event(c) != waits_for_call::the_supervisor) return;
+    std::uint64_t const one = 1;
+    bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
   }
 
   /// Until there may be work: awake for a little, for the next call often comes at once.
@@ -244,7 +244,8 @@ template <class = void>
   leave_at_exit();
   forget_inherited_output();
   print_in_lines();
-  this_process = {.is_worker = true, .share = birth.share};
+  this_process.is_worker = true;
+  this_process.share = birth.share;
   give_last_words(birth.control.place(k).backtrace, birth.control.place(k).process,
                   birth.probe_signal);
   scoped_options = nullptr;
