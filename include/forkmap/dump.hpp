@@ -27,9 +27,12 @@
 namespace forkmap {
 
 /// What dump() can write: a range of known size whose elements are scalars, records, or
-/// fixed arrays of those, nested as they like; and what array_traits knows.
+/// fixed arrays of those, nested as they like; and what array_traits knows. A text is a range of
+/// char, but no array: see dump_value.hpp.
 template <class A>
-concept array_like = detail::range_of_elements<A> || detail::described_array<A>;
+concept array_like =
+    (detail::range_of_elements<A> && !std::convertible_to<A const&, std::string_view>) ||
+    detail::described_array<A>;
 
 /// How dump() writes.
 struct dump_options {
@@ -144,17 +147,17 @@ class file_sink final : public byte_sink {
   std::size_t position_ = 0;
 };
 
-/// An array whose elements are those of a range: written as they lie, or gathered in large pieces.
-/// Elements: the range, or a reference to one that outlives this.
-template <class Elements> class range_content final : public array_content {
-  using range = std::remove_cvref_t<Elements> const;
+/// Any array that dump() takes: its elements written as they lie, or gathered in large pieces. The
+/// array outlives this.
+template <class A> class elements_content final : public array_content {
+  using elements = decltype(elements_of(std::declval<A const&>()));
+  using range = std::remove_cvref_t<elements> const;
   using element = std::remove_cv_t<std::ranges::range_value_t<range>>;
 
  public:
-  range_content(array_description description, Elements&& elements,
-                std::filesystem::path const& file)
+  elements_content(array_description description, A const& array, std::filesystem::path const& file)
       : array_content(std::move(description)),
-        elements_(std::forward<Elements>(elements)),
+        elements_(elements_of(array)),
         file_(&file) {
     auto const size = static_cast<std::size_t>(std::ranges::size(all()));
     if (size * sizeof(element) != bytes) throw_other_dims(file, dims, size);
@@ -192,7 +195,7 @@ template <class Elements> class range_content final : public array_content {
     if (written != size) throw_other_size(*file_, size, written);
   }
 
-  Elements elements_;
+  elements elements_;  // a reference to those of the array, or made for the purpose
   std::filesystem::path const* file_;
 };
 
@@ -230,9 +233,7 @@ array_description describe(A const& array, std::filesystem::path const& file,
 template <array_like A>
 std::shared_ptr<array_content const> make_content(A const& array, std::filesystem::path const& file,
                                                   dump_options const& options) {
-  using elements = decltype(elements_of(array));
-  return std::make_shared<range_content<elements> const>(describe(array, file, options),
-                                                         elements_of(array), file);
+  return std::make_shared<elements_content<A> const>(describe(array, file, options), array, file);
 }
 
 inline content_value array_value(array_content const& content) {
@@ -245,16 +246,16 @@ inline content_value array_value(array_content const& content) {
 }  // namespace detail
 
 /// Writes an array to a file, in the format that the file's name promises: .npz of one array, called
-/// "arr_0" as numpy.savez does, for that extension, else .npy.
+/// "arr_0" as numpy.savez does, for that extension, joblib's for .joblib and .pkl, else .npy.
 ///
 /// The file is the old one or the new one, complete, whatever happens; who has the old one mapped
 /// keeps it. A symbolic link is written through. The file's mode is kept, a new file's is 0666 less
 /// the umask.
 /// Shape: one axis, unless the array has dims of its own or the options give some.
 /// Returns: `file`.
-/// Errors: std::invalid_argument if dims and size differ, for a way to compress that there is not or
-///   not in this format, and for .joblib and .pkl, which this version does not write;
-///   std::system_error naming the file, or the library that compresses and is missing.
+/// Errors: std::invalid_argument if dims and size differ, and for a way to compress that there is not
+///   or not in this format; std::system_error naming the file, or the library that compresses and is
+///   missing.
 /// Cost: one pass over the data straight into the file; a range that is not contiguous goes through
 ///   a small buffer. An .npz file takes a checksum of the data, too.
 /// Example: `dump(values, "values.npy", {.dims = {rows, cols}});`

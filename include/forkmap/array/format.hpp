@@ -9,13 +9,17 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/literal.hpp>
 #include <forkmap/array/packing.hpp>
+#include <forkmap/array/plain_value.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
+#include <forkmap/content_entry.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
@@ -86,6 +90,25 @@ class array_directory {
   virtual stored_array find(byte_source const& source, std::string_view name) const = 0;
   /// The names of all, in the file's order; one empty name for an array without.
   virtual std::vector<std::string> names() const = 0;
+
+  /// Everything that is in it, in the file's order.
+  virtual std::vector<content_entry> entries(byte_source const& source) const {
+    std::vector<content_entry> result;
+    for (auto& name : names()) {
+      auto const array = find(source, name);
+      result.push_back({std::move(name), array.descr, array.dims});
+    }
+    return result;
+  }
+
+  /// Shows what is called that, and its items if it is a list.
+  /// Errors: as of find().
+  virtual void show(byte_source const& source, std::string_view name, value_viewer& viewer) const {
+    plain_value value;
+    auto const array = find(source, name);
+    value.described = "an array of dims " + array.dims.text() + " of " + in_quotes(array.descr);
+    viewer.whole(value);
+  }
 };
 
 /// How one format is recognised, read and written.
