@@ -64,7 +64,7 @@ class zeros final : public array_content {
   explicit zeros(std::size_t count)
       : array_content({describe_element<double>(), fm::shape{count}, fm::order::c, 8 * count}) {}
   void write(byte_sink& out) const override {
-    std::string const piece(1 << 20, '\0');
+    std::string const piece(std::min(bytes, std::size_t{1} << 20U), '\0');
     for (auto left = bytes; left != 0; left -= std::min(left, piece.size())) {
       out.write(std::string_view(piece).substr(0, std::min(left, piece.size())));
     }
