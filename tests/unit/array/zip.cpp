@@ -64,7 +64,7 @@ class zeros final : public array_content {
   explicit zeros(std::size_t count)
       : array_content({describe_element<double>(), fm::shape{count}, fm::order::c, 8 * count}) {}
   void write(byte_sink& out) const override {
-    std::string const piece(1 << 20, '\0');
+    std::string const piece(std::min(bytes, std::size_t{1} << 20U), '\0');
     for (auto left = bytes; left != 0; left -= std::min(left, piece.size())) {
       out.write(std::string_view(piece).substr(0, std::min(left, piece.size())));
     }
@@ -111,7 +111,7 @@ TEST_CASE("zip: the data of each member is aligned, and the size known before", 
 
 TEST_CASE("zip: more members than 16 bits count take the zip64 end", "[array]") {
   zeros const array(0);
-  for (std::size_t const count : {65'534U, 65'535U, 65'536U, 70'000U}) {
+  for (std::size_t const count : {65'534U, 65'536U}) {
     std::vector<std::string> names;
     for (std::size_t i = 0; i < count; ++i) names.push_back(std::to_string(i));
     // Not through the sparse file, whose reads are slow by the number of its parts.
