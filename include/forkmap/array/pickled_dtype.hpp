@@ -1,0 +1,228 @@
+// numpy.dtype as a pickle holds it: its constructor's code and a tuple of state.
+//
+//   ('f8', False, True)  and  (3, '<', None, None, None, -1, -1, 0)
+//   (version, byte order, (base, shape) of a sub-array, names, fields, bytes, alignment, flags)
+//
+// Source: numpy/core/src/multiarray/descriptor.c, arraydescr_reduce and arraydescr_setstate.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <forkmap/array/dtype.hpp>
+#include <forkmap/array/literal.hpp>
+#include <forkmap/array/pickle_tree.hpp>
+#include <forkmap/array/record.hpp>
+#include <forkmap/shape.hpp>
+
+namespace forkmap::detail {
+
+/// Reads what a pickle says of an array. A mistake is an empty result with a reason.
+class pickled_types {
+ public:
+  explicit pickled_types(pickle_tree const& tree) : tree_(&tree) {}
+
+  std::string const& reason() const { return reason_; }
+
+  /// A tuple of non-negative integers.
+  std::optional<shape> read_shape(pickle_index at) {
+    if ((*tree_)[at].kind != pickle_kind::tuple) return refuse("a shape that is no tuple");
+    std::array<std::size_t, shape::max_rank> extents{};
+    std::size_t rank = 0;
+    for (auto items = tree_->items(at); !items.done(); ++rank) {
+      if (rank == shape::max_rank) return refuse("a shape of more than 64 extents");
+      auto const& extent = (*tree_)[items.next()];
+      if (extent.kind != pickle_kind::integer || extent.integer() < 0) {
+        return refuse("a shape that does not consist of non-negative integers");
+      }
+      extents[rank] = static_cast<std::size_t>(extent.bits);
+    }
+    return shape(std::span<std::size_t const>(extents.data(), rank));
+  }
+
+  /// Kind, byte order and size: enough to know where an array ends.
+  std::optional<dtype> read_type(pickle_index at) {
+    auto const state = read_state(at);
+    if (!state) return {};
+    auto const code = (*tree_).text(static_cast<pickle_index>((*tree_)[at].bits));
+    if (code.starts_with('O') || (state->flags & holds_objects) != 0) return refuse(objects);
+    auto const type = parse_dtype(std::string(state->order) + std::string(code.substr(0, 32)));
+    if (!type) return refuse("unknown dtype " + in_quotes(code));
+    return type;
+  }
+
+  /// The fields of a record, in the order of their offsets; none of what is no record.
+  std::optional<std::vector<record_field>> read_fields(pickle_index at, int depth = 0) {
+    auto const type = read_type(at);
+    auto const state = read_state(at);
+    if (!type || !state) return {};
+    std::vector<record_field> fields;
+    if ((*tree_)[state->names].kind == pickle_kind::none) return fields;
+    if (type->kind != 'V' || (*tree_)[state->names].kind != pickle_kind::tuple ||
+        (*tree_)[state->fields].kind != pickle_kind::dict) {
+      return refuse("a dtype whose fields make no sense");
+    }
+    if (depth == deepest) return refuse("records more than 32 deep");
+    if ((*tree_)[state->fields].size != (*tree_)[state->names].size) {
+      return refuse("a record with other fields than names");
+    }
+    for (auto items = tree_->items(state->fields); !items.done();) {
+      auto const& name = (*tree_)[items.next()];
+      auto field = read_field(items.next(), type->item_bytes, depth);
+      if (!field) return {};
+      if (!name.is_text()) return refuse("a field whose name is no text");
+      field->name = tree_->text(name);
+      fields.push_back(std::move(*field));
+    }
+    std::sort(fields.begin(), fields.end(), [](auto const& a, auto const& b) {
+      return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
+    });
+    if (!check_names(state->names, fields)) return {};
+    return fields;
+  }
+
+  /// NumPy's spelling of what has no fields, with the unit of a time: "<f8", "<M8[ns]".
+  std::string spell(pickle_index at, dtype const& type) {
+    auto result = spelling(type);
+    auto const state = read_state(at);
+    if ((type.kind != 'M' && type.kind != 'm') || !state) return result;
+    // ({}, (b'ns', 1, 1, 1))
+    auto metadata = (*tree_)[state->metadata].is_sequence() ? tree_->items(state->metadata)
+                                                            : tree_->items(pickle_tree::none);
+    if (metadata.left() != 2) return result;
+    metadata.next();
+    auto const unit = metadata.next();
+    if (!(*tree_)[unit].is_sequence() || (*tree_)[unit].size < 2) return result;
+    auto parts = tree_->items(unit);
+    auto const& name = (*tree_)[parts.next()];
+    auto const& count = (*tree_)[parts.next()];
+    bool const known = name.kind == pickle_kind::bytes || name.kind == pickle_kind::latin1;
+    if (!known || name.size > 8 || count.kind != pickle_kind::integer) return result;
+    if (tree_->text(name) == "generic") return result;
+    return result + "[" + (count.integer() == 1 ? "" : std::to_string(count.integer())) +
+           std::string(tree_->text(name)) + "]";
+  }
+
+  static constexpr std::string_view objects =
+      "an array of Python objects (dtype 'O'), which is a pickle; it is never read, because a "
+      "pickle may run code";
+
+ private:
+  static constexpr std::int64_t holds_objects = 1;  // NPY_ITEM_REFCOUNT
+  static constexpr int deepest = 32;
+  static constexpr int most_fields = 4096;  // in all, those of nested records too
+
+  struct dtype_state {
+    std::string_view order;
+    pickle_index sub_array;
+    pickle_index names;
+    pickle_index fields;
+    pickle_index metadata;
+    std::int64_t flags;
+  };
+
+  std::nullopt_t refuse(std::string_view reason) {
+    reason_ = reason;
+    return std::nullopt;
+  }
+
+  std::optional<dtype_state> read_state(pickle_index at) {
+    auto const& type = (*tree_)[at];
+    if (type.kind != pickle_kind::dtype) return refuse("a dtype that is none");
+    auto const tuple = type.size;
+    auto const size = (*tree_)[tuple].size;
+    if (size != 8 && size != 9) {
+      return refuse("a dtype without the state that NumPy gives it");
+    }
+    auto items = tree_->items(tuple);
+    dtype_state result{};
+    auto const& version = (*tree_)[items.next()];
+    auto const& order = (*tree_)[items.next()];
+    result.sub_array = items.next();
+    result.names = items.next();
+    result.fields = items.next();
+    items.next();  // bytes, which the code tells as well
+    items.next();  // alignment
+    auto const& flags = (*tree_)[items.next()];
+    result.metadata = items.done() ? pickle_tree::none : items.next();
+    bool const known = version.kind == pickle_kind::integer && version.integer() >= 3 &&
+                       version.integer() <= 4 && flags.kind == pickle_kind::integer;
+    if (!known || !order.is_text() || order.size != 1) {
+      return refuse("a dtype whose state is none that NumPy gives it");
+    }
+    result.order = tree_->text(order);
+    result.flags = flags.integer();
+    return result;
+  }
+
+  /// (dtype, offset) or (dtype, offset, title).
+  std::optional<record_field> read_field(pickle_index at, std::size_t record_bytes, int depth) {
+    auto const& tuple = (*tree_)[at];
+    if (tuple.kind != pickle_kind::tuple || tuple.size < 2) return refuse("a field that is none");
+    if (++fields_ > most_fields) return refuse("a record of more than 4096 fields");
+    auto items = tree_->items(at);
+    auto type_at = items.next();
+    auto const& offset = (*tree_)[items.next()];
+    auto type = read_type(type_at);
+    if (!type) return {};
+
+    record_field field;
+    auto const bytes = type->item_bytes;
+    if (auto const outer = read_state(type_at);
+        outer && (*tree_)[outer->sub_array].kind != pickle_kind::none) {
+      auto const& pair = (*tree_)[outer->sub_array];
+      if (pair.kind != pickle_kind::tuple || pair.size != 2) return refuse("a bad sub-array");
+      auto parts = tree_->items(outer->sub_array);
+      type_at = parts.next();
+      auto const dims = read_shape(parts.next());
+      type = read_type(type_at);
+      if (!dims || !type) return {};
+      field.dims = *dims;
+    }
+    std::size_t count = 0;
+    bool const fits = offset.kind == pickle_kind::integer && offset.integer() >= 0 &&
+                      static_cast<std::size_t>(offset.bits) <= record_bytes &&
+                      bytes <= record_bytes - static_cast<std::size_t>(offset.bits);
+    bool const counted = field.dims.try_count(count) &&
+                         (type->item_bytes == 0 || count <= bytes / type->item_bytes) &&
+                         count * type->item_bytes == bytes;
+    if (!fits || !counted) return refuse("a field that does not fit its record");
+    auto fields = read_fields(type_at, depth + 1);
+    if (!fields) return {};
+    field.offset = static_cast<std::size_t>(offset.bits);
+    field.type = *type;
+    field.fields = std::move(*fields);
+    return field;
+  }
+
+  /// Whether the names are those of the fields, each once.
+  bool check_names(pickle_index names, std::vector<record_field> const& fields) {
+    std::vector<std::string_view> claimed;
+    std::vector<std::string_view> found;
+    for (auto items = tree_->items(names); !items.done();) {
+      auto const& name = (*tree_)[items.next()];
+      claimed.push_back(name.is_text() ? tree_->text(name) : std::string_view());
+    }
+    for (auto const& field : fields) found.push_back(field.name);
+    std::sort(claimed.begin(), claimed.end());
+    std::sort(found.begin(), found.end());
+    bool const good =
+        claimed == found && std::adjacent_find(found.begin(), found.end()) == found.end();
+    if (!good) reason_ = "a record with other fields than names";
+    return good;
+  }
+
+  pickle_tree const* tree_;
+  std::string reason_{};
+  int fields_ = 0;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,230 @@
+// The few objects that a pickle of joblib consists of, made from what the file says of them: arrays,
+// whose data is stepped over, NumPy's numbers, and what old protocols spell as calls.
+//
+//   NumpyArrayWrapper()  BUILD {subclass, shape, order, dtype, allow_mmap,
+//                               numpy_array_alignment_bytes (joblib 1.2 and later)}
+//   then, if that last one is there and not None, a byte n and n bytes of padding; then the data.
+//
+// Source: joblib/numpy_pickle.py, NumpyArrayWrapper.read and NumpyUnpickler.load_build.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <forkmap/array/pickle_globals.hpp>
+#include <forkmap/array/pickle_input.hpp>
+#include <forkmap/array/pickle_tree.hpp>
+#include <forkmap/array/pickled_dtype.hpp>
+#include <forkmap/array/utf8.hpp>
+
+namespace forkmap::detail {
+
+/// The bytes of a value that is some, however they are kept.
+inline std::optional<std::string> pickled_bytes(pickle_tree const& tree,
+                                                pickle_value const& value) {
+  if (value.kind == pickle_kind::bytes) return std::string(tree.text(value));
+  if (value.kind == pickle_kind::latin1) return latin1_from_utf8(tree.text(value));
+  return {};
+}
+
+class pickled_objects {
+ public:
+  pickled_objects(pickle_tree& tree, pickle_input& in) : tree_(&tree), in_(&in) {}
+
+  pickle_index find(std::string_view module, std::string_view name) {
+    auto const found = find_global(module, name);
+    if (!found) in_->fail(refusal_of_global(module, name));
+    return tree_->add(pickle_kind::global, 0, static_cast<std::uint64_t>(*found));
+  }
+
+  /// NEWOBJ: an object of a class, before its state.
+  pickle_index make(pickle_index callee, pickle_index arguments) {
+    if (called(callee) != pickle_global::wrapper || (*tree_)[arguments].size != 0) refuse_call();
+    return tree_->add(pickle_kind::wrapper);
+  }
+
+  /// REDUCE: what a call would return.
+  pickle_index call(pickle_index callee, pickle_index arguments) {
+    auto const what = called(callee);
+    if ((*tree_)[arguments].kind != pickle_kind::tuple) refuse_call();
+    std::array<pickle_index, 3> given{};
+    std::size_t count = 0;
+    for (auto items = tree_->items(arguments); !items.done(); ++count) {
+      if (count == given.size()) refuse_call();
+      given[count] = items.next();
+    }
+    auto const is = [&](std::size_t i, pickle_kind kind) {
+      return i < count && (*tree_)[given[i]].kind == kind;
+    };
+    switch (what) {
+      case pickle_global::dtype:
+        if (!is(0, pickle_kind::text)) break;
+        return tree_->add(pickle_kind::dtype, pickle_tree::none, given[0]);
+      case pickle_global::scalar:
+        if (count == 2) return number(given[0], (*tree_)[given[1]]);
+        break;
+      case pickle_global::encode:
+        if (count == 2 && is(0, pickle_kind::text) && is_latin1((*tree_)[given[1]])) {
+          return latin1((*tree_)[given[0]]);
+        }
+        break;
+      case pickle_global::bytes:
+        if (count == 0) return tree_->add(pickle_kind::bytes);
+        if (count == 1 && (is(0, pickle_kind::bytes) || is(0, pickle_kind::latin1)))
+          return given[0];
+        if (count == 2 && is(0, pickle_kind::text) && is_latin1((*tree_)[given[1]])) {
+          return latin1((*tree_)[given[0]]);
+        }
+        break;
+      case pickle_global::set:
+        if (count == 0) return tree_->add(pickle_kind::set);
+        if (count == 1 && is(0, pickle_kind::list)) {
+          auto const list = (*tree_)[given[0]];
+          return tree_->add(pickle_kind::set, list.size, list.bits);
+        }
+        break;
+      case pickle_global::ordered_dict:
+        if (count == 0) return tree_->add(pickle_kind::dict);
+        break;
+      default:
+        break;
+    }
+    refuse_call();
+  }
+
+  /// BUILD: gives an object its state. Returns what stands in its place: for a wrapper its array.
+  pickle_index build(pickle_index object, pickle_index state) {
+    auto& value = (*tree_)[object];
+    if (value.kind == pickle_kind::wrapper) return array(state);
+    // A second one would change arrays that have been read.
+    if (value.kind != pickle_kind::dtype || value.size != pickle_tree::none ||
+        (*tree_)[state].kind != pickle_kind::tuple) {
+      in_->fail("a state for what has none");
+    }
+    value.size = state;
+    return object;
+  }
+
+ private:
+  pickle_global called(pickle_index callee) const {
+    auto const& value = (*tree_)[callee];
+    if (value.kind != pickle_kind::global) in_->fail("a call of what is no class");
+    return static_cast<pickle_global>(value.bits);
+  }
+
+  [[noreturn]] void refuse_call() const {
+    in_->fail("a call with arguments that joblib does not write");
+  }
+
+  bool is_latin1(pickle_value const& value) const {
+    return value.is_text() && (tree_->text(value) == "latin1" || tree_->text(value) == "latin-1");
+  }
+
+  /// The text stays where it is: a copy for each call could be asked for many times.
+  pickle_index latin1(pickle_value const& text) {
+    return tree_->add(pickle_kind::latin1, text.size, text.bits);
+  }
+
+  /// np.float64(2.5): a dtype and its bytes.
+  pickle_index number(pickle_index type_at, pickle_value const& value) {
+    pickled_types types(*tree_);
+    auto const type = types.read_type(type_at);
+    if (!type) in_->fail(types.reason());
+    auto const small = value.size <= 2 * sizeof(std::uint64_t);
+    auto const bytes = small ? pickled_bytes(*tree_, value) : std::nullopt;
+    if (!bytes || bytes->size() != type->item_bytes || bytes->size() > sizeof(std::uint64_t)) {
+      refuse_number(*type);
+    }
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < bytes->size(); ++i) {
+      auto const at = type->byte_order == '>' ? bytes->size() - 1 - i : i;
+      bits |= std::uint64_t{static_cast<unsigned char>((*bytes)[at])} << (8 * i);
+    }
+    auto const unused = 64 - 8 * bytes->size();
+    switch (type->kind) {
+      case 'b':
+        return bits != 0 ? pickle_tree::yes : pickle_tree::no;
+      case 'i':
+        return tree_->add(static_cast<std::int64_t>(bits << unused) >> unused);
+      case 'u':
+        return tree_->add(bits >> 63U != 0 ? pickle_kind::natural : pickle_kind::integer, 0, bits);
+      case 'f':
+        if (bytes->size() == sizeof(double)) return tree_->add(std::bit_cast<double>(bits));
+        if (bytes->size() == sizeof(float)) {
+          auto const single = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+          return tree_->add(static_cast<double>(single));
+        }
+        break;
+      default:
+        break;
+    }
+    refuse_number(*type);
+  }
+
+  [[noreturn]] void refuse_number(dtype const& type) const {
+    in_->fail("a NumPy scalar of dtype " + in_quotes(spelling(type)) +
+              ", which is not read; make it a Python number or an array before joblib.dump");
+  }
+
+  pickle_index array(pickle_index state) {
+    constexpr std::uint32_t most_attributes = 16;
+    if ((*tree_)[state].kind != pickle_kind::dict || (*tree_)[state].size > most_attributes) {
+      in_->fail("a NumpyArrayWrapper without the attributes that joblib gives it");
+    }
+    std::optional<pickle_index> dims, order, type, mappable, alignment;
+    for (auto items = tree_->items(state); !items.done();) {
+      auto const key = items.next();
+      auto const value = items.next();
+      if (!(*tree_)[key].is_text()) in_->fail("an attribute whose name is no text");
+      auto const name = tree_->text(key);
+      if (name == "filename") in_->fail(refusal_of_global("", "NDArrayWrapper"));
+      for (auto const& [known, place] :
+           {attribute{"shape", &dims}, attribute{"order", &order}, attribute{"dtype", &type},
+            attribute{"allow_mmap", &mappable},
+            attribute{"numpy_array_alignment_bytes", &alignment}}) {
+        if (name == known) *place = value;
+      }
+    }
+    if (!dims || !order || !type) in_->fail("a NumpyArrayWrapper without shape, order or dtype");
+    if (mappable == pickle_tree::no) in_->fail(std::string(pickled_types::objects));
+    pickled_types types(*tree_);
+    auto const element = types.read_type(*type);
+    auto const extents = element ? types.read_shape(*dims) : std::nullopt;
+    if (!extents) in_->fail(types.reason());
+    auto const& layout = (*tree_)[*order];
+    auto const letter = layout.is_text() ? tree_->text(layout) : std::string_view();
+    if (letter != "C" && letter != "F") in_->fail("an array in neither order, 'C' nor 'F'");
+
+    if (alignment && (*tree_)[*alignment].kind != pickle_kind::none) {
+      std::size_t const padding = in_->byte();
+      in_->check_left(padding);
+      in_->skip(padding);
+    }
+    std::size_t count = 0;
+    auto const left = in_->source().size() - in_->position();
+    auto const item_bytes = element->item_bytes;
+    if (!extents->try_count(count) || (item_bytes != 0 && count > left / item_bytes)) {
+      in_->fail("an array of dims " + extents->text() + " of " + in_quotes(spelling(*element)) +
+                ", more than the " + std::to_string(left) + " bytes that are left in the file");
+    }
+    auto const offset = in_->position();
+    in_->skip(count * item_bytes);
+    return tree_->add_array({*dims, *type, letter == "F", offset, count * item_bytes});
+  }
+
+  struct attribute {
+    std::string_view name;
+    std::optional<pickle_index>* place;
+  };
+
+  pickle_tree* tree_;
+  pickle_input* in_;
+};
+
+}  // namespace forkmap::detail
