@@ -44,167 +44,67 @@ class pickle_machine {
     }
     auto const opcode = in_.byte();
     using enum pickle_opcode;
+    // clang-format off
     switch (static_cast<pickle_opcode>(opcode)) {
-      case proto:
-        protocol();
-        break;
-      case frame:
-        in_.take(8);
-        break;
-      case stop:
-        finish();
-        return false;
+      case proto: protocol(); break;
+      case frame: in_.take(8); break;
+      case stop: finish(); return false;
 
-      case mark:
-        stack_.mark();
-        break;
-      case pop:
-        stack_.pop();
-        break;
-      case pop_mark:
-        stack_.cut(stack_.pop_mark());
-        break;
-      case dup:
-        push(stack_.top());
-        break;
+      case mark: stack_.mark(); break;
+      case pop: stack_.pop(); break;
+      case pop_mark: stack_.cut(stack_.pop_mark()); break;
+      case dup: push(stack_.top()); break;
 
-      case none:
-        push(pickle_tree::none);
-        break;
-      case newtrue:
-        push(pickle_tree::yes);
-        break;
-      case newfalse:
-        push(pickle_tree::no);
-        break;
-      case binint:
-        integer(static_cast<std::int32_t>(in_.number(4)));
-        break;
-      case binint1:
-        integer(in_.byte());
-        break;
-      case binint2:
-        integer(static_cast<std::int64_t>(in_.number(2)));
-        break;
-      case long1:
-        long_integer(in_.byte());
-        break;
-      case long4:
-        long_integer(in_.number(4));
-        break;
-      case binfloat:
-        real();
-        break;
+      case none: push(pickle_tree::none); break;
+      case newtrue: push(pickle_tree::yes); break;
+      case newfalse: push(pickle_tree::no); break;
+      case binint: integer(static_cast<std::int32_t>(in_.number(4))); break;
+      case binint1: integer(in_.byte()); break;
+      case binint2: integer(static_cast<std::int64_t>(in_.number(2))); break;
+      case long1: long_integer(in_.byte()); break;
+      case long4: long_integer(in_.number(4)); break;
+      case binfloat: real(); break;
 
-      case short_binunicode:
-        text(pickle_kind::text, in_.byte());
-        break;
-      case binunicode:
-        text(pickle_kind::text, in_.number(4));
-        break;
-      case binunicode8:
-        text(pickle_kind::text, in_.number(8));
-        break;
-      case short_binstring:
-        text(pickle_kind::text, in_.byte());
-        break;
-      case binstring:
-        text(pickle_kind::text, in_.number(4));
-        break;
-      case short_binbytes:
-        text(pickle_kind::bytes, in_.byte());
-        break;
-      case binbytes:
-        text(pickle_kind::bytes, in_.number(4));
-        break;
-      case binbytes8:
-      case bytearray8:
-        text(pickle_kind::bytes, in_.number(8));
-        break;
+      case short_binunicode: text(pickle_kind::text, in_.byte()); break;
+      case binunicode: text(pickle_kind::text, in_.number(4)); break;
+      case binunicode8: text(pickle_kind::text, in_.number(8)); break;
+      case short_binstring: text(pickle_kind::text, in_.byte()); break;
+      case binstring: text(pickle_kind::text, in_.number(4)); break;
+      case short_binbytes: text(pickle_kind::bytes, in_.byte()); break;
+      case binbytes: text(pickle_kind::bytes, in_.number(4)); break;
+      case binbytes8: case bytearray8: text(pickle_kind::bytes, in_.number(8)); break;
 
-      case empty_tuple:
-        push(pickle_tree::empty_tuple);
-        break;
-      case empty_list:
-        push(tree_.add(pickle_kind::list));
-        break;
-      case empty_dict:
-        push(tree_.add(pickle_kind::dict));
-        break;
-      case empty_set:
-        push(tree_.add(pickle_kind::set));
-        break;
-      case tuple1:
-        collect(pickle_kind::tuple, stack_.floor_of(1));
-        break;
-      case tuple2:
-        collect(pickle_kind::tuple, stack_.floor_of(2));
-        break;
-      case tuple3:
-        collect(pickle_kind::tuple, stack_.floor_of(3));
-        break;
-      case tuple:
-        collect(pickle_kind::tuple, stack_.pop_mark());
-        break;
-      case list:
-        collect(pickle_kind::list, stack_.pop_mark());
-        break;
-      case dict:
-        collect(pickle_kind::dict, stack_.pop_mark());
-        break;
-      case frozenset:
-        collect(pickle_kind::set, stack_.pop_mark());
-        break;
-      case append:
-        extend(pickle_kind::list, stack_.floor_of(1));
-        break;
-      case appends:
-        extend(pickle_kind::list, stack_.pop_mark());
-        break;
-      case additems:
-        extend(pickle_kind::set, stack_.pop_mark());
-        break;
-      case setitem:
-        extend(pickle_kind::dict, stack_.floor_of(2));
-        break;
-      case setitems:
-        extend(pickle_kind::dict, stack_.pop_mark());
-        break;
+      case empty_tuple: push(pickle_tree::empty_tuple); break;
+      case empty_list: push(tree_.add(pickle_kind::list)); break;
+      case empty_dict: push(tree_.add(pickle_kind::dict)); break;
+      case empty_set: push(tree_.add(pickle_kind::set)); break;
+      case tuple1: collect(pickle_kind::tuple, stack_.floor_of(1)); break;
+      case tuple2: collect(pickle_kind::tuple, stack_.floor_of(2)); break;
+      case tuple3: collect(pickle_kind::tuple, stack_.floor_of(3)); break;
+      case tuple: collect(pickle_kind::tuple, stack_.pop_mark()); break;
+      case list: collect(pickle_kind::list, stack_.pop_mark()); break;
+      case dict: collect(pickle_kind::dict, stack_.pop_mark()); break;
+      case frozenset: collect(pickle_kind::set, stack_.pop_mark()); break;
+      case append: extend(pickle_kind::list, stack_.floor_of(1)); break;
+      case appends: extend(pickle_kind::list, stack_.pop_mark()); break;
+      case additems: extend(pickle_kind::set, stack_.pop_mark()); break;
+      case setitem: extend(pickle_kind::dict, stack_.floor_of(2)); break;
+      case setitems: extend(pickle_kind::dict, stack_.pop_mark()); break;
 
-      case memoize:
-        stack_.remember_next();
-        break;
-      case binput:
-        stack_.remember(in_.byte());
-        break;
-      case long_binput:
-        stack_.remember(in_.number(4));
-        break;
-      case binget:
-        stack_.recall(in_.byte());
-        break;
-      case long_binget:
-        stack_.recall(in_.number(4));
-        break;
+      case memoize: stack_.remember_next(); break;
+      case binput: stack_.remember(in_.byte()); break;
+      case long_binput: stack_.remember(in_.number(4)); break;
+      case binget: stack_.recall(in_.byte()); break;
+      case long_binget: stack_.recall(in_.number(4)); break;
 
-      case global:
-        named_global();
-        break;
-      case stack_global:
-        stacked_global();
-        break;
-      case newobj:
-        apply(&pickled_objects::make);
-        break;
-      case reduce:
-        apply(&pickled_objects::call);
-        break;
-      case build:
-        apply(&pickled_objects::build);
-        break;
-      default:
-        fail(refusal_of_opcode(opcode));
+      case global: named_global(); break;
+      case stack_global: stacked_global(); break;
+      case newobj: apply(&pickled_objects::make); break;
+      case reduce: apply(&pickled_objects::call); break;
+      case build: apply(&pickled_objects::build); break;
+      default: fail(refusal_of_opcode(opcode));
     }
+    // clang-format on
     return true;
   }
 

@@ -1,0 +1,226 @@
+// How the values of a pickle are called: "weights[0]", "model.layers[2].w", "['a b']".
+//
+// An item of a list or a tuple is [its index]; of a dict .key where the key is a Python identifier,
+// else [key] as Python writes it. A name does not begin with a dot.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <forkmap/array/descr.hpp>
+#include <forkmap/array/literal.hpp>
+#include <forkmap/array/pickle_tree.hpp>
+
+namespace forkmap::detail {
+
+inline bool is_identifier(std::string_view text) {
+  auto const letter = [](char c) {
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  return !text.empty() && letter(text[0]) && std::all_of(text.begin(), text.end(), [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9');
+  });
+}
+
+/// A number as Python writes it, shortest and with a point.
+inline std::string real_literal(double value) {
+  char text[32];
+  auto const [end, error] = std::to_chars(text, text + sizeof text, value);
+  std::string result(text, error == std::errc{} ? end : text);
+  if (result.find_first_of(".en") == std::string::npos) result += ".0";
+  return result;
+}
+
+/// A dict's key as Python writes it. What is no plain key is only told by its kind.
+inline std::string key_literal(pickle_tree const& tree, pickle_index at, bool inside = false) {
+  auto const& key = tree[at];
+  switch (key.kind) {
+    case pickle_kind::none:
+      return "None";
+    case pickle_kind::boolean:
+      return key.bits != 0 ? "True" : "False";
+    case pickle_kind::integer:
+      return std::to_string(key.integer());
+    case pickle_kind::natural:
+      return std::to_string(key.bits);
+    case pickle_kind::real:
+      return real_literal(key.real());
+    case pickle_kind::text:
+      return quoted_literal(tree.text(key));
+    case pickle_kind::tuple: {
+      constexpr std::uint32_t most_items = 16;
+      if (inside || key.size > most_items) return "(...)";
+      std::string result = "(";
+      for (auto items = tree.items(at); !items.done();) {
+        result += key_literal(tree, items.next(), true);
+        if (!items.done() || key.size == 1) result += items.done() ? "," : ", ";
+      }
+      return result + ")";
+    }
+    default:
+      return "...";
+  }
+}
+
+/// Adds to the name of a container what leads to one of its items; `key` is for dicts.
+inline void append_step(std::string& name, pickle_tree const& tree, pickle_value const& container,
+                        std::size_t index, pickle_index key) {
+  if (container.kind != pickle_kind::dict) {
+    name += "[" + std::to_string(index) + "]";
+  } else if (tree[key].is_text() && is_identifier(tree.text(key))) {
+    name.append(name.empty() ? "" : ".").append(tree.text(key));
+  } else {
+    name += "[" + key_literal(tree, key) + "]";
+  }
+}
+
+/// A value in an error's text: "an int", "a list of 3".
+inline std::string describe(pickle_value const& value) {
+  auto const of = [&value](std::string_view what) {
+    return std::string(what) + " of " + std::to_string(value.size);
+  };
+  switch (value.kind) {
+    case pickle_kind::none:
+      return "None";
+    case pickle_kind::boolean:
+      return "a bool";
+    case pickle_kind::integer:
+    case pickle_kind::natural:
+      return "an int";
+    case pickle_kind::large_integer:
+      return "an int of more than 64 bits";
+    case pickle_kind::real:
+      return "a float";
+    case pickle_kind::text:
+      return "a str";
+    case pickle_kind::bytes:
+    case pickle_kind::latin1:
+      return "bytes";
+    case pickle_kind::list:
+      return of("a list");
+    case pickle_kind::tuple:
+      return of("a tuple");
+    case pickle_kind::set:
+      return of("a set");
+    case pickle_kind::dict:
+      return of("a dict");
+    case pickle_kind::array:
+      return "an array";
+    case pickle_kind::dtype:
+      return "a numpy.dtype";
+    default:
+      return "a class";
+  }
+}
+
+/// Follows names from the root.
+class pickle_path {
+ public:
+  explicit pickle_path(pickle_tree const& tree) : tree_(&tree) {}
+
+  /// What is called that, or nothing: then why_not() tells.
+  std::optional<pickle_index> find(std::string_view name) {
+    at_ = tree_->root;
+    here_ = 0;
+    name_ = name;
+    while (here_ < name.size()) {
+      auto const next = step(name.substr(here_));
+      if (!next) {
+        // A key that looks like a path: "layer.0.weight".
+        if ((*tree_)[tree_->root].kind != pickle_kind::dict) return {};
+        return find_key(tree_->root, name);
+      }
+      at_ = next->first;
+      here_ += next->second;
+    }
+    return at_;
+  }
+
+  std::string why_not() const {
+    auto const so_far = std::string(name_.substr(0, here_));
+    auto const& container = (*tree_)[at_];
+    auto const what = so_far.empty() ? std::string("the file") : in_quotes(so_far);
+    auto text = "nothing in it is called " + in_quotes(name_) + ": " + what + " holds ";
+    if (container.is_container()) return text + describe(container) + some_names(at_, so_far);
+    return text + describe(container);
+  }
+
+  /// The names of a few items: " ('a', 'b', ...)".
+  std::string some_names(pickle_index at, std::string const& name) const {
+    constexpr std::size_t few = 6;
+    auto const& container = (*tree_)[at];
+    if (container.size == 0 || container.kind == pickle_kind::set) return {};
+    std::string result = " (";
+    std::size_t index = 0;
+    for (auto items = tree_->items(at); !items.done(); ++index) {
+      if (index == few) return result + ", ...)";
+      auto item = name;
+      auto const key = items.next();
+      append_step(item, *tree_, container, index, key);
+      if (container.kind == pickle_kind::dict) items.next();
+      result += (index == 0 ? "" : ", ") + in_quotes(item);
+    }
+    return result + ")";
+  }
+
+ private:
+  using taken = std::pair<pickle_index, std::size_t>;  // which item, and how much of the name
+
+  std::optional<pickle_index> find_key(pickle_index dict, std::string_view text) const {
+    for (auto items = tree_->items(dict); !items.done();) {
+      auto const& key = (*tree_)[items.next()];
+      auto const value = items.next();
+      if (key.is_text() && tree_->text(key) == text) return value;
+    }
+    return {};
+  }
+
+  std::optional<taken> step(std::string_view rest) const {
+    auto const& container = (*tree_)[at_];
+    if (container.kind == pickle_kind::dict) {
+      return rest[0] == '[' ? bracketed_key(rest) : plain_key(rest);
+    }
+    bool const indexed = container.kind == pickle_kind::list || container.kind == pickle_kind::tuple;
+    if (!indexed || rest[0] != '[') return {};
+    std::size_t index = 0;
+    auto const* const last = rest.data() + rest.size();
+    auto const [end, error] = std::from_chars(rest.data() + 1, last, index);
+    if (error != std::errc{} || end == last || *end != ']' || index >= container.size) return {};
+    auto items = tree_->items(at_);
+    while (index-- > 0) items.next();
+    return taken{items.next(), static_cast<std::size_t>(end + 1 - rest.data())};
+  }
+
+  std::optional<taken> plain_key(std::string_view rest) const {
+    std::size_t const dot = here_ == 0 ? 0 : 1;
+    if (dot == 1 && rest[0] != '.') return {};
+    auto const end = std::min(rest.find_first_of(".[", dot), rest.size());
+    auto const found = find_key(at_, rest.substr(dot, end - dot));
+    if (!found) return {};
+    return taken{*found, end};
+  }
+
+  std::optional<taken> bracketed_key(std::string_view rest) const {
+    for (auto items = tree_->items(at_); !items.done();) {
+      auto const key = items.next();
+      auto const value = items.next();
+      auto const spelled = "[" + key_literal(*tree_, key) + "]";
+      if (rest.starts_with(spelled)) return taken{value, spelled.size()};
+    }
+    return {};
+  }
+
+  pickle_tree const* tree_;
+  pickle_index at_ = pickle_tree::none;
+  std::size_t here_ = 0;  // how much of the name led to at_
+  std::string_view name_{};
+};
+
+}  // namespace forkmap::detail
