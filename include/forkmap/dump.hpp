@@ -24,10 +24,12 @@
 
 namespace forkmap {
 
-/// What dump() can write: a range of known size whose elements are scalars or records.
+/// What dump() can write: a range of known size whose elements are scalars or records. A text is a
+/// range of char, but no array: see dump_value.hpp.
 template <class A>
 concept array_like = std::ranges::sized_range<A const> && std::ranges::input_range<A const> &&
-                     detail::array_element<std::ranges::range_value_t<A const>>;
+    detail::array_element<std::ranges::range_value_t<A const>> &&
+    !std::convertible_to<A const&, std::string_view>;
 
 /// How dump() writes.
 struct dump_options {
@@ -230,16 +232,16 @@ inline content_value array_value(array_content const& content) {
 }  // namespace detail
 
 /// Writes an array to a file, in the format that the file's name promises: .npz of one array, called
-/// "arr_0" as numpy.savez does, for that extension, else .npy.
+/// "arr_0" as numpy.savez does, for that extension, joblib's for .joblib and .pkl, else .npy.
 ///
 /// The file is the old one or the new one, complete, whatever happens; who has the old one mapped
 /// keeps it. A symbolic link is written through. The file's mode is kept, a new file's is 0666 less
 /// the umask.
 /// Shape: one axis, unless the array has dims of its own or the options give some.
 /// Returns: `file`.
-/// Errors: std::invalid_argument if dims and size differ, for a way to compress that there is not or
-///   not in this format, and for .joblib and .pkl, which this version does not write;
-///   std::system_error naming the file, or the library that compresses and is missing.
+/// Errors: std::invalid_argument if dims and size differ, and for a way to compress that there is not
+///   or not in this format; std::system_error naming the file, or the library that compresses and is
+///   missing.
 /// Cost: one pass over the data straight into the file; a range that is not contiguous goes through
 ///   a small buffer. An .npz file takes a checksum of the data, too.
 /// Example: `dump(values, "values.npy", {.dims = {rows, cols}});`

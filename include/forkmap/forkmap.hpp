@@ -27,11 +27,13 @@
 #include <forkmap/archive.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/dump.hpp>
+#include <forkmap/dump_value.hpp>
 #include <forkmap/field_names.hpp>
 #include <forkmap/fixed_string.hpp>
 #include <forkmap/half.hpp>
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
+#include <forkmap/load_value.hpp>
 #include <forkmap/memmap.hpp>
 #include <forkmap/named.hpp>
 #include <forkmap/owned_array.hpp>

@@ -9,11 +9,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/literal.hpp>
 #include <forkmap/array/packing.hpp>
+#include <forkmap/array/plain_value.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/shape.hpp>
@@ -72,6 +75,14 @@ struct stored_array : element_type {
   bool writable = true;     // in the file: nothing else in it, such as a checksum, depends on them
 };
 
+/// What stands in a file under one name.
+struct stored_entry {
+  std::string name;  // empty for the only thing in the file
+  std::string type;  // of an array as NumPy spells it: "<f8"; else Python's: "int", "list of str"
+  shape dims;        // of an array; how many items a list has; of a number none
+  bool array = true;
+};
+
 /// Which arrays a file holds. Reads of the file no more than it needs to find them.
 class array_directory {
  public:
@@ -86,6 +97,25 @@ class array_directory {
   virtual stored_array find(byte_source const& source, std::string_view name) const = 0;
   /// The names of all, in the file's order; one empty name for an array without.
   virtual std::vector<std::string> names() const = 0;
+
+  /// Everything that is in it, in the file's order.
+  virtual std::vector<stored_entry> entries(byte_source const& source) const {
+    std::vector<stored_entry> result;
+    for (auto& name : names()) {
+      auto const array = find(source, name);
+      result.push_back({std::move(name), array.descr, array.dims});
+    }
+    return result;
+  }
+
+  /// Shows what is called that, and its items if it is a list.
+  /// Errors: as of find().
+  virtual void show(byte_source const& source, std::string_view name, value_viewer& viewer) const {
+    plain_value value;
+    auto const array = find(source, name);
+    value.described = "an array of dims " + array.dims.text() + " of " + in_quotes(array.descr);
+    viewer.whole(value);
+  }
 };
 
 /// How one format is recognised, read and written.

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <forkmap/array/format.hpp>
+#include <forkmap/array/joblib.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/npy.hpp>
 #include <forkmap/array/npz_writer.hpp>
@@ -17,7 +18,7 @@
 
 namespace forkmap::detail {
 
-inline constexpr array_format const* array_formats[] = {&npy_format, &npz_format};
+inline constexpr array_format const* array_formats[] = {&npy_format, &npz_format, &joblib_format};
 
 /// What a file is that no format here reads; empty if that is not known either.
 inline std::string_view foreign_format(std::string_view first) {
@@ -27,7 +28,6 @@ inline std::string_view foreign_format(std::string_view first) {
   };
   using namespace std::string_view_literals;
   constexpr signature known[] = {
-      {"\x80"sv, "a pickle (.pkl, or joblib's .joblib)"},
       {"ZF"sv, "a compressed file of joblib 0.9 or older"},
       {"\x89HDF"sv, "an HDF5 file"},
   };
@@ -50,7 +50,7 @@ inline array_format const* format_that_begins(std::string_view first) {
   std::string const begin(subject);
   if (first.empty()) source.fail(begin + " is empty, not an array");
   if (auto const what = foreign_format(first); !what.empty()) {
-    source.fail(begin + " is " + std::string(what) + "; this version opens .npy and .npz files");
+    source.fail(begin + " is " + std::string(what) + "; .npy, .npz and joblib 0.10 and later are read");
   }
   source.fail("not an array file: " + begin + " begins with " + in_quotes(first.substr(0, 8)) +
               ", an .npy file with '\\x93NUMPY'");
@@ -76,13 +76,7 @@ inline stored_array locate_array(byte_source const& source, std::string_view nam
 inline array_format const& format_for_name(std::filesystem::path const& file) {
   auto const extension = file.extension();
   if (extension == ".npz") return npz_format;
-  for (std::string_view const other : {".joblib", ".pkl"}) {
-    if (extension == other) {
-      throw std::invalid_argument("forkmap: " + file.string() +
-                                  ": this version writes .npy and .npz files, not " +
-                                  std::string(other) + "; give the file another name");
-    }
-  }
+  if (extension == ".joblib" || extension == ".pkl") return joblib_format;
   return npy_format;
 }
 

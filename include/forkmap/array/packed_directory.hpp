@@ -9,6 +9,7 @@
 
 #include <forkmap/array/format.hpp>
 #include <forkmap/array/packing.hpp>
+#include <forkmap/array/plain_value.hpp>
 #include <forkmap/array/unpacked_source.hpp>
 
 namespace forkmap::detail {
@@ -32,6 +33,14 @@ class packed_directory final : public array_directory {
   }
 
   std::vector<std::string> names() const override { return inside_->names(); }
+
+  std::vector<stored_entry> entries(byte_source const& source) const override {
+    return inside_->entries(unpacked_source(source, whole_file(method_, source)));
+  }
+
+  void show(byte_source const& source, std::string_view name, value_viewer& viewer) const override {
+    inside_->show(unpacked_source(source, whole_file(method_, source)), name, viewer);
+  }
 
  private:
   packing method_;

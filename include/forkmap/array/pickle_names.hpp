@@ -82,7 +82,7 @@ inline void append_step(std::string& name, pickle_tree const& tree, pickle_value
 }
 
 /// A value in an error's text: "an int", "a list of 3".
-inline std::string describe(pickle_value const& value) {
+inline std::string described(pickle_value const& value) {
   auto const of = [&value](std::string_view what) {
     return std::string(what) + " of " + std::to_string(value.size);
   };
@@ -148,8 +148,8 @@ class pickle_path {
     auto const& container = (*tree_)[at_];
     auto const what = so_far.empty() ? std::string("the file") : in_quotes(so_far);
     auto text = "nothing in it is called " + in_quotes(name_) + ": " + what + " holds ";
-    if (container.is_container()) return text + describe(container) + some_names(at_, so_far);
-    return text + describe(container);
+    if (container.is_container()) return text + described(container) + some_names(at_, so_far);
+    return text + described(container);
   }
 
   /// The names of a few items: " ('a', 'b', ...)".
@@ -187,7 +187,8 @@ class pickle_path {
     if (container.kind == pickle_kind::dict) {
       return rest[0] == '[' ? bracketed_key(rest) : plain_key(rest);
     }
-    bool const indexed = container.kind == pickle_kind::list || container.kind == pickle_kind::tuple;
+    bool const indexed =
+        container.kind == pickle_kind::list || container.kind == pickle_kind::tuple;
     if (!indexed || rest[0] != '[') return {};
     std::size_t index = 0;
     auto const* const last = rest.data() + rest.size();

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -71,21 +72,20 @@ class pickled_types {
       return refuse("a dtype whose fields make no sense");
     }
     if (depth == deepest) return refuse("records more than 32 deep");
-    if ((*tree_)[state->fields].size != (*tree_)[state->names].size) {
-      return refuse("a record with other fields than names");
-    }
-    for (auto items = tree_->items(state->fields); !items.done();) {
-      auto const& name = (*tree_)[items.next()];
-      auto field = read_field(items.next(), type->item_bytes, depth);
+    if ((*tree_)[state->fields].size > 2 * most_fields) return refuse(too_many);
+    for (auto names = tree_->items(state->names); !names.done();) {
+      auto const& name = (*tree_)[names.next()];
+      auto const place = name.is_text() ? find_field(state->fields, tree_->text(name)) : nowhere;
+      if (place == nowhere) return refuse("a record with other fields than names");
+      auto field = read_field(place, type->item_bytes, depth);
       if (!field) return {};
-      if (!name.is_text()) return refuse("a field whose name is no text");
       field->name = tree_->text(name);
       fields.push_back(std::move(*field));
     }
     std::sort(fields.begin(), fields.end(), [](auto const& a, auto const& b) {
       return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
     });
-    if (!check_names(state->names, fields)) return {};
+    if (has_name_twice(fields)) return refuse("a record with the same field twice");
     return fields;
   }
 
@@ -118,7 +118,9 @@ class pickled_types {
  private:
   static constexpr std::int64_t holds_objects = 1;  // NPY_ITEM_REFCOUNT
   static constexpr int deepest = 32;
-  static constexpr int most_fields = 4096;  // in all, those of nested records too
+  static constexpr std::uint32_t most_fields = 4096;  // in all, those of nested records too
+  static constexpr std::string_view too_many = "a record of more than 4096 fields";
+  static constexpr pickle_index nowhere = pickle_tree::none;
 
   struct dtype_state {
     std::string_view order;
@@ -167,7 +169,7 @@ class pickled_types {
   std::optional<record_field> read_field(pickle_index at, std::size_t record_bytes, int depth) {
     auto const& tuple = (*tree_)[at];
     if (tuple.kind != pickle_kind::tuple || tuple.size < 2) return refuse("a field that is none");
-    if (++fields_ > most_fields) return refuse("a record of more than 4096 fields");
+    if (++fields_ > most_fields) return refuse(too_many);
     auto items = tree_->items(at);
     auto type_at = items.next();
     auto const& offset = (*tree_)[items.next()];
@@ -203,26 +205,26 @@ class pickled_types {
     return field;
   }
 
-  /// Whether the names are those of the fields, each once.
-  bool check_names(pickle_index names, std::vector<record_field> const& fields) {
-    std::vector<std::string_view> claimed;
-    std::vector<std::string_view> found;
-    for (auto items = tree_->items(names); !items.done();) {
-      auto const& name = (*tree_)[items.next()];
-      claimed.push_back(name.is_text() ? tree_->text(name) : std::string_view());
+  /// Where the field's description lies. There is a second one under its title, if it has one.
+  pickle_index find_field(pickle_index fields, std::string_view name) const {
+    for (auto items = tree_->items(fields); !items.done();) {
+      auto const& key = (*tree_)[items.next()];
+      auto const value = items.next();
+      if (key.is_text() && tree_->text(key) == name) return value;
     }
-    for (auto const& field : fields) found.push_back(field.name);
-    std::sort(claimed.begin(), claimed.end());
-    std::sort(found.begin(), found.end());
-    bool const good =
-        claimed == found && std::adjacent_find(found.begin(), found.end()) == found.end();
-    if (!good) reason_ = "a record with other fields than names";
-    return good;
+    return nowhere;
+  }
+
+  static bool has_name_twice(std::vector<record_field> const& fields) {
+    std::vector<std::string_view> names;
+    for (auto const& field : fields) names.push_back(field.name);
+    std::sort(names.begin(), names.end());
+    return std::adjacent_find(names.begin(), names.end()) != names.end();
   }
 
   pickle_tree const* tree_;
   std::string reason_{};
-  int fields_ = 0;
+  std::uint32_t fields_ = 0;
 };
 
 }  // namespace forkmap::detail

@@ -1,0 +1,240 @@
+// Files of joblib 0.10 and later (.joblib, .pkl): one pickle with the arrays' bytes between its
+// opcodes, each where its wrapper has been built.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <forkmap/array/descr.hpp>
+#include <forkmap/array/format.hpp>
+#include <forkmap/array/joblib_writer.hpp>
+#include <forkmap/array/literal.hpp>
+#include <forkmap/array/pickle.hpp>
+#include <forkmap/array/pickle_leaves.hpp>
+#include <forkmap/array/pickle_names.hpp>
+#include <forkmap/array/pickled_dtype.hpp>
+
+namespace forkmap::detail {
+
+/// Pickles: of protocol 2 and later by their first opcode, older ones by how containers and classes
+/// begin there, so that they are refused as what they are.
+inline bool begins_joblib(std::string_view first) {
+  if (first.starts_with('\x80')) return true;
+  for (std::string_view const old :
+       {"cjoblib.", "cnumpy", "ccopy_reg\n", "csklearn.", "(lp", "(dp", "]q", "}q"}) {
+    if (first.starts_with(old)) return true;
+  }
+  return false;
+}
+
+class joblib_directory final : public array_directory {
+ public:
+  explicit joblib_directory(byte_source const& source) : tree_(pickle_machine(source).run()) {
+    for (pickle_index at = 0; at < tree_.size(); ++at) {
+      if (tree_[at].kind == pickle_kind::dict) check_keys(source, at);
+    }
+  }
+
+  stored_array find(byte_source const& source, std::string_view name) const override {
+    auto const at = locate(source, name);
+    if (tree_[at].kind == pickle_kind::array) return describe_array(source, tree_[at]);
+    if (name.empty()) return only_array(source);
+    source.fail(in_quotes(name) + " is " + described(tree_[at]) + ", not an array" +
+                pickle_path(tree_).some_names(at, std::string(name)) + "; load_value reads it");
+  }
+
+  std::vector<std::string> names() const override {
+    std::vector<std::string> result;
+    for (pickle_leaves leaves(tree_); leaves.next();) {
+      if (tree_[leaves.value()].kind == pickle_kind::array) result.push_back(leaves.name());
+    }
+    return result;
+  }
+
+  std::vector<stored_entry> entries(byte_source const& source) const override {
+    std::vector<stored_entry> result;
+    pickle_leaves leaves(tree_);
+    while (leaves.next()) {
+      result.push_back({leaves.name(), {}, shape::scalar(), false});
+      describe_leaf(source, leaves, result.back());
+    }
+    if (!leaves.problem().empty()) source.fail(std::string(leaves.problem()));
+    return result;
+  }
+
+  void show(byte_source const& source, std::string_view name, value_viewer& viewer) const override {
+    auto const at = locate(source, name);
+    std::string latin1;
+    auto whole = plain(at, latin1);
+    whole.described = described(tree_[at]);
+    if (tree_[at].kind == pickle_kind::array) {
+      auto const array = describe_array(source, tree_[at]);
+      whole.described += " of dims " + array.dims.text() + " of " + in_quotes(array.descr);
+    } else if (auto const kind = pickle_leaves(tree_).common_kind(at); !kind.empty()) {
+      whole.described.append(" ").append(kind);
+    } else {
+      whole.described += pickle_path(tree_).some_names(at, std::string(name));
+    }
+    viewer.whole(whole);
+    if (whole.what != plain_value::kind::list) return;
+    for (auto items = tree_.items(at); !items.done();) viewer.item(plain(items.next(), latin1));
+  }
+
+ private:
+  pickle_index locate(byte_source const& source, std::string_view name) const {
+    pickle_path path(tree_);
+    auto const found = path.find(name);
+    if (!found) source.fail(path.why_not());
+    return *found;
+  }
+
+  stored_array describe_array(byte_source const& source, pickle_value const& value) const {
+    auto const& array = tree_.array(value);
+    pickled_types types(tree_);
+    auto const dims = types.read_shape(array.dims);
+    auto const type = dims ? types.read_type(array.type) : std::nullopt;
+    auto fields = type ? types.read_fields(array.type) : std::nullopt;
+    if (!fields) source.fail(types.reason());
+    stored_array result;
+    result.format = "joblib";
+    result.type = *type;
+    result.fields = std::move(*fields);
+    result.descr = result.fields.empty() ? types.spell(array.type, *type) : spelling(result);
+    result.dims = *dims;
+    result.layout = array.fortran ? order::fortran : order::c;
+    result.offset = array.offset;
+    result.bytes = array.bytes;
+    return result;
+  }
+
+  /// Which is meant if no name is given: there must be no choice.
+  stored_array only_array(byte_source const& source) const {
+    std::string names;
+    pickle_index found = tree_.root;
+    std::size_t count = 0;
+    pickle_leaves leaves(tree_);
+    while (leaves.next()) {
+      if (tree_[leaves.value()].kind != pickle_kind::array) continue;
+      found = leaves.value();
+      constexpr std::size_t few = 6;
+      if (count < few) names += (count == 0 ? "" : ", ") + in_quotes(leaves.name());
+      if (++count > few) break;
+    }
+    if (count == 1) return describe_array(source, tree_[found]);
+    auto const holds = "the file holds " + described(tree_[tree_.root]);
+    if (count == 0) source.fail(holds + ", and no array in it; load_value reads numbers and texts");
+    source.fail(holds + " with several arrays, of which one must be named: " + names +
+                (count > 6 ? ", ..." : ""));
+  }
+
+  void describe_leaf(byte_source const& source, pickle_leaves& leaves, stored_entry& entry) const {
+    auto const& value = tree_[leaves.value()];
+    if (value.kind == pickle_kind::array) {
+      auto const& array = tree_.array(value);
+      pickled_types types(tree_);
+      auto const dims = types.read_shape(array.dims);
+      auto const type = dims ? types.read_type(array.type) : std::nullopt;
+      if (!type) source.fail(types.reason());
+      entry.type = types.spell(array.type, *type);
+      entry.dims = *dims;
+      entry.array = true;
+      return;
+    }
+    // "a list of 3" -> "list"
+    auto const what = described(value);
+    auto const begin = what.find(' ') == std::string::npos ? 0 : what.find(' ') + 1;
+    entry.type = what.substr(begin, what.find(' ', begin) - begin);
+    if (!value.is_container()) return;
+    entry.dims = shape{value.size};
+    auto const kind = leaves.common_kind(leaves.value());
+    if (!kind.empty()) entry.type.append(" of ").append(kind);
+  }
+
+  /// `latin1` keeps bytes that have to be made first.
+  plain_value plain(pickle_index at, std::string& latin1) const {
+    using kind = plain_value::kind;
+    auto const& value = tree_[at];
+    plain_value result;
+    switch (value.kind) {
+      case pickle_kind::none:
+        result.what = kind::none;
+        break;
+      case pickle_kind::boolean:
+        result.what = kind::boolean;
+        result.boolean = value.bits != 0;
+        break;
+      case pickle_kind::integer:
+        result.what = kind::integer;
+        result.integer = value.integer();
+        break;
+      case pickle_kind::natural:
+        result.what = kind::natural;
+        result.natural = value.bits;
+        break;
+      case pickle_kind::real:
+        result.what = kind::real;
+        result.real = value.real();
+        break;
+      case pickle_kind::text:
+      case pickle_kind::bytes:
+        result.what = kind::text;
+        result.text = tree_.text(value);
+        break;
+      case pickle_kind::latin1:
+        if (auto bytes = pickled_bytes(tree_, value)) {
+          latin1 = std::move(*bytes);
+          result.what = kind::text;
+          result.text = latin1;
+        }
+        break;
+      case pickle_kind::list:
+      case pickle_kind::tuple:
+      case pickle_kind::set:
+        result.what = kind::list;
+        result.items = value.size;
+        break;
+      default:
+        break;
+    }
+    return result;
+  }
+
+  /// A key that is there twice would mean one thing here and another one elsewhere.
+  void check_keys(byte_source const& source, pickle_index dict) const {
+    std::vector<std::string_view> texts;
+    std::vector<std::uint64_t> integers;
+    for (auto items = tree_.items(dict); !items.done(); items.next()) {
+      auto const& key = tree_[items.next()];
+      if (key.is_text()) texts.push_back(tree_.text(key));
+      if (key.kind == pickle_kind::integer) integers.push_back(key.bits);
+    }
+    std::sort(texts.begin(), texts.end());
+    std::sort(integers.begin(), integers.end());
+    auto const text = std::adjacent_find(texts.begin(), texts.end());
+    if (text != texts.end()) source.fail("a dict with the key " + in_quotes(*text) + " twice");
+    auto const integer = std::adjacent_find(integers.begin(), integers.end());
+    if (integer != integers.end()) {
+      source.fail("a dict with the key " + std::to_string(static_cast<std::int64_t>(*integer)) +
+                  " twice");
+    }
+  }
+
+  pickle_tree tree_;
+};
+
+inline std::unique_ptr<array_directory> read_joblib(byte_source const& source) {
+  if (!source.first().starts_with('\x80')) {
+    source.fail(
+        "a pickle of protocol 0 or 1, which is not read; joblib.dump it with protocol 2 or later");
+  }
+  return std::make_unique<joblib_directory>(source);
+}
+
+inline constexpr array_format joblib_format{"joblib", begins_joblib, read_joblib, write_joblib};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,211 @@
+// Lists, tuples, dicts, numbers and texts, and arrays in them, into a joblib file.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <forkmap/array/content.hpp>
+#include <forkmap/dump.hpp>
+
+namespace forkmap {
+namespace detail {
+
+template <class T>
+concept pickled_number = std::same_as<T, bool> || std::same_as<T, float> ||
+    std::same_as<T, double> ||
+    (std::integral<T> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
+     !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>);
+
+template <class T>
+concept pickled_text = std::convertible_to<T const&, std::string_view>;
+
+template <class T> inline constexpr bool is_optional = false;
+template <class T> inline constexpr bool is_optional<std::optional<T>> = true;
+
+/// std::tuple and std::pair; a std::array is a list, or an array.
+template <class T> inline constexpr bool is_pickled_tuple = false;
+template <class... T> inline constexpr bool is_pickled_tuple<std::tuple<T...>> = true;
+template <class A, class B> inline constexpr bool is_pickled_tuple<std::pair<A, B>> = true;
+
+template <class T>
+concept pickled_dict = std::ranges::input_range<T const> && requires {
+  typename T::mapped_type;
+  requires pickled_text<typename T::key_type>;
+};
+
+/// Elements that stay where they are while they are written.
+template <class T>
+concept pickled_list = std::ranges::forward_range<T const> &&
+    std::is_lvalue_reference_v<std::ranges::range_reference_t<T const>> && !requires {
+  typename T::mapped_type;
+};
+
+template <class T> consteval bool is_picklable() {
+  using value = std::remove_cv_t<T>;
+  if constexpr (pickled_text<value> || array_like<value> || pickled_number<value> ||
+                std::same_as<value, std::nullopt_t> || std::same_as<value, std::monostate>) {
+    return true;
+  } else if constexpr (is_optional<value>) {
+    return is_picklable<typename value::value_type>();
+  } else if constexpr (is_pickled_tuple<value>) {
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+      return (is_picklable<std::tuple_element_t<I, value>>() && ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<value>>{});
+  } else if constexpr (pickled_dict<value>) {
+    return is_picklable<typename value::mapped_type>();
+  } else if constexpr (pickled_list<value>) {
+    return is_picklable<std::ranges::range_value_t<value const>>();
+  } else {
+    return false;
+  }
+}
+
+}  // namespace detail
+
+/// What dump() can write into a joblib file.
+///
+/// A text (std::string, string_view), a number (bool, integers, float, double), std::monostate
+/// (None), an array (array_like), and of these, to any depth: std::optional (or None), std::pair and
+/// std::tuple (a tuple), maps with texts as keys (a dict), other ranges (a list). So a
+/// std::vector<double> is an array, a std::vector<std::vector<double>> a list of arrays, a
+/// std::vector<std::string> a list of str.
+template <class V>
+concept picklable = detail::is_picklable<V>();
+
+namespace detail {
+
+/// A value as formats see it, with what it refers to.
+class value_tree {
+ public:
+  template <picklable V>
+  value_tree(V const& value, std::filesystem::path const& file)
+      : file_(&file), root_(make(value)) {}
+
+  content_value const& root() const { return root_; }
+
+ private:
+  static content_value of_kind(content_value::kind what) {
+    content_value result;
+    result.what = what;
+    return result;
+  }
+
+  template <class V> content_value make(V const& value) {
+    using kind = content_value::kind;
+    if constexpr (pickled_text<V>) {
+      auto result = of_kind(kind::text);
+      result.text = std::string_view(value);
+      return result;
+    } else if constexpr (array_like<V>) {
+      return make_array(value);
+    } else if constexpr (pickled_number<V>) {
+      return make_number(value);
+    } else if constexpr (is_optional<V>) {
+      return value ? make(*value) : of_kind(kind::none);
+    } else if constexpr (is_pickled_tuple<V>) {
+      auto result = of_kind(kind::tuple);
+      result.items.reserve(std::tuple_size_v<V>);
+      std::apply([&](auto const&... item) { (result.items.push_back(make(item)), ...); }, value);
+      return result;
+    } else if constexpr (pickled_dict<V>) {
+      auto result = of_kind(kind::dict);
+      for (auto const& [key, item] : value) {
+        result.keys.emplace_back(std::string_view(key));
+        result.items.push_back(make(item));
+      }
+      return result;
+    } else if constexpr (pickled_list<V>) {
+      auto result = of_kind(kind::list);
+      for (auto const& item : value) result.items.push_back(make(item));
+      return result;
+    } else {
+      return of_kind(kind::none);
+    }
+  }
+
+  template <pickled_number N> static content_value make_number(N value) {
+    using kind = content_value::kind;
+    if constexpr (std::same_as<N, bool>) {
+      auto result = of_kind(kind::boolean);
+      result.boolean = value;
+      return result;
+    } else if constexpr (std::floating_point<N>) {
+      auto result = of_kind(kind::real);
+      result.real = value;
+      return result;
+    } else if (std::in_range<std::int64_t>(value)) {
+      auto result = of_kind(kind::integer);
+      result.integer = static_cast<std::int64_t>(value);
+      return result;
+    } else {
+      auto result = of_kind(kind::natural);
+      result.natural = static_cast<std::uint64_t>(value);
+      return result;
+    }
+  }
+
+  template <array_like A> content_value make_array(A const& array) {
+    auto content = make_content(array, *file_, {});
+    auto result = of_kind(content_value::kind::array);
+    result.array = content.get();
+    arrays_.push_back(std::move(content));
+    return result;
+  }
+
+  std::filesystem::path const* file_;
+  std::vector<std::shared_ptr<array_content const>> arrays_{};
+  content_value root_;
+};
+
+inline void dump_values(std::filesystem::path const& file, content_value const& content,
+                        dump_options const& options) {
+  if (options.dims.given() || options.layout != order::c) {
+    throw std::invalid_argument("forkmap: dump " + file.native() +
+                                ": dims and layout are for one array; arrays in containers have "
+                                "their own");
+  }
+  dump_content(file, content, options);
+}
+
+}  // namespace detail
+
+/// Writes numbers, texts, and containers of these and of arrays to a joblib file: see picklable.
+///
+/// `joblib.load(file)` gives them back, `joblib.load(file, mmap_mode="r")` with mapped arrays, whose
+/// data lies 64-byte aligned. The file is the old one or the new one, complete, as of dump() of one
+/// array. A .npz file takes a map of arrays.
+/// Returns: `file`.
+/// Errors: std::invalid_argument for a text that is no UTF-8, and for names of formats that hold
+///   arrays only, such as .npy; std::system_error naming the file.
+/// Cost: numbers and texts are first collected in memory, arrays are not.
+/// Example: `dump(std::map<std::string, std::vector<double>>{{"w", w}, {"b", b}}, "model.joblib");`
+template <class V>
+requires(!array_like<V>) std::filesystem::path
+    dump(V const& value, std::filesystem::path const& file, dump_options options = {}) {
+  static_assert(picklable<V>,
+                "forkmap: dump takes arrays (ranges of numbers or records), numbers, std::string, "
+                "and std::optional, std::tuple, maps from std::string and ranges of these; for "
+                "another class make a std::tuple or a std::map of its members");
+  if constexpr (picklable<V>) {
+    detail::value_tree const tree(value, file);
+    detail::dump_values(file, tree.root(), options);
+  }
+  return file;
+}
+
+}  // namespace forkmap
