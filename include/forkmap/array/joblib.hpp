@@ -44,8 +44,10 @@ class joblib_directory final : public array_directory {
     auto const at = locate(source, name);
     if (tree_[at].kind == pickle_kind::array) return describe_array(source, tree_[at]);
     if (name.empty()) return only_array(source);
-    source.fail(in_quotes(name) + " is " + described(tree_[at]) + ", not an array" +
-                pickle_path(tree_).some_names(at, std::string(name)) + "; load_value reads it");
+    auto what = in_quotes(name) + " is " + described(tree_[at]) + ", not an array";
+    auto const parts = pickle_path(tree_).some_names(at, std::string(name));
+    bool const plain = !tree_[at].is_container() || !pickle_leaves(tree_).common_kind(at).empty();
+    source.fail(what + (plain ? "; load_value reads it" : "; it consists of" + parts));
   }
 
   std::vector<std::string> names() const override {

@@ -156,7 +156,9 @@ class pickle_path {
   std::string some_names(pickle_index at, std::string const& name) const {
     constexpr std::size_t few = 6;
     auto const& container = (*tree_)[at];
-    if (container.size == 0 || container.kind == pickle_kind::set) return {};
+    if (!container.is_container() || container.size == 0 || container.kind == pickle_kind::set) {
+      return {};
+    }
     std::string result = " (";
     std::size_t index = 0;
     for (auto items = tree_->items(at); !items.done(); ++index) {

@@ -129,13 +129,14 @@ class pickle_tree {
   }
 
   /// Walks over the items of a container as they were when this was made; in a dict a key and its
-  /// value in turn.
+  /// value in turn. What is no container has none.
   class cursor {
    public:
     cursor(pickle_tree const& tree, pickle_value const& container)
         : tree_(&tree),
-          left_(container.kind == pickle_kind::dict ? 2 * std::size_t{container.size}
-                                                    : container.size),
+          left_(!container.is_container()             ? 0
+                : container.kind == pickle_kind::dict ? 2 * std::size_t{container.size}
+                                                      : container.size),
           cell_(left_ == 0 ? 0 : first_of(container)) {}
 
     bool done() const { return left_ == 0; }
