@@ -26,6 +26,7 @@
 #include <forkmap/access.hpp>
 #include <forkmap/archive.hpp>
 #include <forkmap/array_error.hpp>
+#include <forkmap/content_entry.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/dump_value.hpp>
 #include <forkmap/field_names.hpp>

@@ -16,18 +16,10 @@
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/plain_value.hpp>
 #include <forkmap/array_error.hpp>
+#include <forkmap/content_entry.hpp>
 #include <forkmap/inspect.hpp>
-#include <forkmap/shape.hpp>
 
 namespace forkmap {
-
-/// What contents() tells of each thing in a file.
-struct content_entry {
-  std::string name;  // for load and load_value; empty for the only thing
-  std::string type;  // of an array its dtype: "<f8"; else Python's: "int", "list of str", "None"
-  shape dims{};      // of an array; how many items a list has
-  bool is_array = true;  // load<T>() reads it; else load_value<T>() does
-};
 
 namespace detail {
 
@@ -197,11 +189,7 @@ template <class T> T load_value(std::filesystem::path const& file, std::string_v
 /// Example: `for (auto const& entry : contents("model.joblib")) std::puts(entry.name.c_str());`
 inline std::vector<content_entry> contents(std::filesystem::path const& file) {
   detail::array_file const opened(file, false);
-  std::vector<content_entry> result;
-  for (auto& entry : opened.directory().entries(opened.bytes())) {
-    result.push_back({std::move(entry.name), std::move(entry.type), entry.dims, entry.array});
-  }
-  return result;
+  return opened.directory().entries(opened.bytes());
 }
 
 }  // namespace forkmap

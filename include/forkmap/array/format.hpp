@@ -19,6 +19,7 @@
 #include <forkmap/array/plain_value.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array_error.hpp>
+#include <forkmap/content_entry.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
@@ -75,14 +76,6 @@ struct stored_array : element_type {
   bool writable = true;     // in the file: nothing else in it, such as a checksum, depends on them
 };
 
-/// What stands in a file under one name.
-struct stored_entry {
-  std::string name;  // empty for the only thing in the file
-  std::string type;  // of an array as NumPy spells it: "<f8"; else Python's: "int", "list of str"
-  shape dims;        // of an array; how many items a list has; of a number none
-  bool array = true;
-};
-
 /// Which arrays a file holds. Reads of the file no more than it needs to find them.
 class array_directory {
  public:
@@ -99,8 +92,8 @@ class array_directory {
   virtual std::vector<std::string> names() const = 0;
 
   /// Everything that is in it, in the file's order.
-  virtual std::vector<stored_entry> entries(byte_source const& source) const {
-    std::vector<stored_entry> result;
+  virtual std::vector<content_entry> entries(byte_source const& source) const {
+    std::vector<content_entry> result;
     for (auto& name : names()) {
       auto const array = find(source, name);
       result.push_back({std::move(name), array.descr, array.dims});

@@ -58,8 +58,8 @@ class joblib_directory final : public array_directory {
     return result;
   }
 
-  std::vector<stored_entry> entries(byte_source const& source) const override {
-    std::vector<stored_entry> result;
+  std::vector<content_entry> entries(byte_source const& source) const override {
+    std::vector<content_entry> result;
     pickle_leaves leaves(tree_);
     while (leaves.next()) {
       result.push_back({leaves.name(), {}, shape::scalar(), false});
@@ -134,7 +134,7 @@ class joblib_directory final : public array_directory {
                 (count > 6 ? ", ..." : ""));
   }
 
-  void describe_leaf(byte_source const& source, pickle_leaves& leaves, stored_entry& entry) const {
+  void describe_leaf(byte_source const& source, pickle_leaves& leaves, content_entry& entry) const {
     auto const& value = tree_[leaves.value()];
     if (value.kind == pickle_kind::array) {
       auto const& array = tree_.array(value);
@@ -144,7 +144,7 @@ class joblib_directory final : public array_directory {
       if (!type) source.fail(types.reason());
       entry.type = types.spell(array.type, *type);
       entry.dims = *dims;
-      entry.array = true;
+      entry.is_array = true;
       return;
     }
     // "a list of 3" -> "list"

@@ -34,7 +34,7 @@ class packed_directory final : public array_directory {
 
   std::vector<std::string> names() const override { return inside_->names(); }
 
-  std::vector<stored_entry> entries(byte_source const& source) const override {
+  std::vector<content_entry> entries(byte_source const& source) const override {
     return inside_->entries(unpacked_source(source, whole_file(method_, source)));
   }
 

@@ -42,7 +42,9 @@ class pickle_leaves {
       leaf_ = value.kind == pickle_kind::dict ? container.items.next() : key;
       work_ += 1 + name_.size() / 32;
       bool const parted = is_parted(leaf_);
-      if (work_ > 8 * tree_->places() + 4096) return fail("containers that hold each other");
+      if (work_ > 8 * tree_->places() + 4096 || ++visited_ > 2 * tree_->places() + 64) {
+        return fail("containers that hold each other, or one under many names; name what is wanted");
+      }
       if (!parted) return true;
       if (open_.size() == deepest) return fail("containers more than 64 deep");
       enter(leaf_);
@@ -118,6 +120,7 @@ class pickle_leaves {
   pickle_index leaf_ = pickle_tree::none;
   bool root_is_leaf_ = false;
   std::size_t work_ = 0;
+  std::size_t visited_ = 0;
   std::string_view problem_{};
 };
 

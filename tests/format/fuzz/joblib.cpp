@@ -154,7 +154,8 @@ void check_array(stored_array const& found, std::size_t size) {
   }
 }
 
-void check_written_again(byte_source const& source, std::vector<stored_entry> const& entries) {
+void check_written_again(byte_source const& source,
+                         std::vector<forkmap::content_entry> const& entries) {
   auto const tree = pickle_machine(source).run();
   rewriter again(tree);
   content_value content;
@@ -169,8 +170,8 @@ void check_written_again(byte_source const& source, std::vector<stored_entry> co
   require(found.size() == entries.size());
   for (std::size_t i = 0; i < found.size(); ++i) {
     require(found[i].name == entries[i].name && found[i].type == entries[i].type &&
-            found[i].dims == entries[i].dims && found[i].array == entries[i].array);
-    if (found[i].array) require(directory->find(written, found[i].name).offset % 64 == 0);
+            found[i].dims == entries[i].dims && found[i].is_array == entries[i].is_array);
+    if (found[i].is_array) require(directory->find(written, found[i].name).offset % 64 == 0);
   }
 }
 
@@ -186,11 +187,11 @@ int fuzz_joblib(std::uint8_t const* data, std::size_t size) {
 
   stored_array only;
   if (!refused([&] { only = directory->find(source, ""); })) check_array(only, size);
-  std::vector<stored_entry> entries;
+  std::vector<forkmap::content_entry> entries;
   if (refused([&] { entries = directory->entries(source); })) return 0;
   for (std::size_t i = 0; i < std::min(entries.size(), most_looked_at); ++i) {
     auto const& entry = entries[i];
-    if (entry.array) {
+    if (entry.is_array) {
       stored_array found;
       bool const lost = refused([&] { found = directory->find(source, entry.name); });
       // Its fields are looked at only now.
