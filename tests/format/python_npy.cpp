@@ -13,6 +13,7 @@
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
 
+#include "counted.hpp"
 #include "support/catch.hpp"
 #include "support/python.hpp"
 #include "support/temporary_directory.hpp"
@@ -35,47 +36,6 @@ struct record {
   std::array<pair, 2> in;
 };
 
-template <class T> T counted(std::size_t i) {
-  auto const k = static_cast<int>(i % 100);
-  if constexpr (fm::detail::is_complex<T>) {
-    using real = typename T::value_type;
-    return T(static_cast<real>(k), static_cast<real>(2 * k));
-  } else if constexpr (std::same_as<T, bool>) {
-    return k % 2 == 1;
-  } else if constexpr (std::same_as<T, fm::half>) {
-    return fm::half(static_cast<float>(k));
-  } else if constexpr (std::same_as<T, fm::fixed_u32string<5>>) {
-    auto const text = std::to_string(k);
-    return T(std::u32string(text.begin(), text.end()));
-  } else if constexpr (fm::detail::text_length<T> > 0) {
-    return T(std::to_string(k));
-  } else {
-    return static_cast<T>(k);
-  }
-}
-
-/// The elements in C order of their indices, wherever they lie.
-template <class T, class Array> bool is_counted(Array const& array) {
-  auto const& dims = array.dims();
-  for (std::size_t i = 0; i < array.size(); ++i) {
-    std::size_t position = 0;
-    std::size_t stride = 1;
-    auto rest = i;
-    std::array<std::size_t, fm::shape::max_rank> index{};
-    for (auto axis = dims.rank(); axis-- > 0;) {
-      index[axis] = rest % dims[axis];
-      rest /= dims[axis];
-    }
-    for (std::size_t axis = 0; axis < dims.rank(); ++axis) {
-      auto const k = array.layout() == fm::order::fortran ? axis : dims.rank() - 1 - axis;
-      position += index[k] * stride;
-      stride *= dims[k];
-    }
-    if (!(array[position] == counted<T>(i))) return false;
-  }
-  return true;
-}
-
 std::string part(std::string const& name, std::size_t which) {
   std::size_t from = 0;
   for (; which > 0; --which) from = name.find('-', from) + 1;
@@ -97,6 +57,12 @@ template <class T> void check_scalar(std::filesystem::path const& file, std::str
   fm::dump(mapped, base.native() + ".mapped.npy");
 }
 
+struct scalar_check {
+  template <class T> static void run(std::filesystem::path const& file, std::string const& name) {
+    check_scalar<T>(file, name);
+  }
+};
+
 template <class Array> void check_records(Array const& array) {
   REQUIRE(array.size() == 5);
   for (std::size_t i = 0; i < 5; ++i) {
@@ -112,12 +78,6 @@ template <class Array> void check_records(Array const& array) {
   }
 }
 
-using reader = void (*)(std::filesystem::path const&, std::string const&);
-struct scalar_type {
-  std::string name;
-  reader check;
-};
-
 }  // namespace
 
 template <>
@@ -131,24 +91,7 @@ TEST_CASE("format: every dtype, shape, order and version of NumPy's is read, and
   support::temporary_directory const folder;
   support::run_python("npy.py", {"write", folder.path()});
 
-  std::vector<scalar_type> const types = {{"b1", check_scalar<bool>},
-                                          {"i1", check_scalar<std::int8_t>},
-                                          {"i2", check_scalar<std::int16_t>},
-                                          {"i4", check_scalar<std::int32_t>},
-                                          {"i8", check_scalar<std::int64_t>},
-                                          {"u1", check_scalar<std::uint8_t>},
-                                          {"u2", check_scalar<std::uint16_t>},
-                                          {"u4", check_scalar<std::uint32_t>},
-                                          {"u8", check_scalar<std::uint64_t>},
-                                          {"f2", check_scalar<fm::half>},
-                                          {"f4", check_scalar<float>},
-                                          {"f8", check_scalar<double>},
-                                          {"f16", check_scalar<long double>},
-                                          {"c8", check_scalar<std::complex<float>>},
-                                          {"c16", check_scalar<std::complex<double>>},
-                                          {"c32", check_scalar<std::complex<long double>>},
-                                          {"S3", check_scalar<fm::fixed_string<3>>},
-                                          {"U5", check_scalar<fm::fixed_u32string<5>>}};
+  auto const types = scalar_types<scalar_check>();
   int files = 0;
   int records = 0;
   std::vector<std::filesystem::path> all;
@@ -175,7 +118,7 @@ TEST_CASE("format: every dtype, shape, order and version of NumPy's is read, and
     }
     for (auto const& type : types) {
       if (type.name == part(name, 0)) {
-        type.check(file, name);
+        type.run(file, name);
         ++files;
       }
     }
