@@ -143,8 +143,14 @@ class pickle_machine {
       bits |= std::uint64_t{static_cast<unsigned char>(text[i])} << (8 * i);
     }
     if (text.size() > sizeof bits) {
-      bool const natural = text.back() == '\0' && bits >> 63U != 0;
-      push(tree_.add(natural ? pickle_kind::natural : pickle_kind::large_integer, 0, bits));
+      // The ninth byte is the sign.
+      bool const top_bit = bits >> 63U != 0;
+      if (text.back() == '\0') {
+        push(tree_.add(top_bit ? pickle_kind::natural : pickle_kind::integer, 0, bits));
+      } else {
+        bool const small = text.back() == '\xff' && top_bit;
+        push(tree_.add(small ? pickle_kind::integer : pickle_kind::large_integer, 0, bits));
+      }
       return;
     }
     auto const unused = text.empty() ? 0 : 64 - 8 * text.size();

@@ -50,6 +50,9 @@ class pickle_writer {
       put_number(pickle_opcode::binint2, value, 2);
     } else if (value <= std::uint64_t{std::numeric_limits<std::int32_t>::max()}) {
       put_number(pickle_opcode::binint, value, 4);
+    } else if (value <= std::uint64_t{std::numeric_limits<std::int64_t>::max()}) {
+      put_number(pickle_opcode::long1, 8, 1);
+      append(value, 8);
     } else {
       // Signed: the ninth byte keeps the 64th bit from being the sign.
       put_number(pickle_opcode::long1, 9, 1);

@@ -100,7 +100,10 @@ TEST_CASE("pickle: numbers of every opcode", "[array]") {
   CHECK(natural.kind == pickle_kind::natural);
   CHECK(natural.bits == std::uint64_t{1} << 63U);
   CHECK(value("\x8a\x09\0\0\0\0\0\0\0\0\1"s).kind == pickle_kind::large_integer);
-  CHECK(value("\x8a\x09\0\0\0\0\0\0\0\x80\xff"s).kind == pickle_kind::large_integer);
+  CHECK(value("\x8a\x09\0\0\0\0\0\0\0\x80\xff"s).integer() ==
+        std::numeric_limits<std::int64_t>::min());
+  CHECK(value("\x8a\x09\1\0\0\0\0\0\0\0\0"s).integer() == 1);
+  CHECK(value("\x8a\x09\0\0\0\0\0\0\0\0\xff"s).kind == pickle_kind::large_integer);
   CHECK(value("\x8b\2\0\0\0\1\2"s).integer() == 513);
   CHECK(value("\x8b\0\2\0\0"s + std::string(512, 'x')).kind == pickle_kind::large_integer);
   CHECK(value("G\x40\4\0\0\0\0\0\0"s).real() == 2.5);

@@ -1,0 +1,85 @@
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <forkmap/dump_value.hpp>
+#include <forkmap/load_value.hpp>
+
+#include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using namespace std::string_literals;
+using Catch::Matchers::ContainsSubstring;
+
+TEST_CASE("load_value: integers are checked against the type that is asked for", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.joblib";
+  constexpr auto least = std::numeric_limits<std::int64_t>::min();
+  fm::dump(std::tuple(300, -1, ~std::uint64_t{0}, least, true, 2.5), file);
+  CHECK(fm::load_value<short>(file, "[0]") == 300);
+  CHECK_THROWS_AS(fm::load_value<std::uint8_t>(file, "[0]"), fm::dtype_error);
+  CHECK_THROWS_WITH(fm::load_value<std::uint8_t>(file, "[0]"),
+                    ContainsSubstring(file.native()) &&
+                        ContainsSubstring("'[0]' holds an int, 300, which is no std::uint8_t"));
+  CHECK_THROWS_AS(fm::load_value<unsigned>(file, "[1]"), fm::dtype_error);
+  CHECK(fm::load_value<std::uint64_t>(file, "[2]") == ~std::uint64_t{0});
+  CHECK_THROWS_AS(fm::load_value<std::int64_t>(file, "[2]"), fm::dtype_error);
+  CHECK(fm::load_value<std::int64_t>(file, "[3]") == least);
+  CHECK_THROWS_AS(fm::load_value<int>(file, "[4]"), fm::dtype_error);
+  CHECK_THROWS_AS(fm::load_value<int>(file, "[5]"), fm::dtype_error);
+  CHECK_THROWS_AS(fm::load_value<bool>(file, "[0]"), fm::dtype_error);
+}
+
+TEST_CASE("load_value: an int is a floating-point number if it stays the same", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.joblib";
+  fm::dump(std::tuple(16777217, (std::int64_t{1} << 53U) + 1, ~std::uint64_t{0}, 1e300,
+                      std::numeric_limits<double>::infinity(), std::uint64_t{1} << 63U,
+                      std::numeric_limits<std::int64_t>::max()),
+           file);
+  CHECK(fm::load_value<double>(file, "[0]") == 16777217.0);
+  CHECK_THROWS_AS(fm::load_value<float>(file, "[0]"), fm::dtype_error);
+  CHECK_THROWS_AS(fm::load_value<double>(file, "[1]"), fm::dtype_error);
+  CHECK_THROWS_AS(fm::load_value<double>(file, "[2]"), fm::dtype_error);
+  CHECK(fm::load_value<long double>(file, "[2]") == 18446744073709551615.0L);
+  CHECK_THROWS_AS(fm::load_value<float>(file, "[3]"), fm::dtype_error);
+  CHECK(fm::load_value<float>(file, "[4]") == std::numeric_limits<float>::infinity());
+  CHECK(fm::load_value<double>(file, "[5]") == 0x1p63);
+  CHECK_THROWS_AS(fm::load_value<double>(file, "[6]"), fm::dtype_error);
+  CHECK_THROWS_AS(fm::load_value<float>(file, "[6]"), fm::dtype_error);
+}
+
+TEST_CASE("load_value: lists tell which item is another thing", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "a.joblib";
+  fm::dump(std::tuple(std::tuple(1, 2, "x"), std::vector<std::string>{"a"}, std::vector{1.5, 2.5}),
+           file);
+  CHECK_THROWS_WITH(fm::load_value<std::vector<int>>(file, "[0]"),
+                    ContainsSubstring("'[0][2]' holds 'x', which is no std::int32_t"));
+  CHECK_THROWS_WITH(fm::load_value<int>(file, "[1]"),
+                    ContainsSubstring("'[1]' holds a list of 1 str, which is no std::int32_t"));
+  CHECK_THROWS_WITH(fm::load_value<std::vector<std::string>>(file, "[0][0]"),
+                    ContainsSubstring("'[0][0]' holds an int, 1, which is no list of std::string"));
+  CHECK_THROWS_WITH(fm::load_value<std::vector<double>>(file, "[2]"),
+                    ContainsSubstring("an array of dims (2,) of '<f8'"));
+  CHECK(fm::load_value<std::vector<std::string>>(file, "[1]") == std::vector{"a"s});
+}
+
+TEST_CASE("load_value: a file of arrays says that load reads them, and contents lists them",
+          "[array]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(std::vector{1, 2}, folder.path() / "a.npy");
+  CHECK_THROWS_WITH(fm::load_value<std::vector<int>>(file),
+                    ContainsSubstring("an array of dims (2,)"));
+  auto const all = fm::contents(file);
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].name.empty());
+  CHECK(all[0].type == "<i4");
+  CHECK(all[0].dims == fm::shape{2});
+  CHECK(all[0].is_array);
+  CHECK_THROWS_AS(fm::load_value<int>(folder.path() / "none"), std::system_error);
+}
