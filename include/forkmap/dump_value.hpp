@@ -47,6 +47,13 @@ concept pickled_dict = std::ranges::input_range<T const> && requires {
   requires pickled_text<typename T::key_type>;
 };
 
+/// What named() makes: a tuple, and a name for each of its items.
+template <class T>
+concept pickled_names = requires(T const& value) {
+  { value.names()[0] } -> std::convertible_to<std::string_view>;
+  std::tuple_size<std::remove_cvref_t<decltype(value.arrays())>>::value;
+};
+
 /// Elements that stay where they are while they are written.
 template <class T>
 concept pickled_list = std::ranges::forward_range<T const> &&
@@ -63,9 +70,11 @@ template <class T> consteval bool is_picklable() {
     return is_picklable<typename value::value_type>();
   } else if constexpr (is_pickled_tuple<value>) {
     return []<std::size_t... I>(std::index_sequence<I...>) {
-      return (is_picklable<std::tuple_element_t<I, value>>() && ...);
+      return (is_picklable<std::remove_cvref_t<std::tuple_element_t<I, value>>>() && ...);
     }
     (std::make_index_sequence<std::tuple_size_v<value>>{});
+  } else if constexpr (pickled_names<value>) {
+    return is_picklable<std::remove_cvref_t<decltype(std::declval<value const&>().arrays())>>();
   } else if constexpr (pickled_dict<value>) {
     return is_picklable<typename value::mapped_type>();
   } else if constexpr (pickled_list<value>) {
@@ -81,7 +90,7 @@ template <class T> consteval bool is_picklable() {
 ///
 /// A text (std::string, string_view), a number (bool, integers, float, double), std::monostate
 /// (None), an array (array_like), and of these, to any depth: std::optional (or None), std::pair and
-/// std::tuple (a tuple), maps with texts as keys (a dict), other ranges (a list). So a
+/// std::tuple (a tuple), named() and maps with texts as keys (a dict), other ranges (a list). So a
 /// std::vector<double> is an array, a std::vector<std::vector<double>> a list of arrays, a
 /// std::vector<std::string> a list of str.
 template <class V>
@@ -121,6 +130,11 @@ class value_tree {
       auto result = of_kind(kind::tuple);
       result.items.reserve(std::tuple_size_v<V>);
       std::apply([&](auto const&... item) { (result.items.push_back(make(item)), ...); }, value);
+      return result;
+    } else if constexpr (pickled_names<V>) {
+      auto result = make(value.arrays());
+      result.what = kind::dict;
+      result.keys.assign(value.names().begin(), value.names().end());
       return result;
     } else if constexpr (pickled_dict<V>) {
       auto result = of_kind(kind::dict);

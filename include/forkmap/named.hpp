@@ -18,6 +18,7 @@
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/npz_writer.hpp>
 #include <forkmap/dump.hpp>
+#include <forkmap/dump_value.hpp>
 
 namespace forkmap {
 
@@ -56,9 +57,9 @@ auto named_of(Arguments&& arguments, std::index_sequence<I...> /*pairs*/) {
   using tuple = std::remove_reference_t<Arguments>;
   static_assert((std::convertible_to<std::tuple_element_t<2 * I, tuple>, std::string_view> && ...),
                 "forkmap: named takes names and arrays by turns: named(\"a\", x, \"b\", y)");
-  static_assert((array_like<std::remove_cvref_t<std::tuple_element_t<2 * I + 1, tuple>>> && ...),
+  static_assert((picklable<std::remove_cvref_t<std::tuple_element_t<2 * I + 1, tuple>>> && ...),
                 "forkmap: named takes names and arrays (ranges of numbers or records) by turns: "
-                "named(\"a\", x, \"b\", y)");
+                "named(\"a\", x, \"b\", y); for a joblib file also other values (picklable)");
   return named_arrays<named_as<std::tuple_element_t<2 * I + 1, tuple>>...>(
       {std::string(std::string_view(std::get<2 * I>(arguments)))...},
       {std::forward<std::tuple_element_t<2 * I + 1, tuple>>(std::get<2 * I + 1>(arguments))...});
@@ -66,7 +67,8 @@ auto named_of(Arguments&& arguments, std::index_sequence<I...> /*pairs*/) {
 
 }  // namespace detail
 
-/// Arrays and the names that they are to have in a file: named("a", x, "b", y).
+/// Arrays and the names that they are to have in a file: named("a", x, "b", y). For a joblib file,
+/// where they become a dict, they may be whatever is picklable, other named() too.
 ///
 /// Errors: std::invalid_argument for a name that is empty, there twice, no UTF-8, absolute, or that
 ///   holds "..", a backslash or a zero byte.
@@ -78,7 +80,8 @@ template <class... Arguments> auto named(Arguments&&... arguments) {
                           std::make_index_sequence<sizeof...(Arguments) / 2>{});
 }
 
-/// Writes several arrays to one file, which is an .npz archive: `numpy.load(file)["weights"]`.
+/// Writes several arrays to one file, which is an .npz archive: `numpy.load(file)["weights"]`; or,
+/// if its name ends in .joblib or .pkl, a dict: `joblib.load(file)["weights"]`.
 ///
 /// The file is the old one or the new one, complete, as of dump() of one array. The data of each
 /// lies on a multiple of 64 bytes, so that load() maps it, unless it is compressed.
@@ -91,21 +94,8 @@ template <class... Arguments> auto named(Arguments&&... arguments) {
 template <class... A>
 std::filesystem::path dump(named_arrays<A...> const& arrays, std::filesystem::path const& file,
                            dump_options options = {}) {
-  if (options.dims.given() || options.layout != order::c) {
-    throw std::invalid_argument("forkmap: dump " + file.native() +
-                                ": dims and layout are for one array; named ones have their own");
-  }
-  auto const contents = std::apply(
-      [&](auto const&... array) {
-        return std::array<std::shared_ptr<detail::array_content const>, sizeof...(A)>{
-            detail::make_content(array, file, {})...};
-      },
-      arrays.arrays());
-  detail::content_value all;
-  all.what = detail::content_value::kind::dict;
-  all.keys.assign(arrays.names().begin(), arrays.names().end());
-  for (auto const& content : contents) all.items.push_back(detail::array_value(*content));
-  detail::dump_content(file, all, options);
+  detail::value_tree const tree(arrays, file);
+  detail::dump_values(file, tree.root(), options);
   return file;
 }
 

@@ -15,6 +15,7 @@
 #include <forkmap/load.hpp>
 #include <forkmap/load_value.hpp>
 #include <forkmap/memmap.hpp>
+#include <forkmap/named.hpp>
 #include <forkmap/shared_array.hpp>
 
 #include "support/catch.hpp"
@@ -81,6 +82,20 @@ TEST_CASE("dump: containers of arrays, numbers and texts become what Python call
   CHECK(listed(file) == ": None");
   fm::dump(std::vector<std::vector<std::string>>{}, file);
   CHECK(listed(file) == ": list (0,)");
+}
+
+TEST_CASE("dump: named values of any kind are a dict", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = folder.path() / "model.joblib";
+  std::vector<std::vector<double>> const weights{{1, 2}, {3}};
+  fm::dump(fm::named("weights", weights, "bias", std::vector{0.5}, "classes",
+                     std::vector{"a"s, "b"s}, "params", fm::named("scale", 2.5, "kind", "rbf")),
+           file);
+  CHECK(listed(file) ==
+        "weights[0]: <f8 (2,), weights[1]: <f8 (1,), bias: <f8 (1,), classes: list of str (2,), "
+        "params.scale: float, params.kind: str");
+  CHECK_THROWS_AS(fm::dump(fm::named("scale", 2.5), folder.path() / "a.npz"),
+                  std::invalid_argument);
 }
 
 TEST_CASE("dump: arrays in containers keep their dims, and lie on multiples of 64", "[array]") {
