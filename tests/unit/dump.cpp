@@ -152,10 +152,9 @@ TEST_CASE("dump: writes .npy under any name but those that promise another forma
   fm::dump(values, folder.path() / "a.data");
   CHECK(fm::inspect(folder.path() / "a.data").format == "npy");
   for (auto const* name : {"a.joblib", "a.pkl"}) {
-    CHECK_THROWS_AS(fm::dump(values, folder.path() / name), std::invalid_argument);
-    CHECK_THROWS_WITH(fm::dump(values, folder.path() / name), ContainsSubstring("writes .npy"));
+    CHECK(fm::inspect(fm::dump(values, folder.path() / name)).format == "joblib");
   }
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(names_in(folder.path()) == 3);
 }
 
 TEST_CASE("dump: who has the old file mapped keeps it, even if it is what is written", "[array]") {

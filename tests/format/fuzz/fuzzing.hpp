@@ -53,6 +53,7 @@ template <class Body> bool refused(Body body) {
 
 }  // namespace fuzzing
 
+fuzzing::function fuzz_joblib;
 fuzzing::function fuzz_npy_header;
 fuzzing::function fuzz_npz;
 fuzzing::function fuzz_packed;

@@ -12,11 +12,6 @@
 
 #include <forkmap/array/formats.hpp>
 
-namespace fuzzing {
-using function = int(std::uint8_t const* data, std::size_t size);
-}  // namespace fuzzing
-fuzzing::function fuzz_joblib;
-
 #include "fuzzing.hpp"
 
 namespace {
