@@ -1,9 +1,12 @@
 // What do the calls of a pool cost, whose workers are there already?
 #include <benchmark/benchmark.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -94,35 +97,85 @@ double use(small_argument const& a, double b) { return a.x[0] + b; }
 constexpr std::size_t n_calls = 1'000'000;
 
 /// 64 bytes: a function, 48 bytes and a double.
+struct slot_of_64 {
+  double (*fn)(small_argument const&, double);
+  small_argument a;
+  double b;
+};
+static_assert(sizeof(slot_of_64) == 64);
+constexpr small_argument six{{1, 2, 3, 4, 5, 6}};
+
+void send_calls(fm::pool const& workers) {
+  auto const all =
+      workers(std::views::iota(std::size_t{0}, n_calls) | std::views::transform([](std::size_t i) {
+                return fm::delayed(use)(six, static_cast<double>(i));
+              }));
+  benchmark::DoNotOptimize(all.data());
+}
+
+/// The floor neither runs anything nor leaves its process.
 void calls_of_64_bytes(benchmark::State& state) {
-  struct slot {
-    double (*fn)(small_argument const&, double);
-    small_argument a;
-    double b;
-  };
-  static_assert(sizeof(slot) == 64);
-  std::vector<slot> slots(n_calls);
+  std::vector<slot_of_64> slots(n_calls);
   fm::pool const workers(2);
-  small_argument const a{{1, 2, 3, 4, 5, 6}};
   bench::time_in_turns(
       state,
       {.text = "10^6 delayed calls with 64 bytes / filling 64-byte slots in one process",
        .ratio_target = 1.5},
       [&] {
         for (std::size_t i = 0; i != n_calls; ++i) {
-          slots[i] = {use, a, static_cast<double>(i)};
+          slots[i] = {use, six, static_cast<double>(i)};
           benchmark::ClobberMemory();
         }
       },
-      [&] {
-        auto const all = workers(std::views::iota(std::size_t{0}, n_calls) |
-                                 std::views::transform([&](std::size_t i) {
-                                   return fm::delayed(use)(a, static_cast<double>(i));
-                                 }));
-        benchmark::DoNotOptimize(all.data());
-      });
+      [&] { send_calls(workers); });
 }
 BENCHMARK(calls_of_64_bytes)->Iterations(21)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+/// The floor does what a call has to: slots are filled, run meanwhile by two processes, and the
+/// results brought home.
+void calls_of_64_bytes_vs_hand(benchmark::State& state) {
+  constexpr std::size_t published = 4096;  // slots at a time
+  constexpr std::size_t taken = 64;
+  struct shared {
+    alignas(128) std::atomic<std::size_t> filled;
+    alignas(128) std::atomic<std::size_t> next;
+    alignas(128) slot_of_64 slots[n_calls];
+    alignas(128) double results[n_calls];
+  };
+  auto* const memory = ::mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  bench::by_hand::check(memory != MAP_FAILED, "mmap");
+  auto& all = *static_cast<shared*>(memory);
+  bench::by_hand::small_pool two(2, 50us, [&](int) {
+    for (std::size_t begin = 0; (begin = all.next.fetch_add(taken)) < n_calls;) {
+      auto const end = std::min(n_calls, begin + taken);
+      while (all.filled.load(std::memory_order_acquire) < end) ::sched_yield();
+      for (auto i = begin; i != end; ++i)
+        all.results[i] = all.slots[i].fn(all.slots[i].a, all.slots[i].b);
+    }
+  });
+  fm::pool const workers(2);
+  bench::time_in_turns(
+      state, {.text = "10^6 delayed calls with 64 bytes / slots that two processes run meanwhile"},
+      [&] {
+        all.filled = all.next = 0;
+        two.start(2);
+        for (std::size_t i = 0; i != n_calls; ++i) {
+          all.slots[i] = {use, six, static_cast<double>(i)};
+          if ((i + 1) % published == 0) all.filled.store(i + 1, std::memory_order_release);
+        }
+        all.filled = n_calls;
+        two.wait(true);
+        std::vector<double> results(all.results, all.results + n_calls);
+        benchmark::DoNotOptimize(results.data());
+      },
+      [&] { send_calls(workers); });
+  ::munmap(memory, sizeof(shared));
+}
+BENCHMARK(calls_of_64_bytes_vs_hand)
+    ->Iterations(21)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
 
 constexpr std::size_t n_doubles = 1'000'000;  // 8 MB
 std::vector<double> const& ready_made() {

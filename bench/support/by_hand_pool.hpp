@@ -60,12 +60,19 @@ template <class Body> class small_pool {
 
   /// `spins`: whether the caller looks before it sleeps.
   void run(int n, bool spins) {
+    start(n);
+    wait(spins);
+  }
+
+  void start(int n) {
     auto const before = shared_->done.load();
     shared_->expected = before + static_cast<std::uint32_t>(n);
     for (int k = 0; k != n; ++k) {
       shared_->round[k].word.fetch_add(1);
       if (shared_->round[k].asleep.load() != 0) futex_wake(shared_->round[k].word);
     }
+  }
+  void wait(bool spins) {
     auto const begin = std::chrono::steady_clock::now();
     for (;;) {
       auto const now = shared_->done.load();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <forkmap/engine/pool_tasks.hpp>
+#include <forkmap/transfer/flat_call.hpp>
 #include <forkmap/transfer/portable.hpp>
 #include <forkmap/transfer/remote_tasks.hpp>
 #include <forkmap/transfer/sending.hpp>
@@ -22,7 +23,7 @@ template <class Tasks> class sent_tasks : public pool_tasks {
  public:
   using task_type = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
 
-  static constexpr std::size_t fixed = fixed_bytes<task_type>();
+  static constexpr std::size_t flat = flat_call<task_type>::bytes;
 
   explicit sent_tasks(Tasks& tasks) : tasks_(tasks) {
     static_assert(!std::same_as<std::ranges::sentinel_t<Tasks>, std::unreachable_sentinel_t>,
@@ -32,21 +33,23 @@ template <class Tasks> class sent_tasks : public pool_tasks {
   std::uint64_t send(argument_writer& out, std::vector<std::uint64_t>& begins) override {
     std::uint64_t n = 0;
     for (auto&& task : tasks_) {
-      if constexpr (fixed == 0) begins.push_back(out.size());
-      send_task<task_type>(out, task);
       ++n;
-      if constexpr (fixed != 0) {
+      if constexpr (flat != 0) {
+        flat_call<task_type>::write(out.take(flat), task);
         if (n % sending::chunk == 0 && !out.chunk_done()) {
           n = sent_tasks::expected();
           break;
         }
+      } else {
+        begins.push_back(out.size());
+        send_task<task_type>(out, task);
       }
     }
-    if constexpr (fixed == 0) begins.push_back(out.size());
+    if constexpr (flat == 0) begins.push_back(out.size());
     n_tasks_ = n;
     return n;
   }
-  std::uint64_t task_bytes() const override { return fixed; }
+  std::uint64_t task_bytes() const override { return flat; }
   std::uint64_t expected() const override {
     if constexpr (std::ranges::sized_range<Tasks>)
       return static_cast<std::uint64_t>(std::ranges::size(tasks_));
@@ -68,7 +71,7 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
 
   /// The first may run while the last are sent.
   std::uint64_t task_count() const override {
-    if constexpr (sent_tasks<Tasks>::fixed != 0 && std::ranges::random_access_range<Tasks>)
+    if constexpr (sent_tasks<Tasks>::flat != 0 && std::ranges::random_access_range<Tasks>)
       return this->expected();
     else
       return 0;

@@ -95,6 +95,7 @@ class call_place {
     shared.plan = plan;
     shared.layout = where;
     shared.front_bytes = call_bytes_;
+    shared.front_made = front_made_;
     shared.table = table;
     shared.task_bytes = begins_.empty() ? tasks.task_bytes() : 0;
     shared.argument_bytes = std::max(arguments_->size(), n_tasks * shared.task_bytes);
@@ -141,6 +142,7 @@ class call_place {
                   std::to_string(call_bytes_) + " bytes");
     }
     present_ = static_cast<std::size_t>(call_bytes_);
+    ++front_made_;
   }
 
   pool_layout const* layout_ = nullptr;
@@ -148,6 +150,7 @@ class call_place {
   std::uint32_t number_ = 0;
   mapping front_{};
   std::size_t present_ = 0;       // bytes of `front` that cannot fault
+  std::uint64_t front_made_ = 0;  // how often memory has been made for it
   std::uint64_t used_ = 0;        // bytes of it that may not be zero
   std::uint64_t call_bytes_ = 0;  // of the last call
   std::unique_ptr<argument_writer> arguments_{};

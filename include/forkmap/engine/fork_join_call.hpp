@@ -109,7 +109,8 @@ class fork_join_call {
                              .share = share_,
                              .probe_signal = probe_signal_,
                              .left_over = left_over,
-                             .again = lives_[k].again};
+                             .again = lives_[k].again,
+                             .present = nullptr};
     lives_[k].number = n_started_;
     lives_[k].process = child_process::start([&] { live_as_worker(birth); });
   }

@@ -34,7 +34,9 @@ class pool_call_run final : public shared_results {
         plan(how_dealt),
         fate(work, plan, *this),
         limits(how, called_at),
-        report(into, called_at) {}
+        report(into, called_at) {
+    slots_present = true;  // their place is made so before the call
+  }
   ~pool_call_run() override {
     if (release != nullptr) release(owner, *this);
   }

@@ -111,40 +111,6 @@ template <class T> T const& receive_reference(reader& in, argument_reader const&
 
 template <class T> void send_task(argument_writer& out, T const& task);
 
-inline constexpr std::size_t any_size = std::size_t{1} << 40U;
-
-/// How many bytes send_task writes of every T; 0 if that depends on the task.
-template <class T> consteval std::size_t fixed_bytes();
-
-/// The same of an argument or a function, where 0 means none: any_size if it depends.
-template <class T> consteval std::size_t fixed_bytes_of_part() {
-  if constexpr (sent_as<T> == sent::as_stateless) {
-    return 0;
-  } else if constexpr (sent_as<T> == sent::as_address) {
-    return sizeof(T);
-  } else if constexpr (sent_as<T> == sent::as_call) {
-    return fixed_bytes<T>() != 0 ? fixed_bytes<T>() : any_size;
-  } else if constexpr (sent_as<T> == sent::as_value) {
-    return travels_v<T> == travel::as_bytes ? sizeof(T) : any_size;
-  } else {
-    return any_size;
-  }
-}
-
-template <class T> consteval std::size_t fixed_bytes() {
-  if constexpr (is_delayed_call<T>) {
-    return []<class... Args>(std::type_identity<std::tuple<Args...>>) {
-      constexpr std::size_t all =
-          (fixed_bytes_of_part<typename T::function_type>() + ... + fixed_bytes_of_part<Args>());
-      return all >= any_size ? std::size_t{0} : all;
-    }(std::type_identity<typename T::arguments_type>{});
-  } else if constexpr (function_address<T>) {
-    return sizeof(T);
-  } else {
-    return 0;
-  }
-}
-
 /// Appends one argument, stored as T.
 template <class T> void send(argument_writer& out, std::remove_reference_t<T> const& value) {
   constexpr auto how = sent_as<T>;

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include <forkmap/plan/dispatch.hpp>
+#include <forkmap/transfer/flat_call.hpp>
 #include <forkmap/transfer/portable.hpp>
 #include <forkmap/transfer/sending.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
@@ -34,11 +35,8 @@ struct remote_tasks {
     return receive_task<T>(bytes, *arguments);
   }
   template <class Task> auto get(std::uint64_t i) const {
-    // Where the size is known the compiler leaves out what the reader checks.
-    constexpr auto fixed = fixed_bytes<Task>();
     arguments->cache().begin_task();
-    auto const* const begin = arguments->at(begin_of(i));
-    reader bytes(begin, fixed != 0 ? begin + fixed : arguments->at(begin_of(i + 1)));
+    reader bytes(arguments->at(begin_of(i)), arguments->at(begin_of(i + 1)));
     return receive_task<Task>(bytes, *arguments);
   }
 };
@@ -58,8 +56,12 @@ template <class Task> class remote_source {
   std::uint64_t size() const { return n_; }
   result_type operator()(std::uint64_t i) {
     if (i >= n_sent_) n_sent_ = tasks_.sent->wait_for(i);
-    auto task = tasks_.get<Task>(i);
-    return std::invoke(task);
+    if constexpr (flat_call<Task>::bytes != 0) {
+      return flat_call<Task>::run(tasks_.arguments->at(tasks_.begin_of(i)));
+    } else {
+      auto task = tasks_.get<Task>(i);
+      return std::invoke(task);
+    }
   }
 
  private:

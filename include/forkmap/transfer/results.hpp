@@ -28,6 +28,7 @@ class call_results {
   failure_list failures{};
   std::byte* slots = nullptr;
   std::size_t slot_bytes = 0;
+  bool slots_present = false;  // reading them takes no page fault
   bool same_process = false;
   std::uint64_t winner = 0;  // of a race: the task that succeeded, plus 1
 

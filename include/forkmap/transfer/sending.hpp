@@ -41,7 +41,7 @@ class sending {
 
   /// Waits until task i is sent.
   /// Returns: how many are.
-  std::uint64_t wait_for(std::uint64_t i) noexcept {
+  [[gnu::noinline]] std::uint64_t wait_for(std::uint64_t i) noexcept {
     constexpr std::int64_t patience_ns = 50'000;
     constexpr std::int64_t a_while_ns = 10'000'000;
     for (bool awake = true;; awake = false) {

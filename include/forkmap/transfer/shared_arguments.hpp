@@ -54,6 +54,12 @@ class argument_writer final : public writer {
     return !cancelled_->load(std::memory_order_relaxed);
   }
 
+  /// The next n bytes, to be written now.
+  std::byte* take(std::size_t n) {
+    if (static_cast<std::size_t>(end_ - cursor_) < n) grow(n);
+    return std::exchange(cursor_, cursor_ + n);
+  }
+
   /// How many bytes of this call there are.
   std::uint64_t size() const noexcept { return static_cast<std::uint64_t>(cursor_ - map_.data()); }
 

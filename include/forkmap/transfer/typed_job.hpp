@@ -218,7 +218,9 @@ template <class R> std::vector<R> take_all(call_results& results, std::uint64_t 
   }
   if constexpr (flat_result<R> && !std::same_as<R, bool>) {
     auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
-    if (bytes >= populate_bytes) populate_for_reading(results.slots, bytes);
+    if (bytes >= populate_bytes && !results.slots_present) {
+      populate_for_reading(results.slots, bytes);
+    }
     auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
     if constexpr (std::is_move_assignable_v<R>) {
       all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));

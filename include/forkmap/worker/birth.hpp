@@ -12,6 +12,7 @@
 #include <forkmap/transfer/call_memory.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/journal.hpp>
+#include <forkmap/worker/page_feeder.hpp>
 
 namespace forkmap::detail {
 
@@ -40,6 +41,7 @@ struct worker_birth {
   int probe_signal;       // asks a worker where it is; 0: none
   task_range left_over;   // of a predecessor's batch, to be run first
   retry again;
+  present_blocks* present = nullptr;  // of the call's memory, where earlier calls have used it
 };
 
 }  // namespace forkmap::detail

@@ -22,6 +22,7 @@
 #include <forkmap/transfer/journal.hpp>
 #include <forkmap/worker/birth.hpp>
 #include <forkmap/worker/failure_log.hpp>
+#include <forkmap/worker/page_feeder.hpp>
 
 namespace forkmap::detail {
 
@@ -129,34 +130,6 @@ class worker_loop final : public task_loop {
   bool failed_ = false;
 };
 
-/// Keeps the pages that a worker will soon write present, ahead of its tasks.
-class page_feeder {
- public:
-  page_feeder(std::byte* base, std::size_t item_bytes) noexcept
-      : base_(base), item_bytes_(item_bytes) {}
-
-  /// Items [first, last) come next; items up to `bound` may come after them.
-  void upcoming(std::uint64_t first, std::uint64_t last, std::uint64_t bound) noexcept {
-    auto const begin = first * item_bytes_;
-    auto const end = last * item_bytes_;
-    if (populated_begin_ <= begin && end <= populated_end_) return;
-    auto const stop = std::max<std::uint64_t>(
-        end, std::min<std::uint64_t>(begin + next_bytes_, bound * item_bytes_));
-    // One page is not worth a call of its own.
-    if (stop - begin > page_bytes) populate_for_writing(base_ + begin, stop - begin);
-    populated_begin_ = begin;
-    populated_end_ = stop;
-    next_bytes_ = std::min(next_bytes_ * 4, populate_bytes);
-  }
-
- private:
-  std::byte* base_;
-  std::size_t item_bytes_;
-  std::uint64_t populated_begin_ = 1;
-  std::uint64_t populated_end_ = 0;
-  std::size_t next_bytes_ = 4 * page_bytes;
-};
-
 /// Keeps the longest tasks of a worker, for the report.
 inline void note_duration(worker_slot& slot, std::uint64_t task, std::int64_t took) noexcept {
   constexpr auto relaxed = std::memory_order_relaxed;
@@ -225,8 +198,8 @@ class task_runner {
     pace speed;
     task_range tasks;
     auto last = loop_.clock.now();
-    page_feeder results(loop_.results, loop_.result_bytes);
-    page_feeder ledger_words(birth_.memory.lanes().bytes(), sizeof(std::uint64_t));
+    page_feeder results(loop_.results, loop_.result_bytes, birth_.present);
+    page_feeder ledger_words(birth_.memory.lanes().bytes(), sizeof(std::uint64_t), birth_.present);
     auto const feed_ledger = [&] {
       auto const next = slot_.cursor.load(std::memory_order_relaxed) / ledger::lanes;
       auto const region = slot_.region_end.load(std::memory_order_relaxed);

@@ -55,6 +55,7 @@ struct alignas(128) pool_call {
   dispatch_plan plan;
   call_layout layout;
   std::uint64_t front_bytes;  // to be mapped: the layout's, and the table of tasks
+  std::uint64_t front_made;   // how often its memory has been made anew
   std::uint64_t table;        // from the stretch's begin: where each task begins, and the last ends
   std::uint64_t task_bytes;   // of each, where there is no table; else 0
   std::uint64_t argument_bytes;

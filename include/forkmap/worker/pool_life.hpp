@@ -82,6 +82,7 @@ class pool_worker {
   /// What this worker has mapped of a call's place, for as long as it lives.
   struct stretch {
     mapping front;
+    present_blocks present;
     argument_reader arguments;
     arena_writer arena;
     stretch(pool_birth const& birth, std::uint32_t c, std::uint32_t k, call_cache& cache)
@@ -125,6 +126,7 @@ class pool_worker {
     }
     auto trouble = not_initialised_;
     try {
+      mapped.present.follow(mapped.front.data(), mapped.front.size(), call.front_made);
       mapped.arguments.begin_call(call.argument_bytes);
     } catch (...) {
       trouble = std::current_exception();
@@ -153,7 +155,8 @@ class pool_worker {
                              .share = birth_.share,
                              .probe_signal = birth_.probe_signal,
                              .left_over = place_.left_over,
-                             .again = place_.again};
+                             .again = place_.again,
+                             .present = &mapped.present};
     frame_.first_index = work.first_index;
     frame_.attempt = birth.again.attempt;
     frame_.retried_begin = birth.again.tasks.begin;

@@ -1,0 +1,87 @@
+// Tasks of which every part is flat: the bytes that they take, and what is run of them.
+#include <cstddef>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <forkmap/delayed.hpp>
+#include <forkmap/transfer/flat_call.hpp>
+
+#include "support/catch.hpp"
+
+using forkmap::delayed;
+using forkmap::detail::flat_call;
+
+namespace {
+
+struct three {
+  double x[3];
+};
+struct no_default {
+  explicit no_default(int n) : value(n) {}
+  int value;
+};
+
+double sum(three const& a, char b, float c) { return a.x[0] + a.x[1] + a.x[2] + b + c; }
+int count_up(int& n) { return ++n; }
+int taken(no_default&& n) { return n.value; }
+
+template <class Task> std::vector<std::byte> bytes_of(Task const& task, std::size_t shift) {
+  std::vector<std::byte> bytes(shift + flat_call<Task>::bytes);
+  flat_call<Task>::write(bytes.data() + shift, task);
+  return bytes;
+}
+
+template <class Task> auto run_again(Task const& task) {
+  // Anywhere: tasks of odd sizes lie side by side.
+  auto const bytes = bytes_of(task, 3);
+  return flat_call<Task>::run(bytes.data() + 3);
+}
+
+}  // namespace
+
+TEST_CASE("flat_call: the function and each argument, side by side", "[transfer]") {
+  auto const task = delayed(sum)(three{{1, 2, 4}}, 'a', 0.5F);
+  STATIC_REQUIRE(flat_call<decltype(task)>::bytes == 0);  // of the type itself only
+  using plain = std::remove_const_t<decltype(task)>;
+  STATIC_REQUIRE(flat_call<plain>::bytes == sizeof(&sum) + 24 + 1 + 4);
+  CHECK(run_again<plain>(task) == 7 + 'a' + 0.5);
+}
+
+TEST_CASE("flat_call: callables without state take no bytes", "[transfer]") {
+  auto task = delayed([](int a, int b) { return 10 * a + b; })(3, 4);
+  STATIC_REQUIRE(flat_call<decltype(task)>::bytes == 2 * sizeof(int));
+  CHECK(run_again(task) == 34);
+}
+
+TEST_CASE("flat_call: a function alone is its address", "[transfer]") {
+  int (*const seven)() = [] { return 7; };
+  using function = std::remove_const_t<decltype(seven)>;
+  STATIC_REQUIRE(flat_call<function>::bytes == sizeof(function));
+  CHECK(run_again<function>(seven) == 7);
+}
+
+TEST_CASE("flat_call: what is sent does not change, whatever the task does to its copy",
+          "[transfer]") {
+  auto task = delayed(count_up)(41);
+  auto const bytes = bytes_of(task, 0);
+  CHECK(flat_call<decltype(task)>::run(bytes.data()) == 42);
+  CHECK(flat_call<decltype(task)>::run(bytes.data()) == 42);
+}
+
+TEST_CASE("flat_call: arguments that have no default, and have to be moved", "[transfer]") {
+  CHECK(run_again(delayed(taken)(no_default(5))) == 5);
+}
+
+TEST_CASE("flat_call: strings, pairs, spans, references and calls in calls are not flat",
+          "[transfer]") {
+  [[maybe_unused]] auto const size = [](auto const& x) { return sizeof x; };
+  STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::string()))>::bytes == 0);
+  STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::span<int const>()))>::bytes == 0);
+  STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::pair<int, int>()))>::bytes == 0);
+  std::vector<int> const xs;
+  STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::cref(xs)))>::bytes == 0);
+  STATIC_REQUIRE(flat_call<decltype(delayed([](auto const& f) { return f(); })(
+                     delayed([] { return 1; })()))>::bytes == 0);
+}
