@@ -31,10 +31,17 @@ struct task_frame {
 
 inline thread_local constinit task_frame* active_frame = nullptr;
 
-/// What this process is. Set in a worker right after fork, never unset.
+struct raw_backtrace;
+
+/// What this process is. Set in a worker right after fork, never unset; all of it side by side, for
+/// each page that a new worker writes costs a copy of it.
 struct process_role {
   bool is_worker = false;
   int share = 0;  // of the machine's cores, for a map inside a worker; 0 = all of them
+  // For its last words (worker/fault_handler.hpp).
+  raw_backtrace* words = nullptr;  // where they go
+  std::uint32_t number = 0;        // among the processes of its call
+  int pid = 0;  // the process that it is of: one that a task has forked inherits all of this
 };
 inline constinit process_role this_process{};
 

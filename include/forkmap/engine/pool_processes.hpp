@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -151,16 +152,19 @@ class pool_processes {
   }
   void kill(std::uint32_t k) { kill_tree(lives_[k].process); }
 
-  /// Wakes up to that many idle workers, counting those that are awake.
+  /// Wakes up to that many idle workers, counting those that are awake, and one for each open call
+  /// more than are served: it may be older, and then those take it.
   void wake(std::uint64_t wanted) const noexcept {
+    auto const open = static_cast<std::uint64_t>(std::popcount(control_.header().open_calls.load()));
+    std::uint64_t serving = 0;
+    for (std::uint32_t k = 0; k != size(); ++k) serving += control_.place(k).serving.load() != 0;
+    if (open > serving + 1) wanted += open - serving - 1;
     for (std::uint32_t k = 0; k != size() && wanted != 0; ++k) {
-      auto& place = control_.place(k);
+      auto const& place = control_.place(k);
       // One that is at its begin or its end does not count: it may take its time.
       if (place.serving.load() != 0 || place.phase.load() != worker_phase::working) continue;
       --wanted;
-      if (place.parked.exchange(0) == 0) continue;
-      place.work.fetch_add(1);
-      wake_all(place.work);
+      control_.unpark(k);
     }
   }
 

@@ -136,7 +136,7 @@ class pool_supervisor {
         }
         see_to_limits(nanoseconds_now());
         for (auto* call : calls_) {
-          if (any_ended && call != nullptr) raise_event(call->place);
+          if (any_ended && call != nullptr) control().raise_event(call->place);
         }
       }
       further_.look(further_.owner);
@@ -186,7 +186,7 @@ class pool_supervisor {
       if (auto const ended = call->limits.reached(time)) {
         call->ended = ended;
         end(*call);
-        raise_event(call->place);
+        control().raise_event(call->place);
         continue;
       }
       for (std::uint32_t k = 0; call->limits.task.is_set() && k != processes_.size(); ++k) {
@@ -230,6 +230,8 @@ class pool_supervisor {
       place.serving.store(0);
       fail_all(std::current_exception());  // the next call tries again
     }
+    // Somebody may have counted on this one, which looked awake, and its replacement takes its time.
+    if (control().header().open_calls.load() != 0) processes_.wake(1);
   }
 
   void fail_all(std::exception_ptr const& why) {
@@ -237,7 +239,7 @@ class pool_supervisor {
       if (call == nullptr) continue;
       call->broken = why;
       end(*call);
-      raise_event(call->place);
+      control().raise_event(call->place);
     }
   }
 
@@ -279,12 +281,6 @@ class pool_supervisor {
     place.left_over = left_over;
     place.again = it.again;
     return true;
-  }
-
-  void raise_event(std::uint32_t c) const noexcept {
-    auto& call = control().call(c);
-    call.event.fetch_add(1);
-    if (call.waiting.load() == waits_for_call::a_thread) wake_all(call.event);
   }
 
   options const& how_;

@@ -7,26 +7,27 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include <forkmap/system/backtrace.hpp>
 #include <forkmap/system/bound.hpp>
+#include <forkmap/this_task.hpp>
 
 namespace forkmap::detail {
 
-/// What an error in a program, or the program itself, ends a process with.
-inline constexpr int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+/// What an error in a program, or the program itself, ends a process with. No array: its page would
+/// be one more for a new worker to fault in.
+using fatal_signals =
+    std::integer_sequence<int, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS>;
 
-/// Where this worker's backtrace goes; null outside workers.
-inline constinit raw_backtrace* own_words = nullptr;
-/// This worker's number among the processes of its call.
-inline constinit std::uint32_t own_number = 0;
-/// The process that it is of: one that a task has forked inherits all of this.
-inline constinit pid_t own_pid = 0;
+inline bool is_this_process() noexcept {
+  return this_process.pid == static_cast<int>(::syscall(SYS_getpid));
+}
 
 /// Notes where the process is and lets the signal end it.
 inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
-  if (own_pid == static_cast<pid_t>(::syscall(SYS_getpid))) {
-    record_backtrace(*own_words, own_number, signal, info, context);
+  if (is_this_process()) {
+    record_backtrace(*this_process.words, this_process.number, signal, info, context);
   }
   // The handler is gone (SA_RESETHAND). What a fault raised comes again when this returns; what was
   // sent comes when this process lets it in.
@@ -35,8 +36,8 @@ inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
 
 /// Notes where the process is, and stays there.
 inline void on_probe(int signal, siginfo_t* info, void* context) {
-  if (own_pid != static_cast<pid_t>(::syscall(SYS_getpid))) return;
-  record_backtrace(*own_words, own_number, signal, info, context);
+  if (!is_this_process()) return;
+  record_backtrace(*this_process.words, this_process.number, signal, info, context);
   for (;;) ::syscall(SYS_pause);
 }
 
@@ -44,9 +45,9 @@ inline void on_probe(int signal, siginfo_t* info, void* context) {
 /// so does their stack.
 [[gnu::hot]] inline void give_last_words(raw_backtrace& into, std::uint32_t whose,
                                          int probe_signal) noexcept {
-  own_words = &into;
-  own_number = whose;
-  own_pid = static_cast<pid_t>(bound().syscall(SYS_getpid));
+  this_process.words = &into;
+  this_process.number = whose;
+  this_process.pid = static_cast<int>(bound().syscall(SYS_getpid));
 
   // A stack that has overflown cannot hold its own handler.
   alignas(16) static std::byte stack[std::size_t{64} << 10U];
@@ -60,14 +61,17 @@ inline void on_probe(int signal, siginfo_t* info, void* context) {
   struct sigaction on_death{};
   on_death.sa_sigaction = on_fatal_signal;
   on_death.sa_flags = SA_SIGINFO | SA_ONSTACK | static_cast<int>(SA_RESETHAND);
-  for (int const signal : fatal_signals) {
+  auto const install = [&](int signal) {
     struct sigaction program{};
     bound().sigaction(signal, &on_death, &program);
     // In this order, one call where nobody has a handler.
     if ((program.sa_flags & SA_SIGINFO) != 0 || program.sa_handler != SIG_DFL) {
       bound().sigaction(signal, &program, nullptr);
     }
-  }
+  };
+  [&]<int... Signal>(std::integer_sequence<int, Signal...>) {
+    (install(Signal), ...);
+  }(fatal_signals());
   if (probe_signal != 0) {
     struct sigaction probe{};
     probe.sa_sigaction = on_probe;

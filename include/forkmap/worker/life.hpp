@@ -44,7 +44,8 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   forget_inherited_output();
   print_in_lines();
   birth.memory.populate();
-  this_process = {.is_worker = true, .share = birth.share};
+  this_process.is_worker = true;
+  this_process.share = birth.share;
   give_last_words(birth.memory.backtrace(birth.number), birth.process, birth.probe_signal);
 
   auto& slot = birth.memory.slots()[birth.number];

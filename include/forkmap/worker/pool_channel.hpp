@@ -5,9 +5,10 @@
 //   1. The caller writes the call and its memory, then sets its bit in open_calls, then looks for
 //      parked workers and wakes as many as there are batches (all seq_cst: a worker that parks
 //      looks at open_calls after it has said that it parks).
-//   2. A worker that sees the bit stores serving = place, then looks at the bit again. If it is
-//      gone, the call may be gone too: the worker touches nothing of it. Otherwise the place cannot
-//      be used for another call until serving says something else.
+//   2. A worker that sees the bit stores serving = place, then looks at the bits again. If that one
+//      is gone, the call may be gone too: the worker touches nothing of it. Otherwise the place
+//      cannot be used for another call until serving says something else. If there are others it
+//      wakes a parked worker, which does the same: who made them may have counted on this one.
 //   3. It claims batches (plan/ledger.hpp) until there are none, and then clears the bit, so that
 //      nobody else comes for nothing.
 //   4. It stores serving = place | leaving, and from then on touches nothing of the call but its
@@ -31,6 +32,7 @@
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/system/backtrace.hpp>
+#include <forkmap/system/futex.hpp>
 #include <forkmap/transfer/arena.hpp>
 #include <forkmap/transfer/call_memory.hpp>
 #include <forkmap/transfer/job.hpp>
@@ -146,6 +148,27 @@ class pool_control {
       if ((place(k).serving.load() & ~pool_place::doomed) == c + 1) return true;
     }
     return false;
+  }
+
+  /// Raises a call's event, and wakes a thread that waits for it.
+  /// Returns: who waits.
+  waits_for_call raise_event(std::uint32_t c) const noexcept {
+    call(c).event.fetch_add(1);
+    auto const waiting = call(c).waiting.load();
+    if (waiting == waits_for_call::a_thread) wake_all(call(c).event);
+    return waiting;
+  }
+
+  /// Wakes worker k if it is parked.
+  bool unpark(std::uint32_t k) const noexcept {
+    if (place(k).parked.load() == 0 || place(k).parked.exchange(0) == 0) return false;
+    place(k).work.fetch_add(1);
+    wake_all(place(k).work);
+    return true;
+  }
+  void unpark_one() const noexcept {
+    for (std::uint32_t k = 0; k != n_workers_ && !unpark(k); ++k) {
+    }
   }
 
  private:

@@ -108,7 +108,9 @@ class pool_worker {
       c = each;
     }
     place_.serving.store(c + 1);
-    if ((header().open_calls.load() >> c & 1U) != 0)
+    auto const still_open = header().open_calls.load();
+    if ((still_open & ~(std::uint64_t{1} << c)) != 0) birth_.control.unpark_one();
+    if ((still_open >> c & 1U) != 0)
       serve(c);
     else
       leave(c, false);
@@ -206,14 +208,9 @@ class pool_worker {
   }
 
   void raise_event(std::uint32_t c) {
-    auto& call = birth_.control.call(c);
-    call.event.fetch_add(1);
-    auto const waiting = call.waiting.load();
-    if (waiting == waits_for_call::a_thread) wake_all(call.event);
-    if (waiting == waits_for_call::the_supervisor) {
-      std::uint64_t const one = 1;
-      bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
-    }
+    if (birth_.control.raise_event(c) != waits_for_call::the_supervisor) return;
+    std::uint64_t const one = 1;
+    bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
   }
 
   /// Until there may be work: awake for a little, for the next call often comes at once.
@@ -246,7 +243,8 @@ class pool_worker {
   leave_at_exit();
   forget_inherited_output();
   print_in_lines();
-  this_process = {.is_worker = true, .share = birth.share};
+  this_process.is_worker = true;
+  this_process.share = birth.share;
   give_last_words(birth.control.place(k).backtrace, birth.control.place(k).process,
                   birth.probe_signal);
   scoped_options = nullptr;

@@ -1,0 +1,96 @@
+// Who is awake in a pool when there is work: nobody sleeps beside a call that waits.
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <ranges>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+
+namespace fm = forkmap;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Returns when `n` tasks have come here, in as many workers.
+int meet(fm::shared_array<int> const& arrived, int n) {
+  std::atomic_ref<int> all(arrived[0]);
+  ++all;
+  while (all < n) std::this_thread::sleep_for(100us);
+  return ::getpid();
+}
+int square(int x) { return x * x; }
+
+/// Longer than workers stay awake; any state of theirs must do.
+void let_them_park() { std::this_thread::sleep_for(2ms); }
+
+/// The processes of two workers.
+std::vector<int> both(fm::pool const& workers) {
+  fm::shared_array<int> const arrived({1});
+  return workers(std::views::iota(0, 2) |
+                 std::views::transform([&](int) { return fm::delayed(meet)(arrived, 2); }));
+}
+
+}  // namespace
+
+TEST_CASE("pool: tasks that are submitted one after the other run at once", "[pool]") {
+  fm::pool const workers(fm::options{.n_jobs = 3, .deadline = 60s});
+  for (int round = 0; round != 100; ++round) {
+    fm::shared_array<int> const arrived({1});
+    if (round % 2 == 0) let_them_park();
+    auto first = workers.submit(fm::delayed(meet)(arrived, 3));
+    auto second = workers.submit(fm::delayed(meet)(arrived, 3));
+    auto third = workers.submit(fm::delayed(meet)(arrived, 3));
+    REQUIRE_NOTHROW(first.get());
+    REQUIRE_NOTHROW(second.get());
+    REQUIRE_NOTHROW(third.get());
+  }
+}
+
+TEST_CASE("pool: calls of several threads run at once", "[pool]") {
+  fm::pool const workers(fm::options{.n_jobs = 2, .deadline = 60s});
+  for (int round = 0; round != 100; ++round) {
+    fm::shared_array<int> const arrived({1});
+    let_them_park();
+    std::atomic<int> met{0};
+    auto const call = [&] {
+      try {
+        workers(fm::delayed(meet)(arrived, 2));
+        ++met;
+      } catch (fm::deadline_exceeded const&) {  // seen by `met`
+      }
+    };
+    std::thread other(call);
+    call();
+    other.join();
+    REQUIRE(met == 2);
+  }
+}
+
+TEST_CASE("pool: a call does not wait for a dead worker's replacement while another one sleeps",
+          "[pool]") {
+  fm::shared_array<int> const closed({1});
+  // A replacement takes as long at its begin as the test wants.
+  auto const init = [&](int) {
+    while (std::atomic_ref(closed[0]).load() != 0) std::this_thread::sleep_for(1ms);
+  };
+  fm::pool const workers(fm::options{.n_jobs = 2, .deadline = 60s, .worker_init = init});
+  for (std::size_t round = 0; round != 30; ++round) {
+    auto const pids = both(workers);
+    REQUIRE(pids[0] != pids[1]);
+    if (round % 3 == 0) let_them_park();
+    std::atomic_ref(closed[0]).store(1);
+    ::kill(pids[round % 2], SIGKILL);
+    if (round % 5 == 4) let_them_park();  // its death may be known before the call
+    CHECK(workers(fm::delayed(square)(7)) == std::tuple(49));
+    CHECK(workers.submit(fm::delayed(square)(8)).get() == 64);
+    std::atomic_ref(closed[0]).store(0);
+  }
+}
