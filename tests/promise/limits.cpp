@@ -24,6 +24,7 @@
 
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
+#include "support/sanitizers.hpp"
 #include "support/wait_until.hpp"
 
 namespace fm = forkmap;
@@ -90,6 +91,8 @@ TEST_CASE("timeout: the call throws task_timeout, which says which task and what
 }
 
 TEST_CASE("timeout: trace() shows where the task was stuck", "[limits]") {
+  // It lets signals in only where the program enters a system call.
+  if (support::thread_sanitizer) return;
   auto const where = [](auto task) {
     auto const fates = fm::parallel({.n_jobs = 1, .timeout = 40ms}).outcomes(std::vector{task});
     REQUIRE(fates[0].error().reason == fm::failure::timed_out);
@@ -113,7 +116,9 @@ TEST_CASE("timeout: trace() shows where the task was stuck", "[limits]") {
 TEST_CASE("timeout: what the task has started ends with it", "[limits]") {
   auto* const pids = static_cast<std::atomic<pid_t>*>(
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  fm::parallel({.n_jobs = 2, .timeout = 100ms}).outcomes(tasks_of(2, [&](int i) {
+  std::chrono::milliseconds const limit =
+      support::thread_sanitizer ? 3s : 100ms;  // its forks take their time
+  fm::parallel({.n_jobs = 2, .timeout = limit}).outcomes(tasks_of(2, [&](int i) {
     if (i == 0) return;
     // A child with a child that has lost its parent, in a session of its own.
     if (pid_t const child = ::fork(); child == 0) {

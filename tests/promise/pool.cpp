@@ -522,7 +522,7 @@ TEST_CASE("pool: what workers print is there before the call returns", "[pool]")
 }
 
 TEST_CASE("pool: a memory limit is a task's bad_alloc, or the call's error", "[pool]") {
-  if (support::address_sanitizer) return;  // its shadow counts as address space
+  if (support::shadow_memory) return;  // which counts as address space
   fm::pool const workers(fm::options{.n_jobs = 2, .memory_limit = 200U << 20U});
   auto const fill = [](int i) {
     return std::string(i == 1 ? std::size_t{1} << 30U : 10, 'x').size();
@@ -646,7 +646,7 @@ TEST_CASE("pool: when the process that workers come from is killed, calls say so
 }
 
 TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "[pool]") {
-  constexpr int n = support::address_sanitizer ? 2'000 : 20'000;
+  constexpr int n = support::shadow_memory ? 2'000 : 20'000;
   fm::pool const workers(fm::options{.n_jobs = 4});
   fm::shared_array<int> began({n});
   fm::shared_array<int> ended({n});
@@ -750,6 +750,7 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
 }
 
 TEST_CASE("pool: idle workers use no processor time", "[pool]") {
+  if (support::thread_sanitizer) return;  // it has a thread of its own, which does
   fm::pool const workers(4);
   auto const pids = workers(std::vector(40, &::getpid));
   auto const used = [&] {

@@ -180,7 +180,7 @@ TEST_CASE("stream: memory stays bounded over many results", "[stream]") {
     file >> total >> pages;
     return pages;
   };
-  constexpr int n = support::address_sanitizer ? 2'000 : 20'000;
+  constexpr int n = support::shadow_memory ? 2'000 : 20'000;
   fm::pool const workers(2);
   std::size_t bytes = 0;
   long after_some = 0;
@@ -190,7 +190,7 @@ TEST_CASE("stream: memory stays bounded over many results", "[stream]") {
     if (++at == n / 10) after_some = resident();
   }
   REQUIRE(bytes == std::size_t{n} * 10'000);
-  if (!support::address_sanitizer) REQUIRE(resident() < after_some + 1000);
+  if (!support::shadow_memory) REQUIRE(resident() < after_some + 1000);
 }
 
 namespace {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <forkmap/cpu.hpp>
 #include <forkmap/engine/hazards.hpp>
@@ -20,6 +21,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/futex.hpp>
+#include <forkmap/system/loaded_modules.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/system/template_process.hpp>
@@ -142,7 +144,15 @@ class pool_processes {
     auto& it = lives_[k];
     auto const pid = it.process.pid();
     auto const end = template_->collect(it.process);
-    return {pid, end, last_words::of(it.number, end, control_.place(k).backtrace)};
+    auto words = last_words::of(it.number, end, control_.place(k).backtrace);
+    auto const file = words.there && words.code > 0 ? modules_.later_module_at(words.fault_address)
+                                                    : std::string();
+    if (!file.empty()) {
+      words.remark = " in " + file +
+                     ", which was loaded after the pool had been made: its workers do not have it "
+                     "(make the pool later)";
+    }
+    return {pid, end, std::move(words)};
   }
 
   /// Where a worker is that does not come to an end.
@@ -155,7 +165,8 @@ class pool_processes {
   /// Wakes up to that many idle workers, counting those that are awake, and one for each open call
   /// more than are served: it may be older, and then those take it.
   void wake(std::uint64_t wanted) const noexcept {
-    auto const open = static_cast<std::uint64_t>(std::popcount(control_.header().open_calls.load()));
+    auto const open =
+        static_cast<std::uint64_t>(std::popcount(control_.header().open_calls.load()));
     std::uint64_t serving = 0;
     for (std::uint32_t k = 0; k != size(); ++k) serving += control_.place(k).serving.load() != 0;
     if (open > serving + 1) wanted += open - serving - 1;
@@ -194,6 +205,7 @@ class pool_processes {
   pool_control control_;
   descriptor event_;
   int probe_signal_;
+  loaded_modules modules_;  // that workers have
   thread_limits threads_;
   per_worker<pool_life_so_far> lives_;
   std::uint32_t n_started_ = 0;

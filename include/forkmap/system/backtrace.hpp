@@ -73,8 +73,12 @@ inline void record_backtrace(raw_backtrace& into, std::uint32_t whose, int signa
   into.fault_address = reinterpret_cast<std::uintptr_t>(info->si_addr);
 
   auto const code = interrupted(context);
-  // A call to nowhere: nothing can unwind from there, but the caller's address is at hand.
-  if (code.program_counter == 0 && code.stack_pointer != 0) {
+  // A call to nowhere: nothing can unwind from there (the attempt reads the code, and is a fault
+  // itself), but the caller's address is at hand.
+  bool const nowhere = code.program_counter == 0 ||
+                       (info->si_code > 0 && code.program_counter == into.fault_address &&
+                        (signal == SIGSEGV || signal == SIGBUS));
+  if (nowhere && code.stack_pointer != 0) {
     into.frames[0] = code.program_counter;
     into.frames[1] =
         code.link != 0 ? code.link : *reinterpret_cast<std::uint64_t const*>(code.stack_pointer);

@@ -33,6 +33,7 @@ struct last_words {
   int code = 0;  // siginfo_t::si_code
   std::uint64_t fault_address = 0;
   std::vector<std::uintptr_t> frames{};  // innermost first
+  std::string remark{};                  // what the caller knows of the address
 
   /// `number`: the process's own. `from`: what the processes in its place have noted.
   static last_words of(std::uint32_t number, process_end const& end, raw_backtrace const& from) {
@@ -42,7 +43,8 @@ struct last_words {
     return {.there = true,
             .code = from.code,
             .fault_address = from.fault_address,
-            .frames = frames_of(from)};
+            .frames = frames_of(from),
+            .remark = {}};
   }
 };
 
@@ -121,7 +123,7 @@ inline task_failure failure_of_worker(ended_process const& it) {
 /// Adds what the worker itself has noted of its end.
 inline void add_last_words(task_failure& failure, last_words words) {
   if (!words.there) return;
-  failure.what.message += text_of_address(failure.signal, words);
+  failure.what.message += text_of_address(failure.signal, words) + words.remark;
   failure.frames = std::move(words.frames);
   failure.text_of_frames = text_of_task_frames;
 }

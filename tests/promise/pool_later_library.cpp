@@ -1,0 +1,55 @@
+// A function of a library that is loaded after a pool was made: its workers do not have it.
+#include <dlfcn.h>
+#include <signal.h>
+
+#include <memory>
+#include <ranges>
+#include <tuple>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+
+namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+int plus_two(int x) { return x + 2; }
+
+}  // namespace
+
+TEST_CASE("pool: a function that was loaded after it is named as such when it kills a worker",
+          "[pool]") {
+  fm::pool const before(2);
+  REQUIRE(before(fm::delayed(plus_two)(1)) == std::tuple(3));
+
+  auto const close = [](void* library) { ::dlclose(library); };
+  std::unique_ptr<void, decltype(close)> const library(::dlopen(FORKMAP_LOADED_LATER, RTLD_NOW),
+                                                       close);
+  REQUIRE(library != nullptr);
+  auto* const later = reinterpret_cast<int (*)(int)>(::dlsym(library.get(), "loaded_later"));
+  REQUIRE(later != nullptr);
+
+  try {
+    before(fm::delayed(plus_two)(1), fm::delayed(later)(1));
+    FAIL("it was called");
+  } catch (fm::worker_died const& e) {
+    CHECK(e.index() == 1);
+    CHECK(e.signal() == SIGSEGV);
+    CHECK_THAT(e.what(), ContainsSubstring(FORKMAP_LOADED_LATER) &&
+                             ContainsSubstring("loaded after the pool had been made"));
+  }
+  // Other deaths are not blamed on it.
+  auto const fates = before.outcomes(std::views::iota(0, 2) | std::views::transform([](int i) {
+                                       return fm::delayed([](int k) {
+                                         if (k == 1) ::raise(SIGSEGV);
+                                         return k;
+                                       })(i);
+                                     }));
+  CHECK(*fates[0] == 0);
+  CHECK_THAT(fates[1].error().message, !ContainsSubstring("loaded after"));
+
+  fm::pool const after(2);
+  CHECK(after(fm::delayed(later)(1)) == std::tuple(2));
+}
