@@ -3,9 +3,11 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -47,9 +49,9 @@ bool fails(function f) {
 
 std::string_view name_of(function f) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
-      "memfd_create", "ftruncate", "mmap",  "fork",      "syscall",   "ppoll",
-      "open",         "fstat",     "pread", "fallocate", "writev",    "linkat",
-      "rename",       "msync",     "fsync", "flock",     "getrandom", "write"};
+      "memfd_create", "ftruncate", "mmap",       "fork",    "syscall", "ppoll", "open",  "fstat",
+      "pread",        "fallocate", "writev",     "linkat",  "rename",  "msync", "fsync", "flock",
+      "getrandom",    "write",     "socketpair", "eventfd", "send",    "recv"};
   return names[static_cast<std::size_t>(f)];
 }
 
@@ -181,5 +183,21 @@ ssize_t __wrap_getrandom(void* into, std::size_t bytes, unsigned flags) {
 ssize_t __real_write(int, void const*, std::size_t);
 ssize_t __wrap_write(int fd, void const* data, std::size_t bytes) {
   return fails(function::write) ? -1 : __real_write(fd, data, bytes);
+}
+int __real_socketpair(int, int, int, int*);
+int __wrap_socketpair(int domain, int type, int protocol, int* ends) {
+  return fails(function::socketpair) ? -1 : __real_socketpair(domain, type, protocol, ends);
+}
+int __real_eventfd(unsigned, int);
+int __wrap_eventfd(unsigned count, int flags) {
+  return fails(function::eventfd) ? -1 : __real_eventfd(count, flags);
+}
+ssize_t __real_send(int, void const*, std::size_t, int);
+ssize_t __wrap_send(int fd, void const* data, std::size_t bytes, int flags) {
+  return fails(function::send) ? -1 : __real_send(fd, data, bytes, flags);
+}
+ssize_t __real_recv(int, void*, std::size_t, int);
+ssize_t __wrap_recv(int fd, void* data, std::size_t bytes, int flags) {
+  return fails(function::recv) ? -1 : __real_recv(fd, data, bytes, flags);
 }
 }

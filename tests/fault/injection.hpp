@@ -26,6 +26,10 @@ enum class function {
   flock,
   getrandom,
   write,
+  socketpair,
+  eventfd,
+  send,
+  recv,
   count_
 };
 

@@ -28,6 +28,19 @@ int die_at_three(int i) {
   return i;
 }
 
+auto six_of_which_one_dies() {
+  return std::views::iota(0, 6) |
+         std::views::transform([](int i) { return fm::delayed(die_at_three)(i); });
+}
+/// Of a task that has died.
+int signal_of(fm::outcome<int> const& fate) {
+  try {
+    return fate.value();
+  } catch (fm::worker_died const& e) {
+    return e.signal();
+  }
+}
+
 void use_a_pool() {
   fm::pool const workers(2);
   auto const texts = workers.map(text_of, std::views::iota(0, 30));
@@ -68,6 +81,38 @@ TEST_CASE("fault: a pool without shared memory, processes or descriptors", "[fau
   }
   fault::count_only(-1);
   use_a_pool();
+}
+
+TEST_CASE("fault: a pool without its socket, its event, or an answer", "[fault]") {
+  REQUIRE(fail_each(function::socketpair, EMFILE, "socketpair of a pool", use_a_pool) == 1);
+  REQUIRE(fail_each(function::eventfd, EMFILE, "eventfd of a pool", use_a_pool) == 1);
+  // Two workers are asked for; how they have ended may stay without an answer.
+  REQUIRE(fail_some(function::send, ENOBUFS, 6, use_a_pool) == 2);
+  REQUIRE(fail_some(function::recv, ENOMEM, 6, use_a_pool) == 2);
+  REQUIRE(fail_some(function::send, EINTR, 6, use_a_pool) == 0);
+  REQUIRE(fail_some(function::recv, EINTR, 6, use_a_pool) == 0);
+  REQUIRE(fail_some(function::write, EINTR, 6, use_a_pool) == 0);
+}
+
+TEST_CASE("fault: a worker whose end cannot be asked for has died of nobody knows what",
+          "[fault]") {
+  fm::pool const workers(1);
+  fault::arm(function::send, 1, ENOBUFS);
+  auto const fates = workers.outcomes(six_of_which_one_dies());
+  REQUIRE(fault::disarm());
+  CHECK(signal_of(fates[3]) == 0);
+  CHECK(*fates[2] == 2);
+  CHECK(*fates[5] == 5);
+  // Then all is as it was.
+  CHECK(signal_of(workers.outcomes(six_of_which_one_dies())[3]) == SIGKILL);
+}
+
+TEST_CASE("fault: a pool that has lost an answer breaks, and mistakes no other for it", "[fault]") {
+  fm::pool const workers(1);
+  fault::arm(function::recv, 1, ENOMEM);
+  REQUIRE_THROWS_AS(workers.outcomes(six_of_which_one_dies()), std::system_error);
+  REQUIRE(fault::disarm());
+  REQUIRE_THROWS_AS(workers.outcomes(six_of_which_one_dies()), std::system_error);
 }
 
 TEST_CASE("fault: a pool's thread that cannot sleep looks again", "[fault]") {

@@ -19,6 +19,7 @@
 #include <forkmap/engine/hazards.hpp>
 #include <forkmap/engine/per_worker.hpp>
 #include <forkmap/options.hpp>
+#include <forkmap/system/call.hpp>
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/futex.hpp>
 #include <forkmap/system/loaded_modules.hpp>
@@ -102,7 +103,7 @@ class pool_processes {
   /// Has the supervisor look at everything.
   void poke() const noexcept {
     std::uint64_t const one = 1;
-    static_cast<void>(!::write(event_.get(), &one, sizeof one));
+    retry_interrupted([&] { return ::write(event_.get(), &one, sizeof one); });
   }
   /// Readable when the template process has ended.
   int template_handle() const noexcept { return template_->handle(); }

@@ -116,7 +116,9 @@ class template_process {
     auto const got =
         retry_interrupted([&] { return ::recv(socket_.get(), &answer, sizeof answer, 0); });
     if (got < 0 && errno != ECONNRESET) {
-      throw_errno("recv from the process that a pool forks its workers from");
+      auto const code = errno;
+      process_.kill();  // its answer is still to come, and would be taken for the next one
+      throw_system_error(code, "recv from the process that a pool forks its workers from");
     }
     if (got != static_cast<ssize_t>(sizeof answer)) std::rethrow_exception(exception_when_gone());
     return answer;
