@@ -74,12 +74,13 @@ TEST_CASE("flat_call: arguments that have no default, and have to be moved", "[t
   CHECK(run_again(delayed(taken)(no_default(5))) == 5);
 }
 
-TEST_CASE("flat_call: strings, pairs, spans, references and calls in calls are not flat",
+TEST_CASE("flat_call: strings, pairs, spans, references, members and calls in calls are not flat",
           "[transfer]") {
   [[maybe_unused]] auto const size = [](auto const& x) { return sizeof x; };
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::string()))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::span<int const>()))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::pair<int, int>()))>::bytes == 0);
+  STATIC_REQUIRE(flat_call<decltype(delayed(&no_default::value)(no_default(1)))>::bytes == 0);
   std::vector<int> const xs;
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::cref(xs)))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed([](auto const& f) { return f(); })(
