@@ -55,7 +55,7 @@ template <class Task> struct flat_call {
 template <function_address Fn> struct flat_call<Fn> {
   static constexpr std::size_t bytes = sizeof(Fn);
   static void write(std::byte* at, Fn const& fn) noexcept { put_flat(at, fn); }
-  static decltype(auto) run(std::byte const* at) {
+  static auto run(std::byte const* at) {
     auto fn = get_flat<Fn>(at);
     return std::invoke(fn);
   }
@@ -74,9 +74,10 @@ struct flat_call<delayed_call<Fn, Args...>> {
     }(std::index_sequence_for<Args...>{});
   }
 
-  /// Passes the arguments as the task itself would: lvalues of a copy that is this run's alone.
-  static decltype(auto) run(std::byte const* at) {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) -> decltype(auto) {
+  /// Passes the arguments as the task itself would: lvalues of a copy that is this run's alone, so
+  /// that what is returned as a reference must be copied, too.
+  static auto run(std::byte const* at) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
       constexpr auto moved = static_cast<std::size_t>(arguments_to_move<Fn, Args...>());
       auto fn = get_flat<Fn>(at);
       parts<std::index_sequence<I...>> all{{get_flat<Args>(at + places[I])}...};
