@@ -102,7 +102,7 @@ TEST_CASE("pool: regex_error and future_error arrive as themselves, with their c
 TEST_CASE("resume: a journalled call throws regex_error and future_error too", "[resume]") {
   support::temporary_directory const folder;
   all_arrive([&](int kind) {
-    fm::parallel({.n_jobs = 2, .resume = folder / ("journal" + std::to_string(kind))})(
+    fm::parallel({.n_jobs = 2, .resume = folder.path() / ("journal" + std::to_string(kind))})(
         tasks_of(kind));
   });
 }

@@ -172,27 +172,6 @@ TEST_CASE("stream: a range that throws while it makes a task ends the stream", "
   REQUIRE(workers.map(square, std::views::iota(0, 3)) == std::vector{0, 1, 4});
 }
 
-TEST_CASE("stream: memory stays bounded over many results", "[stream]") {
-  auto const resident = [] {
-    std::ifstream file("/proc/self/statm");
-    long total = 0;
-    long pages = 0;
-    file >> total >> pages;
-    return pages;
-  };
-  constexpr int n = support::shadow_memory ? 2'000 : 20'000;
-  fm::pool const workers(2);
-  std::size_t bytes = 0;
-  long after_some = 0;
-  int at = 0;
-  for (auto const& text : workers.stream(tasks_of(n, text_of))) {
-    bytes += text.size();
-    if (++at == n / 10) after_some = resident();
-  }
-  REQUIRE(bytes == std::size_t{n} * 10'000);
-  if (!support::shadow_memory) REQUIRE(resident() < after_some + 1000);
-}
-
 namespace {
 
 template <class Make> auto lambdas(int n, Make make) {
@@ -201,6 +180,50 @@ template <class Make> auto lambdas(int n, Make make) {
 }
 
 }  // namespace
+
+namespace {
+
+/// Pages of this process and its children, those that they share counted in each.
+long resident() {
+  auto const of = [](std::string const& process) {
+    std::ifstream file("/proc/" + process + "/statm");
+    long total = 0;
+    long pages = 0;
+    file >> total >> pages;
+    return pages;
+  };
+  long all = of("self");
+  for (auto const pid : support::child_processes()) all += of(std::to_string(pid));
+  return all;
+}
+
+/// Consumes results of 10 kB one by one: half a gigabyte in all.
+template <class Stream> void must_stay_small(Stream stream, int n) {
+  std::size_t bytes = 0;
+  long after_some = 0;
+  long most = 0;
+  int at = 0;
+  for (auto const& text : stream) {
+    bytes += text.size();
+    if (++at == n / 10) after_some = resident();
+    if (at % (n / 20) == 0) most = std::max(most, resident());
+  }
+  REQUIRE(bytes == static_cast<std::size_t>(n) * 10'000);
+  if (!support::shadow_memory) REQUIRE(most < after_some + 2000);  // 8 MB
+}
+
+constexpr int many = support::shadow_memory ? 2'000 : 50'000;
+
+}  // namespace
+
+TEST_CASE("stream: memory stays bounded over many results of a pool", "[stream]") {
+  fm::pool const workers(2);
+  must_stay_small(workers.stream(tasks_of(many, text_of)), many);
+}
+
+TEST_CASE("stream: memory stays bounded over many results of parallel()", "[stream]") {
+  must_stay_small(fm::parallel(2).stream(lambdas(many, text_of)), many);
+}
 
 TEST_CASE("stream: of parallel(), whose tasks see all that the caller has", "[stream]") {
   std::vector<std::string> const words{"a", "bb", "ccc"};

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <new>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -20,7 +19,8 @@
 namespace forkmap::detail {
 
 template <class T> consteval bool is_flat_part() {
-  if constexpr (std::is_reference_v<T>)
+  // Compilers that cannot see where a pointer to a member leads warn of what is not initialised.
+  if constexpr (std::is_reference_v<T> || std::is_member_pointer_v<T>)
     return false;
   else if constexpr (sent_as<T> == sent::as_value)
     return travels_v<T> == travel::as_bytes;
@@ -36,15 +36,14 @@ template <class T> void put_flat(std::byte* at, T const& part) noexcept {
 template <class T> T get_flat([[maybe_unused]] std::byte const* at) noexcept {
   if constexpr (flat_part_bytes<T> == 0) {
     return std::bit_cast<T>(std::byte{});
-  } else if constexpr (std::is_trivially_copyable_v<T> &&
-                       std::is_trivially_default_constructible_v<T>) {
-    T part;  // made where it is to be
+  } else if constexpr (std::is_trivially_default_constructible_v<T>) {
+    T part{};  // made where it is to be; the zeros go
     std::memcpy(std::addressof(part), at, sizeof part);
     return part;
   } else {
-    alignas(T) std::byte storage[sizeof(T)];
-    std::memcpy(storage, at, sizeof storage);
-    return std::move(*std::launder(reinterpret_cast<T*>(storage)));
+    std::array<std::byte, sizeof(T)> bytes{};
+    std::memcpy(bytes.data(), at, sizeof bytes);
+    return std::bit_cast<T>(bytes);
   }
 }
 
@@ -56,7 +55,7 @@ template <class Task> struct flat_call {
 template <function_address Fn> struct flat_call<Fn> {
   static constexpr std::size_t bytes = sizeof(Fn);
   static void write(std::byte* at, Fn const& fn) noexcept { put_flat(at, fn); }
-  static decltype(auto) run(std::byte const* at) {
+  static auto run(std::byte const* at) {
     auto fn = get_flat<Fn>(at);
     return std::invoke(fn);
   }
@@ -75,9 +74,10 @@ struct flat_call<delayed_call<Fn, Args...>> {
     }(std::index_sequence_for<Args...>{});
   }
 
-  /// Passes the arguments as the task itself would: lvalues of a copy that is this run's alone.
-  static decltype(auto) run(std::byte const* at) {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) -> decltype(auto) {
+  /// Passes the arguments as the task itself would: lvalues of a copy that is this run's alone, so
+  /// that what is returned as a reference must be copied, too.
+  static auto run(std::byte const* at) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
       constexpr auto moved = static_cast<std::size_t>(arguments_to_move<Fn, Args...>());
       auto fn = get_flat<Fn>(at);
       parts<std::index_sequence<I...>> all{{get_flat<Args>(at + places[I])}...};

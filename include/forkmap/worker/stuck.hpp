@@ -76,7 +76,7 @@ inline whereabouts look_at(pid_t pid) {
 inline whereabouts locate(child_process const& worker, std::uint32_t number, raw_backtrace& words,
                           int probe_signal) {
   constexpr long patience_ns = 1'500'000;
-  constexpr int most_rounds = 100;
+  constexpr int most_rounds = 400;
   if (probe_signal != 0 && worker.send(probe_signal)) {
     for (int round = 0; round != most_rounds; ++round) {
       wait_for_backtrace(words, number, patience_ns);

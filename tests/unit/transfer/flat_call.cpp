@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct no_default {
 };
 
 double sum(three const& a, char b, float c) { return a.x[0] + a.x[1] + a.x[2] + b + c; }
+double const& first_of(three const& a) { return a.x[0]; }
 int count_up(int& n) { return ++n; }
 int taken(no_default&& n) { return n.value; }
 
@@ -70,16 +72,24 @@ TEST_CASE("flat_call: what is sent does not change, whatever the task does to it
   CHECK(flat_call<decltype(task)>::run(bytes.data()) == 42);
 }
 
+TEST_CASE("flat_call: a reference to an argument is copied before that is gone", "[transfer]") {
+  auto task = delayed(first_of)(three{{6, 7, 8}});
+  auto const bytes = bytes_of(task, 0);
+  STATIC_REQUIRE(std::is_same_v<decltype(flat_call<decltype(task)>::run(bytes.data())), double>);
+  CHECK(flat_call<decltype(task)>::run(bytes.data()) == 6);
+}
+
 TEST_CASE("flat_call: arguments that have no default, and have to be moved", "[transfer]") {
   CHECK(run_again(delayed(taken)(no_default(5))) == 5);
 }
 
-TEST_CASE("flat_call: strings, pairs, spans, references and calls in calls are not flat",
+TEST_CASE("flat_call: strings, pairs, spans, references, members and calls in calls are not flat",
           "[transfer]") {
   [[maybe_unused]] auto const size = [](auto const& x) { return sizeof x; };
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::string()))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::span<int const>()))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::pair<int, int>()))>::bytes == 0);
+  STATIC_REQUIRE(flat_call<decltype(delayed(&no_default::value)(no_default(1)))>::bytes == 0);
   std::vector<int> const xs;
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::cref(xs)))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed([](auto const& f) { return f(); })(
