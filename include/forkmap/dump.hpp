@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -147,18 +148,21 @@ class file_sink final : public byte_sink {
   std::size_t position_ = 0;
 };
 
-/// Any array that dump() takes: its elements written as they lie, or gathered in large pieces. The
-/// array outlives this.
+/// Any array that dump() takes: its elements written as they lie, or gathered in large pieces. They
+/// outlive this.
 template <class A> class elements_content final : public array_content {
   using elements = decltype(elements_of(std::declval<A const&>()));
-  using range = std::remove_cvref_t<elements> const;
-  using element = std::remove_cv_t<std::ranges::range_value_t<range>>;
+  using element = std::remove_cv_t<std::ranges::range_value_t<std::remove_cvref_t<elements> const>>;
+  // What lies in memory one after another is all that is needed of it: its range may be gone.
+  static constexpr bool refers_to_memory =
+      std::is_lvalue_reference_v<elements> &&
+      std::ranges::contiguous_range<std::remove_cvref_t<elements> const>;
+  using stored = std::conditional_t<refers_to_memory, std::span<element const>, elements>;
+  using range = std::remove_cvref_t<stored> const;
 
  public:
   elements_content(array_description description, A const& array, std::filesystem::path const& file)
-      : array_content(std::move(description)),
-        elements_(elements_of(array)),
-        file_(&file) {
+      : array_content(std::move(description)), elements_(elements_of(array)), file_(&file) {
     auto const size = static_cast<std::size_t>(std::ranges::size(all()));
     if (size * sizeof(element) != bytes) throw_other_dims(file, dims, size);
   }
@@ -195,7 +199,7 @@ template <class A> class elements_content final : public array_content {
     if (written != size) throw_other_size(*file_, size, written);
   }
 
-  elements elements_;  // a reference to those of the array, or made for the purpose
+  stored elements_;  // those of the array, or made for the purpose
   std::filesystem::path const* file_;
 };
 
