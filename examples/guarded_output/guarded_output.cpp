@@ -1,9 +1,12 @@
 // One output array, written by many workers, each its own rows under guard. A decoder with a bug
 // writes into a row that is not its own: that costs its task, which says where, and no data.
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
 #include <ranges>
+#include <string>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -67,7 +70,8 @@ template <class Decode> std::size_t decode_all(fm::memmap<float> const& out, Dec
 }  // namespace
 
 int main() {
-  auto const file = std::filesystem::temp_directory_path() / "guarded_output.npy";
+  auto const file = std::filesystem::temp_directory_path() /
+                    ("forkmap-guarded-" + std::to_string(::getpid()) + ".npy");
   auto const out = fm::memmap<float>::create(file, {sensors, samples});
 
   auto const with_bug = decode_all(out, decode);

@@ -3,7 +3,9 @@
 //
 //   python3 train.py model.joblib && serve_model model.joblib
 //
-// Without an argument it writes such a file itself.
+// Without an argument it makes such a file itself.
+#include <unistd.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -18,11 +20,11 @@ namespace fm = forkmap;
 namespace {
 
 /// What train.py finds, about.
-std::filesystem::path write_model() {
+void write_model(std::filesystem::path const& file) {
   std::vector<std::vector<double>> const weights{{-0.22, -0.22}, {0.45, 0.0}, {0.0, 0.45}};
-  return fm::dump(fm::named("weights", weights, "bias", std::vector{0.9, -0.9, -0.9}, "classes",
-                            std::vector<std::string>{"low", "right", "high"}, "scale", 1.0),
-                  "model.joblib");
+  fm::dump(fm::named("weights", weights, "bias", std::vector{0.9, -0.9, -0.9}, "classes",
+                     std::vector<std::string>{"low", "right", "high"}, "scale", 1.0),
+           file);
 }
 
 /// One vector of weights per class, as they lie in the file.
@@ -60,13 +62,17 @@ class model {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::filesystem::path const file = argc > 1 ? argv[1] : write_model();
+  auto const own = std::filesystem::temp_directory_path() /
+                   ("forkmap-model-" + std::to_string(::getpid()) + ".joblib");
+  std::filesystem::path const file = argc > 1 ? argv[1] : own;
+  if (file == own) write_model(own);
   for (auto const& entry : fm::contents(file)) {
     std::printf("%-12s %-12s %s\n", entry.name.c_str(), entry.type.c_str(),
                 entry.dims.text().c_str());
   }
 
   model const served(file);
+  if (file == own) std::filesystem::remove(own);  // what is mapped stays
   auto const requests = std::views::iota(0, 300);
   auto const answers = fm::parallel(2).map(
       [&](int i) { return served.classify(i % 3 == 1 ? 4.1 : 0.1, i % 3 == 2 ? 3.9 : 0.2); },
