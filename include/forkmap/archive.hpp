@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <concepts>
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <forkmap/access.hpp>
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
+#include <forkmap/system/call.hpp>
 
 namespace forkmap {
 
@@ -27,12 +29,13 @@ class archive {
  public:
   /// Errors: format_error for what holds no arrays; std::system_error naming the file.
   explicit archive(std::filesystem::path const& file)
-      : file_(std::make_unique<detail::array_file>(file, false)),
+      : file_(std::make_unique<detail::array_file>(std::filesystem::absolute(file), false)),
         names_(file_->directory().names()),
         sorted_(names_.begin(), names_.end()) {
     std::sort(sorted_.begin(), sorted_.end());
   }
 
+  /// Absolute.
   std::filesystem::path const& path() const { return file_->path(); }
 
   /// Of all arrays, in the file's order; one empty name where the only one has none.
@@ -51,7 +54,13 @@ class archive {
   auto load(std::string_view name = {}, Mode mode = Mode{}) const {
     if constexpr (std::same_as<Mode, read_write_t>) {
       // It is open for reading only.
-      return forkmap::load<T>(path(), name, mode);
+      detail::array_file const again(path(), true);
+      if (again.status().device != file_->status().device ||
+          again.status().inode != file_->status().inode) {
+        detail::throw_system_error(ESTALE, "open",
+                                   path().native() + " again, which has been replaced");
+      }
+      return detail::load_from<T>(again, name, mode);
     } else {
       return detail::load_from<T>(*file_, name, mode);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
@@ -23,6 +24,7 @@
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
+#include <forkmap/system/library.hpp>
 #include <forkmap/system/replacement.hpp>
 
 namespace forkmap {
@@ -80,7 +82,9 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
                                 " make " + std::to_string(options.dims.count()) +
                                 " elements, the array has " + std::to_string(size));
   }
-  return {options.dims, options.layout};
+  // As reshape() has it: other dims, the same order.
+  bool const fortran = own && own->layout == order::fortran && own->dims.rank() > 1;
+  return {options.dims, fortran ? order::fortran : options.layout};
 }
 
 [[noreturn]] inline void throw_other_size(std::filesystem::path const& file, std::size_t size,
@@ -111,6 +115,7 @@ class file_sink final : public byte_sink {
     position_ += bytes.size();
     if (bytes.size() < smallest_write) {
       waiting_ += bytes;
+      if (waiting_.size() >= most_waiting) flush();
       return;
     }
     write_all(made_.fd(), waiting_, bytes.data(), bytes.size(), *file_);
@@ -136,6 +141,7 @@ class file_sink final : public byte_sink {
 
  private:
   static constexpr std::size_t smallest_write = 4096;
+  static constexpr std::size_t most_waiting = std::size_t{1} << 20U;
 
   void flush() {
     write_all(made_.fd(), waiting_, nullptr, 0, *file_);
@@ -213,6 +219,8 @@ inline void dump_content(std::filesystem::path const& file, content_value const&
     out.commit(options.sync);
   } catch (unwritable_content const& error) {
     throw std::invalid_argument("forkmap: dump " + file.native() + ": " + error.what());
+  } catch (missing_library const& error) {
+    throw_system_error(ELIBACC, "dump " + file.native() + ": " + error.what());
   }
 }
 
@@ -230,7 +238,8 @@ array_description describe(A const& array, std::filesystem::path const& file,
     size = static_cast<std::size_t>(std::ranges::size(array));
   }
   auto const written = shape_to_write(file, size, own, options);
-  return {describe_element<element>(), written.dims, written.layout, size * sizeof(element)};
+  return {describe_element<element>(), written.dims, written.layout,
+          array_bytes(written.dims, sizeof(element))};
 }
 
 /// The array as formats see it. `array` and `file` outlive what is returned.

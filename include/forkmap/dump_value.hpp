@@ -1,6 +1,7 @@
 // Lists, tuples, dicts, numbers and texts, and arrays in them, into a joblib file.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -19,14 +20,15 @@
 #include <vector>
 
 #include <forkmap/array/content.hpp>
+#include <forkmap/array/literal.hpp>
 #include <forkmap/dump.hpp>
 
 namespace forkmap {
 namespace detail {
 
 template <class T>
-concept pickled_number = std::same_as<T, bool> || std::same_as<T, float> ||
-    std::same_as<T, double> ||
+concept pickled_number =
+    std::same_as<T, bool> || std::same_as<T, float> || std::same_as<T, double> ||
     (std::integral<T> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
      !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>);
 
@@ -57,9 +59,8 @@ concept pickled_names = requires(T const& value) {
 /// Elements that stay where they are while they are written.
 template <class T>
 concept pickled_list = std::ranges::forward_range<T const> &&
-    std::is_lvalue_reference_v<std::ranges::range_reference_t<T const>> && !requires {
-  typename T::mapped_type;
-};
+                       std::is_lvalue_reference_v<std::ranges::range_reference_t<T const>> &&
+                       !requires { typename T::mapped_type; };
 
 template <class T> consteval bool is_picklable() {
   using value = std::remove_cv_t<T>;
@@ -71,8 +72,7 @@ template <class T> consteval bool is_picklable() {
   } else if constexpr (is_pickled_tuple<value>) {
     return []<std::size_t... I>(std::index_sequence<I...>) {
       return (is_picklable<std::remove_cvref_t<std::tuple_element_t<I, value>>>() && ...);
-    }
-    (std::make_index_sequence<std::tuple_size_v<value>>{});
+    }(std::make_index_sequence<std::tuple_size_v<value>>{});
   } else if constexpr (pickled_names<value>) {
     return is_picklable<std::remove_cvref_t<decltype(std::declval<value const&>().arrays())>>();
   } else if constexpr (pickled_dict<value>) {
@@ -142,6 +142,7 @@ class value_tree {
         result.keys.emplace_back(std::string_view(key));
         result.items.push_back(make(item));
       }
+      check_keys(result.keys);
       return result;
     } else if constexpr (pickled_list<V>) {
       auto result = of_kind(kind::list);
@@ -150,6 +151,15 @@ class value_tree {
     } else {
       return of_kind(kind::none);
     }
+  }
+
+  /// A multimap has what no dict can have.
+  void check_keys(std::vector<std::string> keys) const {
+    std::sort(keys.begin(), keys.end());
+    auto const twice = std::adjacent_find(keys.begin(), keys.end());
+    if (twice == keys.end()) return;
+    throw std::invalid_argument("forkmap: dump " + file_->native() + ": the key " +
+                                in_quotes(*twice) + " is there twice");
   }
 
   template <pickled_number N> static content_value make_number(N value) {
@@ -209,8 +219,9 @@ inline void dump_values(std::filesystem::path const& file, content_value const& 
 /// Cost: numbers and texts are first collected in memory, arrays are not.
 /// Example: `dump(std::map<std::string, std::vector<double>>{{"w", w}, {"b", b}}, "model.joblib");`
 template <class V>
-requires(!array_like<V>) std::filesystem::path
-    dump(V const& value, std::filesystem::path const& file, dump_options options = {}) {
+  requires(!array_like<V>)
+std::filesystem::path dump(V const& value, std::filesystem::path const& file,
+                           dump_options options = {}) {
   static_assert(picklable<V>,
                 "forkmap: dump takes arrays (ranges of numbers or records), numbers, std::string, "
                 "and std::optional, std::tuple, maps from std::string and ranges of these; for "

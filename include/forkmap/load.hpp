@@ -23,6 +23,7 @@
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/memmap.hpp>
 #include <forkmap/owned_array.hpp>
+#include <forkmap/system/library.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -32,28 +33,30 @@ namespace detail {
 }
 
 /// Refuses a file whose elements are others than those asked for, saying how they differ.
-inline void check_elements(std::filesystem::path const& file, stored_array const& array,
-                           element_type const& wanted, bool must_lie_the_same) {
+/// `name`: the array's, in a file of several.
+inline void check_elements(std::filesystem::path const& file, std::string_view name,
+                           stored_array const& array, element_type const& wanted,
+                           bool must_lie_the_same) {
   auto const what = [](element_type const& element) {
     return element.fields.empty()
                ? spelling_and_name(element.type)
                : "records of " + std::to_string(element.fields.size()) + " fields";
   };
+  auto const holds = (name.empty() ? "the file holds " : in_quotes(name) + " holds ") +
+                     what(array) + ", not " + what(wanted);
+  auto const named = name.empty() ? std::string("file") : "file, " + in_quotes(name);
   if (array.fields.empty() != wanted.fields.empty()) {
-    throw_dtype(file, "the file holds " + what(array) + ", not " + what(wanted) +
-                          (array.fields.empty() ? "" : ": " + array.descr));
+    throw_dtype(file, holds + (array.fields.empty() ? "" : ": " + array.descr));
   }
   if (array.fields.empty()) {
     auto const cpp = cpp_name(array.type);
     if (!same_scalar(array.type, wanted.type)) {
-      throw_dtype(file, "the file holds " + what(array) + ", not " + what(wanted) +
-                            (cpp.empty() ? "; there is no type for it here"
-                                         : "; load<" + cpp + "> reads it"));
+      throw_dtype(file, holds + (cpp.empty() ? "; there is no type for " + array.descr + " here"
+                                             : "; load<" + cpp + "> reads it"));
     }
     if (must_lie_the_same && is_foreign(array.type)) {
-      throw_dtype(file, "the file holds " + what(array) + ", not " + what(wanted) +
-                            ": another byte order, which cannot be mapped; load<" + cpp +
-                            ">(file, in_memory) reads it");
+      throw_dtype(file, holds + ": another byte order, which cannot be mapped; load<" + cpp + ">(" +
+                            named + ", in_memory) reads it");
     }
     return;
   }
@@ -82,7 +85,7 @@ inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::s
   auto const array = opened.find(name);
   auto const& file = opened.path();
   bool const must_lie_the_same = true;
-  check_elements(file, array, wanted, must_lie_the_same);
+  check_elements(file, name, array, wanted, must_lie_the_same);
   if (array.packed.method != packing::none) {
     throw_unmappable(file,
                      "the array is compressed (" + packing_name(array) + ") and cannot be mapped");
@@ -101,11 +104,11 @@ inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::s
                   array.type.item_bytes, mode, array.offset);
 }
 
-inline loaded_array load_copy(array_file const& opened, std::string_view name,
+inline loaded_array read_copy(array_file const& opened, std::string_view name,
                               element_type const& wanted) {
   auto const array = opened.find(name);
   bool const must_lie_the_same = false;
-  check_elements(opened.path(), array, wanted, must_lie_the_same);
+  check_elements(opened.path(), name, array, wanted, must_lie_the_same);
 
   array_reader reader(opened.bytes(), array);
   auto const read = [&reader](std::byte* out, std::size_t bytes) {
@@ -119,9 +122,15 @@ inline loaded_array load_copy(array_file const& opened, std::string_view name,
                         ", more than this machine can address");
   }
   auto const item = conversion.file_bytes();
+  // A record may be padded to any size, and its bytes need not come.
+  constexpr std::size_t largest_record = std::size_t{64} << 20U;
+  if (count != 0 && !conversion.copies() && item > largest_record) {
+    opened.bytes().fail("records of " + std::to_string(item) + " bytes are not taken apart");
+  }
   auto const piece = std::max(std::size_t{1}, std::min(count, (std::size_t{1} << 20U) / item));
-  auto const buffer =
-      conversion.copies() ? nullptr : std::make_unique_for_overwrite<std::byte[]>(piece * item);
+  auto const buffer = conversion.copies() || count == 0
+                          ? nullptr
+                          : std::make_unique_for_overwrite<std::byte[]>(piece * item);
 
   // Of what is unpacked nobody knows whether it will come: twice the memory when it has.
   auto capacity = std::min(count, std::max(std::size_t{1}, reader.expected_bytes() / item));
@@ -146,6 +155,15 @@ inline loaded_array load_copy(array_file const& opened, std::string_view name,
   }
   reader.finish();
   return result;
+}
+
+inline loaded_array load_copy(array_file const& opened, std::string_view name,
+                              element_type const& wanted) {
+  try {
+    return read_copy(opened, name, wanted);
+  } catch (missing_library const& error) {
+    opened.bytes().fail(std::string("it cannot be read: ") + error.what());
+  }
 }
 
 template <class T, mapping_mode Mode>

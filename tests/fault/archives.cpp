@@ -145,16 +145,12 @@ TEST_CASE("fault: a compression library that cannot be opened is named with its 
   CHECK_THROWS_WITH(fm::load<double>(file, fm::in_memory), ContainsSubstring("xz-compressed data"));
 
   no_sink out;
-  std::error_code code;
   fault::arm(function::dlopen, 1, ENOENT);
   try {
     fm::detail::packed_sink const sink(out, {fm::detail::packing::lz4, -1});
-  } catch (std::system_error const& error) {
+  } catch (fm::detail::missing_library const& error) {
     what = error.what();
-    code = error.code();
   }
   REQUIRE(fault::disarm());
-  CHECK(code == std::error_code(ELIBACC, std::system_category()));
-  CHECK_THAT(what, ContainsSubstring("forkmap: compress with lz4: liblz4.so.1 is not here; "
-                                     "Debian's package liblz4-1 has it"));
+  CHECK(what == "liblz4.so.1 is not here; Debian's package liblz4-1 has it");
 }

@@ -40,6 +40,16 @@ class npz_directory final : public array_directory {
     }
   }
 
+  std::vector<content_entry> entries(byte_source const& source) const override {
+    std::vector<content_entry> result;
+    for (auto const& member : archive_.members()) {
+      if (!is_array(member)) continue;
+      auto const array = read_member(source, member);
+      result.push_back({array_name(member), array.descr, array.dims});
+    }
+    return result;
+  }
+
   std::vector<std::string> names() const override {
     std::vector<std::string> result;
     for (auto const& member : archive_.members()) {

@@ -17,18 +17,12 @@ namespace forkmap::detail {
 
 /// Packs what is written into another sink, as one stream; complete only after finish().
 ///
-/// Errors: std::system_error where the library is missing.
+/// Errors: missing_library.
 class packed_sink final : public byte_sink {
  public:
   /// `out` outlives this.
-  packed_sink(byte_sink& out, write_options const& options) : out_(&out) {
-    try {
-      packer_ = make_packer(options);
-    } catch (missing_library const& error) {
-      throw_system_error(
-          ELIBACC, "compress with " + std::string(name_of(options.method)) + ": " + error.what());
-    }
-  }
+  packed_sink(byte_sink& out, write_options const& options)
+      : out_(&out), packer_(make_packer(options)) {}
 
   /// How long the stream becomes is not known.
   void reserve(std::size_t /*bytes*/) override {}
