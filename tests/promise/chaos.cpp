@@ -30,11 +30,25 @@ namespace {
 
 void throw_it() { throw std::runtime_error("on purpose"); }
 
-/// Kills random children of the thread that makes it, at random moments, until it is destroyed.
+/// How long a worker takes to its first task on this machine, at this moment: the median of some.
+std::chrono::microseconds time_to_first_task() {
+  std::vector<std::chrono::steady_clock::duration> samples;
+  for (int i = 0; i != 9; ++i) {
+    auto const begin = std::chrono::steady_clock::now();
+    fm::parallel({.n_jobs = 1, .isolate = true})([] {});
+    samples.push_back(std::chrono::steady_clock::now() - begin);
+  }
+  std::ranges::nth_element(samples, samples.begin() + 4);
+  return std::chrono::duration_cast<std::chrono::microseconds>(samples[4]);
+}
+
+/// Kills random children of the thread that makes it, at random moments, until it is destroyed. Not
+/// faster than workers come to their first task: forkmap gives up when none ever does.
 class killer {
  public:
   explicit killer(unsigned seed)
       : children_("/proc/self/task/" + std::to_string(::gettid()) + "/children"),
+        longest_pause_(std::max(4000us, 3 * time_to_first_task())),
         thread_([this, seed] { run(seed); }) {}
   killer(killer const&) = delete;
   killer& operator=(killer const&) = delete;
@@ -53,13 +67,14 @@ class killer {
       if (!children.empty()) {
         kills_ += ::kill(children[random() % children.size()], SIGKILL) == 0;
       }
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 4000));
+      std::this_thread::sleep_for(longest_pause_ * (random() % 1000) / 1000);
     }
   }
 
   std::string children_;
   std::atomic<bool> done_{false};
   std::atomic<int> kills_{0};
+  std::chrono::microseconds longest_pause_;
   std::thread thread_;
 };
 
