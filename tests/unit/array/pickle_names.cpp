@@ -15,7 +15,7 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-/// A text of a length that needs two bytes.
+/// A text of any length.
 std::string text(std::string const& text) {
   auto const byte = [&](unsigned shift) { return static_cast<char>(text.size() >> shift & 0xffU); };
   return "X"s + byte(0) + byte(8) + byte(16) + byte(24) + text;
@@ -61,8 +61,7 @@ using strings = std::vector<std::string>;
 TEST_CASE("pickle names: keys of bytes are written as Python writes them", "[array]") {
   pickled_file const file("}(" + bytes("a\xff") + "K\1" + bytes("'\\\n") + "K\2" + bytes("'\"") +
                           "K\3c_codecs\nencode\n\x8c\2\xc3\xa4\x8c\6latin1\x86RK\4u");
-  CHECK(file.names() ==
-        strings{R"([b'a\xff'])", R"([b"'\\\n"])", R"([b'\'"'])", R"([b'\xe4'])"});
+  CHECK(file.names() == strings{R"([b'a\xff'])", R"([b"'\\\n"])", R"([b'\'"'])", R"([b'\xe4'])"});
   int expected = 0;
   for (auto const& name : file.names()) CHECK(file.value(name) == ++expected);
 }
@@ -92,7 +91,7 @@ TEST_CASE("pickle names: a key cannot be made huge by parts that it shares", "[a
   std::string shared = text(std::string(200, 'a')) + "\x94" + "0";
   std::string key = "(";
   for (int i = 0; i < 16; ++i) key += "h\0"s;
-  CHECK(name_bytes(shared + "}" + key + "tK\1s0}" + key + "t") < 1400);
+  CHECK(name_bytes(shared + key + "t") < 1400);
   // 16 times 16 times ... one text.
   shared = text("a") + "\x94" + "0";
   for (char level = 0; level < 7; ++level) {
