@@ -231,8 +231,8 @@ TEST_CASE("joblib: dicts that share very long keys are refused", "[array]") {
   support::temporary_directory const folder;
   auto const file = [&](std::size_t length, int dicts) {
     std::string const same(length, 'a');
-    auto bytes = "\x80\4" + long_text(same + "x") + "\x94" + "0" + long_text(same + "y") + "\x94" +
-                 "0](";
+    auto bytes =
+        "\x80\4" + long_text(same + "x") + "\x94" + "0" + long_text(same + "y") + "\x94" + "0](";
     for (int i = 0; i < dicts; ++i) bytes += "}(h\0K\1h\1K\2u"s;
     return support::write_bytes(folder.path() / "keys.pkl", bytes + "e.");
   };
@@ -249,7 +249,8 @@ TEST_CASE("joblib: a long name that many fields share is not copied for each", "
     auto const record = "\x8c\5numpy\x8c\5dtype\x93\x8c\2V8\x89\x88\x87R(K\3\x8c\1|N(" +
                         long_text(std::string(600000, 'n')) + "\x94" + more_names + "t}(h\0("s +
                         dtype_f8 + "K\0tuK\x08K\1K\x10tb"s;
-    return support::write_bytes(folder.path() / "record.pkl", "\x80\4" + array_of_one(record) + ".");
+    return support::write_bytes(folder.path() / "record.pkl",
+                                "\x80\4" + array_of_one(record) + ".");
   };
   CHECK(fm::inspect(file("")).dtype.size() > 600000);
   CHECK_THROWS_WITH(fm::inspect(file("h\0"s)), ContainsSubstring("more than 1 MiB in all"));
