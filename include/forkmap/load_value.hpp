@@ -126,13 +126,25 @@ template <class T> class plain_reader final : public value_viewer {
     throw dtype_error(what, *file_);
   }
 
+  [[noreturn]] void fail_too_long() const {
+    throw format_error("forkmap: load_value " + file_->native() + ": " +
+                           (name_.empty() ? std::string("the file") : in_quotes(name_)) +
+                           " holds texts of more than 1 GiB in all; load one by its index",
+                       *file_);
+  }
+
   std::filesystem::path const* file_;
   std::string_view name_;
 };
 
+/// All texts of a list, at most: a file names a long one many times with a few bytes.
+inline constexpr std::size_t most_text_bytes = std::size_t{1} << 30U;
+
 template <class T> class plain_reader<std::vector<T>> final : public value_viewer {
  public:
-  plain_reader(std::filesystem::path const& file, std::string_view name) : one_(file, name) {}
+  plain_reader(std::filesystem::path const& file, std::string_view name,
+               std::size_t most_bytes = most_text_bytes)
+      : one_(file, name), room_(most_bytes) {}
 
   void whole(plain_value const& value) override {
     if (value.what != plain_value::kind::list) {
@@ -141,6 +153,10 @@ template <class T> class plain_reader<std::vector<T>> final : public value_viewe
     result.reserve(value.items);
   }
   void item(plain_value const& value) override {
+    if constexpr (std::same_as<T, std::string>) {
+      if (value.text.size() > room_) one_.fail_too_long();
+      room_ -= value.text.size();
+    }
     T element{};
     if (!read_plain(value, element)) {
       one_.fail(value, "[" + std::to_string(result.size()) + "]", plain_name<T>());
@@ -152,6 +168,7 @@ template <class T> class plain_reader<std::vector<T>> final : public value_viewe
 
  private:
   plain_reader<T> one_;
+  std::size_t room_;
 };
 
 template <class T> inline constexpr bool is_plain = plain_scalar<T>;
@@ -166,7 +183,8 @@ template <class T> inline constexpr bool is_plain<std::vector<T>> = plain_scalar
 /// too), or a std::vector of one of these (a list, a tuple, a set). NumPy's scalars are numbers.
 /// Errors: dtype_error naming both for a value of another kind or out of T's range; a Python int is
 ///   a floating-point number if that is exact, a float is rounded to float. format_error if nothing
-///   is called that, or the file is malformed; std::system_error naming the file.
+///   is called that, a list's texts have more than 1 GiB in all, or the file is malformed;
+///   std::system_error naming the file.
 /// Cost: what stands beside the arrays is read, no data of an array is.
 /// Example: `auto const classes = load_value<std::vector<std::string>>("model.joblib", "classes");`
 template <class T> T load_value(std::filesystem::path const& file, std::string_view name = {}) {

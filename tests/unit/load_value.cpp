@@ -83,3 +83,18 @@ TEST_CASE("load_value: a file of arrays says that load reads them, and contents 
   CHECK(all[0].is_array);
   CHECK_THROWS_AS(fm::load_value<int>(folder.path() / "none"), std::system_error);
 }
+
+TEST_CASE("load_value: the texts of a list are bounded in all, before they are copied", "[array]") {
+  std::filesystem::path const file = "a.joblib";
+  fm::detail::plain_reader<std::vector<std::string>> reader(file, "words", 10);
+  fm::detail::plain_value value;
+  value.what = fm::detail::plain_value::kind::text;
+  value.text = "12345";
+  reader.item(value);
+  reader.item(value);
+  CHECK_THROWS_WITH(reader.item(value),
+                    ContainsSubstring("a.joblib") && ContainsSubstring("'words' holds texts of") &&
+                        ContainsSubstring("load one by its index"));
+  CHECK_THROWS_AS(reader.item(value), fm::format_error);
+  CHECK(reader.result == std::vector{"12345"s, "12345"s});
+}

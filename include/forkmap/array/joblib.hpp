@@ -50,6 +50,8 @@ class joblib_directory final : public array_directory {
     source.fail(what + (plain ? "; load_value reads it" : "; it consists of" + parts));
   }
 
+  /// Where containers hold each other, or one has very many names, only the first of them: entries()
+  /// and find() without a name refuse such a file; what has a name is found by it all the same.
   std::vector<std::string> names() const override {
     std::vector<std::string> result;
     for (pickle_leaves leaves(tree_); leaves.next();) {
@@ -116,6 +118,7 @@ class joblib_directory final : public array_directory {
 
   /// Which is meant if no name is given: there must be no choice.
   stored_array only_array(byte_source const& source) const {
+    constexpr std::size_t few = 6;
     std::string names;
     pickle_index found = tree_.root;
     std::size_t count = 0;
@@ -123,15 +126,16 @@ class joblib_directory final : public array_directory {
     while (leaves.next()) {
       if (tree_[leaves.value()].kind != pickle_kind::array) continue;
       found = leaves.value();
-      constexpr std::size_t few = 6;
       if (count < few) names += (count == 0 ? "" : ", ") + in_quotes(leaves.name());
       if (++count > few) break;
     }
+    bool const all = leaves.problem().empty();
+    if (!all && count < 2) source.fail(std::string(leaves.problem()));
     if (count == 1) return describe_array(source, tree_[found]);
     auto const holds = "the file holds " + described(tree_[tree_.root]);
     if (count == 0) source.fail(holds + ", and no array in it; load_value reads numbers and texts");
     source.fail(holds + " with several arrays, of which one must be named: " + names +
-                (count > 6 ? ", ..." : ""));
+                (count > few || !all ? ", ..." : ""));
   }
 
   void describe_leaf(byte_source const& source, pickle_leaves& leaves, content_entry& entry) const {
@@ -207,13 +211,18 @@ class joblib_directory final : public array_directory {
   }
 
   /// A key that is there twice would mean one thing here and another one elsewhere.
-  void check_keys(byte_source const& source, pickle_index dict) const {
+  void check_keys(byte_source const& source, pickle_index dict) {
     std::vector<std::string_view> texts;
     std::vector<std::uint64_t> integers;
     for (auto items = tree_.items(dict); !items.done(); items.next()) {
       auto const& key = tree_[items.next()];
       if (key.is_text()) texts.push_back(tree_.text(key));
+      if (key.is_text() && key.size > long_key) key_bytes_ += key.size;
       if (key.kind == pickle_kind::integer) integers.push_back(key.bits);
+    }
+    // A few bytes of a file name a long key once more: comparing would take the square of its size.
+    if (key_bytes_ > 8 * tree_.characters().size() + 4096) {
+      source.fail("dicts that share very long keys; dump them with shorter ones");
     }
     std::sort(texts.begin(), texts.end());
     std::sort(integers.begin(), integers.end());
@@ -226,7 +235,10 @@ class joblib_directory final : public array_directory {
     }
   }
 
+  static constexpr std::size_t long_key = 256;
+
   pickle_tree tree_;
+  std::size_t key_bytes_ = 0;  // of the long keys of all dicts, each as often as it is one
 };
 
 inline std::unique_ptr<array_directory> read_joblib(byte_source const& source) {

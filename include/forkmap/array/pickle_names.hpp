@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include <forkmap/array/descr.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle_tree.hpp>
+#include <forkmap/array/utf8.hpp>
 
 namespace forkmap::detail {
 
@@ -38,8 +40,35 @@ inline std::string real_literal(double value) {
   return result;
 }
 
-/// A dict's key as Python writes it. What is no plain key is only told by its kind.
-inline std::string key_literal(pickle_tree const& tree, pickle_index at, bool inside = false) {
+/// b'...' as Python writes it.
+inline std::string bytes_literal(std::string_view bytes) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  constexpr std::string_view named = "\t\n\r";
+  constexpr std::string_view letters = "tnr";
+  bool const doubled = bytes.find('\'') != bytes.npos && bytes.find('"') == bytes.npos;
+  char const quote = doubled ? '"' : '\'';
+  std::string result = {'b', quote};
+  for (char const c : bytes) {
+    auto const byte = static_cast<unsigned char>(c);
+    if (c == quote || c == '\\') {
+      result += {'\\', c};
+    } else if (byte >= 0x20 && byte < 0x7f) {
+      result += c;
+    } else if (auto const letter = named.find(c); letter != named.npos) {
+      result += {'\\', letters[letter]};
+    } else {
+      result += {'\\', 'x', digits[byte >> 4U], digits[byte & 15U]};
+    }
+  }
+  return result + quote;
+}
+
+/// A dict's key as Python writes it. What is no plain key, or shared and too long to be written for
+/// every place where it stands, is only told by its kind; `depth` and `room` are of tuples.
+inline std::string key_literal(pickle_tree const& tree, pickle_index at, int depth = 0,
+                               std::size_t room = 1024) {
+  constexpr std::uint32_t longest = 256;
+  constexpr std::string_view left_out = "...";
   auto const& key = tree[at];
   switch (key.kind) {
     case pickle_kind::none:
@@ -53,19 +82,32 @@ inline std::string key_literal(pickle_tree const& tree, pickle_index at, bool in
     case pickle_kind::real:
       return real_literal(key.real());
     case pickle_kind::text:
+      if (depth != 0 && key.size > std::min<std::size_t>(longest, room)) {
+        return std::string(left_out);
+      }
       return quoted_literal(tree.text(key));
+    case pickle_kind::bytes:
+      if (key.size > std::min<std::size_t>(longest, room)) return std::string(left_out);
+      return bytes_literal(tree.text(key));
+    case pickle_kind::latin1: {
+      if (key.size > std::min<std::size_t>(longest, room)) return std::string(left_out);
+      auto const bytes = latin1_from_utf8(tree.text(key));
+      return bytes ? bytes_literal(*bytes) : std::string(left_out);
+    }
     case pickle_kind::tuple: {
       constexpr std::uint32_t most_items = 16;
-      if (inside || key.size > most_items) return "(...)";
+      constexpr int deepest = 8;
+      if (depth == deepest || key.size > most_items || room == 0) return "(...)";
       std::string result = "(";
       for (auto items = tree.items(at); !items.done();) {
-        result += key_literal(tree, items.next(), true);
+        auto const left = room - std::min(room, result.size());
+        result += key_literal(tree, items.next(), depth + 1, left);
         if (!items.done() || key.size == 1) result += items.done() ? "," : ", ";
       }
       return result + ")";
     }
     default:
-      return "...";
+      return std::string(left_out);
   }
 }
 
@@ -129,9 +171,11 @@ class pickle_path {
   std::optional<pickle_index> find(std::string_view name) {
     at_ = tree_->root;
     here_ = 0;
+    several_ = false;
     name_ = name;
     while (here_ < name.size()) {
       auto const next = step(name.substr(here_));
+      if (several_) return {};
       if (!next) {
         // A key that looks like a path: "layer.0.weight".
         if ((*tree_)[tree_->root].kind != pickle_kind::dict) return {};
@@ -147,6 +191,10 @@ class pickle_path {
     auto const so_far = std::string(name_.substr(0, here_));
     auto const& container = (*tree_)[at_];
     auto const what = so_far.empty() ? std::string("the file") : in_quotes(so_far);
+    if (several_) {
+      return in_quotes(name_) + " is not one thing: in " + what +
+             " several keys are written so; dump it with keys that are texts or integers";
+    }
     auto text = "nothing in it is called " + in_quotes(name_) + ": " + what + " holds ";
     if (container.is_container()) return text + described(container) + some_names(at_, so_far);
     return text + described(container);
@@ -184,7 +232,8 @@ class pickle_path {
     return {};
   }
 
-  std::optional<taken> step(std::string_view rest) const {
+  /// Sets several_ if the name does not tell which.
+  std::optional<taken> step(std::string_view rest) {
     auto const& container = (*tree_)[at_];
     if (container.kind == pickle_kind::dict) {
       return rest[0] == '[' ? bracketed_key(rest) : plain_key(rest);
@@ -210,19 +259,27 @@ class pickle_path {
     return taken{*found, end};
   }
 
-  std::optional<taken> bracketed_key(std::string_view rest) const {
+  std::optional<taken> bracketed_key(std::string_view rest) {
+    std::optional<taken> found;
     for (auto items = tree_->items(at_); !items.done();) {
       auto const key = items.next();
       auto const value = items.next();
       auto const spelled = "[" + key_literal(*tree_, key) + "]";
-      if (rest.starts_with(spelled)) return taken{value, spelled.size()};
+      if (!rest.starts_with(spelled)) continue;
+      several_ = found.has_value();
+      if (several_) return {};
+      found = taken{value, spelled.size()};
+      // A dict has none of these twice, and nothing else is written like them.
+      auto const kind = (*tree_)[key].kind;
+      if (kind == pickle_kind::text || kind == pickle_kind::integer) break;
     }
-    return {};
+    return found;
   }
 
   pickle_tree const* tree_;
   pickle_index at_ = pickle_tree::none;
   std::size_t here_ = 0;  // how much of the name led to at_
+  bool several_ = false;  // whether more than one item of at_ is called what comes next
   std::string_view name_{};
 };
 

@@ -75,6 +75,10 @@ class pickled_types {
     if ((*tree_)[state->fields].size > 2 * most_fields) return refuse(too_many);
     for (auto names = tree_->items(state->names); !names.done();) {
       auto const& name = (*tree_)[names.next()];
+      // Many fields can have one long name: it is in the file only once.
+      if (name.is_text() && (name_bytes_ += name.size) > most_name_bytes) {
+        return refuse("a record whose fields' names have more than 1 MiB in all");
+      }
       auto const place = name.is_text() ? find_field(state->fields, tree_->text(name)) : nowhere;
       if (place == nowhere) return refuse("a record with other fields than names");
       auto field = read_field(place, type->item_bytes, depth);
@@ -120,6 +124,7 @@ class pickled_types {
   static constexpr int deepest = 32;
   static constexpr std::uint32_t most_fields = 4096;  // in all, those of nested records too
   static constexpr std::string_view too_many = "a record of more than 4096 fields";
+  static constexpr std::size_t most_name_bytes = std::size_t{1} << 20U;  // of nested ones too
   static constexpr pickle_index nowhere = pickle_tree::none;
 
   struct dtype_state {
@@ -225,6 +230,7 @@ class pickled_types {
   pickle_tree const* tree_;
   std::string reason_{};
   std::uint32_t fields_ = 0;
+  std::size_t name_bytes_ = 0;
 };
 
 }  // namespace forkmap::detail

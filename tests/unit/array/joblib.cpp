@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include <forkmap/archive.hpp>
 #include <forkmap/dump_value.hpp>
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
@@ -55,6 +56,24 @@ std::string refusal(std::string const& bytes, std::string const& name = {}) {
     return error.what();
   }
   return {};
+}
+
+/// numpy.dtype('f8'), little-endian.
+std::string const dtype_f8 =
+    "\x8c\5numpy\x8c\5dtype\x93\x8c\2f8\x89\x88\x87R(K\3\x8c\1<NNNJ\xff\xff\xff\xff"
+    "J\xff\xff\xff\xffK\0tb"s;
+
+/// An array of one element, with its data.
+std::string array_of_one(std::string const& dtype = dtype_f8) {
+  return "\x8c\x13joblib.numpy_pickle\x8c\x11NumpyArrayWrapper\x93)\x81}(\x8c\5shapeK\1\x85"
+         "\x8c\5order\x8c\1C\x8c\5dtype" +
+         dtype + "ub" + std::string(8, '\0');
+}
+
+/// A text of any length.
+std::string long_text(std::string const& text) {
+  auto const byte = [&](unsigned shift) { return static_cast<char>(text.size() >> shift & 0xffU); };
+  return "X"s + byte(0) + byte(8) + byte(16) + byte(24) + text;
 }
 
 }  // namespace
@@ -206,4 +225,52 @@ TEST_CASE("joblib: containers that hold each other cost no more than what was re
   file = support::write_bytes(folder.path() / "deep.pkl",
                               "\x80\4" + std::string(100000, ']') + std::string(99999, 'a') + ".");
   CHECK_THROWS_WITH(fm::contents(file), ContainsSubstring("more than 64 deep"));
+}
+
+TEST_CASE("joblib: dicts that share very long keys are refused", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = [&](std::size_t length, int dicts) {
+    std::string const same(length, 'a');
+    auto bytes =
+        "\x80\4" + long_text(same + "x") + "\x94" + "0" + long_text(same + "y") + "\x94" + "0](";
+    for (int i = 0; i < dicts; ++i) bytes += "}(h\0K\1h\1K\2u"s;
+    return support::write_bytes(folder.path() / "keys.pkl", bytes + "e.");
+  };
+  CHECK(fm::contents(file(2000, 8)).size() == 16);
+  CHECK_THROWS_WITH(fm::contents(file(2000, 100)),
+                    ContainsSubstring("dicts that share very long keys"));
+  // Keys as they are usual, in many dicts.
+  CHECK(fm::load_value<int>(file(200, 1000), "[999]." + std::string(200, 'a') + "y") == 2);
+}
+
+TEST_CASE("joblib: a long name that many fields share is not copied for each", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = [&](std::string const& more_names) {
+    auto const record = "\x8c\5numpy\x8c\5dtype\x93\x8c\2V8\x89\x88\x87R(K\3\x8c\1|N(" +
+                        long_text(std::string(600000, 'n')) + "\x94" + more_names + "t}(h\0("s +
+                        dtype_f8 + "K\0tuK\x08K\1K\x10tb"s;
+    return support::write_bytes(folder.path() / "record.pkl",
+                                "\x80\4" + array_of_one(record) + ".");
+  };
+  CHECK(fm::inspect(file("")).dtype.size() > 600000);
+  CHECK_THROWS_WITH(fm::inspect(file("h\0"s)), ContainsSubstring("more than 1 MiB in all"));
+}
+
+TEST_CASE("joblib: which array is the only one is not told where not all have been seen",
+          "[array]") {
+  support::temporary_directory const folder;
+  // An array, then a list that holds itself.
+  auto file = support::write_bytes(folder.path() / "circle.pkl",
+                                   "\x80\4](" + array_of_one() + "]\x94h\0ae."s);
+  CHECK_THROWS_WITH(fm::load<double>(file), ContainsSubstring("more than 64 deep"));
+  fm::archive const opened(file);
+  CHECK(opened.names() == std::vector{"[0]"s});
+  CHECK(opened.contains("[0]"));
+  CHECK(opened.load<double>("[0]", fm::in_memory).size() == 1);
+  // The array is behind it: names() does not get there.
+  file = support::write_bytes(folder.path() / "circle.pkl",
+                              "\x80\4](]\x94h\0a"s + array_of_one() + "e.");
+  CHECK_THROWS_WITH(fm::load<double>(file), ContainsSubstring("more than 64 deep"));
+  CHECK(fm::archive(file).names().empty());
+  CHECK(fm::archive(file).load<double>("[1]", fm::in_memory).size() == 1);
 }
