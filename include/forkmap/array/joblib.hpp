@@ -221,7 +221,7 @@ class joblib_directory final : public array_directory {
       if (key.kind == pickle_kind::integer) integers.push_back(key.bits);
     }
     // A few bytes of a file name a long key once more: comparing would take the square of its size.
-    if (key_bytes_ > 8 * tree_.characters().size() + 4096) {
+    if (key_bytes_ > 8 * tree_.characters().size() + (std::size_t{1} << 20U)) {
       source.fail("dicts that share very long keys; dump them with shorter ones");
     }
     std::sort(texts.begin(), texts.end());
