@@ -1,11 +1,6 @@
 // How fast does an array get into a file? 80 MB, to a new file and in the place of an old one.
 #include <benchmark/benchmark.h>
-#include <fcntl.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -17,23 +12,9 @@
 #include "support/temporary_folder.hpp"
 
 namespace fm = forkmap;
-using bench::by_hand::check;
+using bench::by_hand::write_and_rename;
 
 namespace {
-
-/// A temporary file, allocated, written at once and renamed: as complete as what dump() promises.
-void write_by_hand(std::vector<double>& data, std::string const& file) {
-  std::array<char, 128> header{};
-  auto const bytes = data.size() * sizeof(double);
-  auto const temporary = file + ".tmp";
-  auto const fd = ::open(temporary.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-  check(fd >= 0, "open");
-  check(::posix_fallocate(fd, 0, static_cast<off_t>(header.size() + bytes)) == 0, "fallocate");
-  std::array<iovec, 2> const parts{{{header.data(), header.size()}, {data.data(), bytes}}};
-  check(::writev(fd, parts.data(), 2) == static_cast<ssize_t>(header.size() + bytes), "writev");
-  check(::close(fd) == 0, "close");
-  check(std::rename(temporary.c_str(), file.c_str()) == 0, "rename");
-}
 
 void dump_80_mb(benchmark::State& state, bool replaces, bench::question const& asked) {
   std::vector<double> data(10'000'000, 0.5);
@@ -47,7 +28,7 @@ void dump_80_mb(benchmark::State& state, bool replaces, bench::question const& a
       state, asked,
       [&] {
         return sample(folder / "by_hand.npy",
-                      [&](auto const& file) { write_by_hand(data, file.native()); });
+                      [&](auto const& file) { write_and_rename(data, file.native()); });
       },
       [&] {
         return sample(folder / "forkmap.npy", [&](auto const& file) { fm::dump(data, file); });

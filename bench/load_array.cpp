@@ -1,11 +1,6 @@
 // What does it cost to map an array's file?
 #include <benchmark/benchmark.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -16,23 +11,9 @@
 #include "support/temporary_folder.hpp"
 
 namespace fm = forkmap;
-using bench::by_hand::check;
+using bench::by_hand::map_and_unmap;
 
 namespace {
-
-void map_by_hand(char const* file) {
-  auto const fd = ::open(file, O_RDONLY | O_CLOEXEC);
-  struct stat status{};
-  check(fd >= 0 && ::fstat(fd, &status) == 0, "open");
-  std::array<char, 128> header;
-  check(::pread(fd, header.data(), header.size(), 0) == 128, "pread");
-  auto const bytes = static_cast<std::size_t>(status.st_size);
-  auto* const memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
-  check(memory != MAP_FAILED, "mmap");
-  benchmark::DoNotOptimize(memory);
-  ::munmap(memory, bytes);
-  ::close(fd);
-}
 
 /// One sample is the mean of many calls: one is too short to be timed.
 template <class Call> double seconds_per_call(Call&& call) {
@@ -49,7 +30,7 @@ void load_80_mb(benchmark::State& state) {
   bench::in_turns(
       state,
       {.text = "load of 80 MB / open, fstat, pread, mmap, munmap, close", .ratio_target = 1.5},
-      [&] { return seconds_per_call([&] { map_by_hand(file.c_str()); }); },
+      [&] { return seconds_per_call([&] { map_and_unmap(file.c_str()); }); },
       [&] {
         return seconds_per_call([&] {
           auto const array = fm::load<double>(file);

@@ -4,14 +4,17 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <string>
 #include <vector>
 
 namespace bench::by_hand {
@@ -104,5 +107,33 @@ class mapped_file {
   std::size_t bytes_;
   void* memory_ = nullptr;
 };
+
+/// Opens an array's file, reads its header, maps it and lets it go.
+inline void map_and_unmap(char const* file) {
+  auto const fd = ::open(file, O_RDONLY | O_CLOEXEC);
+  struct stat status{};
+  check(fd >= 0 && ::fstat(fd, &status) == 0, "open");
+  std::array<char, 128> header;
+  check(::pread(fd, header.data(), header.size(), 0) == 128, "pread");
+  auto const bytes = static_cast<std::size_t>(status.st_size);
+  auto* const memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
+  check(memory != MAP_FAILED, "mmap");
+  ::munmap(memory, bytes);
+  ::close(fd);
+}
+
+/// A temporary file, allocated, written at once and renamed: as complete as what dump() promises.
+inline void write_and_rename(std::vector<double>& data, std::string const& file) {
+  std::array<char, 128> header{};
+  auto const bytes = data.size() * sizeof(double);
+  auto const temporary = file + ".tmp";
+  auto const fd = ::open(temporary.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  check(fd >= 0, "open");
+  check(::posix_fallocate(fd, 0, static_cast<off_t>(header.size() + bytes)) == 0, "fallocate");
+  std::array<iovec, 2> const parts{{{header.data(), header.size()}, {data.data(), bytes}}};
+  check(::writev(fd, parts.data(), 2) == static_cast<ssize_t>(header.size() + bytes), "writev");
+  check(::close(fd) == 0, "close");
+  check(std::rename(temporary.c_str(), file.c_str()) == 0, "rename");
+}
 
 }  // namespace bench::by_hand
