@@ -82,8 +82,9 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
                                 " make " + std::to_string(options.dims.count()) +
                                 " elements, the array has " + std::to_string(size));
   }
-  // As reshape() has it: other dims, the same order.
-  bool const fortran = own && own->layout == order::fortran && own->dims.rank() > 1;
+  // As reshape() has it: other dims, the same order; a single axis has but one, written as NumPy does.
+  bool const fortran =
+      own && own->layout == order::fortran && own->dims.rank() > 1 && options.dims.rank() > 1;
   return {options.dims, fortran ? order::fortran : options.layout};
 }
 
