@@ -2,6 +2,9 @@
 # executable <folder>_tests, and each test case in it the test "<folder>/<its name>".
 # A new file needs no change here. Names must hold neither ; nor \, which CMake and Catch2 take for
 # something else: such a test fails with "no test case of this name".
+# Several files are compiled as one, which halves the compiler's time: what two of them name alike
+# in their unnamed namespaces is an error, and what they share belongs into tests/support. A file
+# that must be alone gets SKIP_UNITY_BUILD_INCLUSION.
 find_package(Catch2 REQUIRED)
 include(Catch)
 
@@ -44,6 +47,7 @@ function(forkmap_tests folder)
     return()
   endif()
   forkmap_test_program(${folder}_tests ${sources})
+  set_target_properties(${folder}_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
   catch_discover_tests(${folder}_tests
     TEST_PREFIX "${folder}/"
     PROPERTIES TIMEOUT ${test_timeout}

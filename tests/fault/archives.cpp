@@ -21,11 +21,6 @@ using fault::function;
 
 namespace {
 
-std::size_t entries(std::filesystem::path const& folder) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
-                                                std::filesystem::directory_iterator()));
-}
-
 class no_sink final : public fm::detail::byte_sink {
  public:
   void reserve(std::size_t /*bytes*/) override {}
@@ -67,7 +62,7 @@ TEST_CASE("fault: dump of an archive leaves the old file, whatever call fails", 
         if (!fault::disarm()) break;
         ++failed;
         INFO(fault::name_of(each.f) << ", call " << nth << ", compress \"" << compress << '"');
-        REQUIRE(entries(folder.path()) == 1);
+        REQUIRE(support::names_in(folder.path()) == 1);
         // The folder is synchronised after the exchange.
         bool const exchanged = nth == 2 && each.f == function::fsync;
         REQUIRE((support::file_bytes(file) == before) == !exchanged);

@@ -18,15 +18,6 @@ namespace fm = forkmap;
 using fault::fail_each;
 using fault::function;
 
-namespace {
-
-std::size_t entries(std::filesystem::path const& folder) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
-                                                std::filesystem::directory_iterator()));
-}
-
-}  // namespace
-
 TEST_CASE("fault: dump leaves the old file, whatever call fails", "[fault]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
@@ -51,7 +42,7 @@ TEST_CASE("fault: dump leaves the old file, whatever call fails", "[fault]") {
       }
       if (!fault::disarm()) break;
       INFO(fault::name_of(each.f) << ", call " << nth);
-      REQUIRE(entries(folder.path()) == 1);
+      REQUIRE(support::names_in(folder.path()) == 1);
       // Without O_TMPFILE there is another way. The folder is opened and synchronised after the exchange: the
       // new file is there then, complete.
       bool const other_way = each.f == function::open && what.empty();

@@ -1,13 +1,15 @@
 // Files made to harm: each is refused with words, none is believed.
 #include <cstdint>
 #include <filesystem>
+#include <string>
+
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
-#include <string>
 
 #include "fuzz/fuzzing.hpp"
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
+#include "support/refusal.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
@@ -19,18 +21,6 @@ std::filesystem::path const& corpus() {
   static std::filesystem::path const folder =
       std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus";
   return folder;
-}
-
-/// The error's text, empty if there was none. Any other exception than the two fails the test.
-template <class Body> std::string refusal(Body body) {
-  try {
-    body();
-  } catch (fm::format_error const& error) {
-    return error.what();
-  } catch (fm::dtype_error const& error) {
-    return error.what();
-  }
-  return {};
 }
 
 }  // namespace
@@ -49,9 +39,9 @@ TEST_CASE("format: good files of the corpus open, records are no doubles, bad on
   for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
     auto const file = entry.path();
     INFO(file.filename());
-    auto const mapping = refusal([&] { fm::load<double>(file); });
-    auto const copying = refusal([&] { fm::load<double>(file, fm::in_memory); });
-    auto const looking = refusal([&] { fm::inspect(file); });
+    auto const mapping = support::refusal([&] { fm::load<double>(file); });
+    auto const copying = support::refusal([&] { fm::load<double>(file, fm::in_memory); });
+    auto const looking = support::refusal([&] { fm::inspect(file); });
     if (file.filename().native().starts_with("record_")) {
       CHECK(looking.empty());
       CHECK_THAT(mapping, ContainsSubstring("not '<f8' (double)"));
@@ -78,7 +68,7 @@ TEST_CASE("format: an array that lies unaligned is read into memory only", "[arr
 
 TEST_CASE("format: other kinds of file are named", "[array][format]") {
   auto const refused = [](std::string const& name) {
-    return refusal([&] { fm::load<double>(corpus() / ("bad_other_" + name)); });
+    return support::refusal([&] { fm::load<double>(corpus() / ("bad_other_" + name)); });
   };
   CHECK_THAT(refused("zip"), ContainsSubstring("zip: the archive has no end"));
   CHECK_THAT(refused("pickle"), ContainsSubstring("ends inside its pickle"));
@@ -96,9 +86,9 @@ TEST_CASE("format: a file cut anywhere is refused", "[array][format]") {
     for (std::size_t size = 0; size < whole.size(); ++size) {
       auto const file = support::write_bytes(folder.path() / "cut.npy", whole.substr(0, size));
       INFO(name << " cut to " << size);
-      CHECK_FALSE(refusal([&] { fm::inspect(file); }).empty());
-      CHECK_FALSE(refusal([&] { fm::load<double>(file); }).empty());
-      CHECK_FALSE(refusal([&] { fm::load<double>(file, fm::in_memory); }).empty());
+      CHECK_FALSE(support::refusal([&] { fm::inspect(file); }).empty());
+      CHECK_FALSE(support::refusal([&] { fm::load<double>(file); }).empty());
+      CHECK_FALSE(support::refusal([&] { fm::load<double>(file, fm::in_memory); }).empty());
     }
   }
 }

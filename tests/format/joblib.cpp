@@ -16,7 +16,7 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-std::filesystem::path const& corpus() {
+std::filesystem::path const& pickles() {
   static std::filesystem::path const folder =
       std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus_joblib";
   return folder;
@@ -27,7 +27,7 @@ int fuzz(std::string const& bytes) {
 }
 
 /// What is wrong with a file, or one of its arrays; empty if nothing is.
-std::string refusal(std::filesystem::path const& file) {
+std::string pickle_refusal(std::filesystem::path const& file) {
   try {
     for (auto const& entry : fm::contents(file)) {
       if (entry.is_array) fm::inspect(file, entry.name);
@@ -42,7 +42,7 @@ std::string refusal(std::filesystem::path const& file) {
 
 TEST_CASE("format: the fuzzer's pickles are read or refused", "[array][format]") {
   int files = 0;
-  for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
+  for (auto const& entry : std::filesystem::directory_iterator(pickles())) {
     INFO(entry.path().filename());
     CHECK(fuzz(support::file_bytes(entry.path())) == 0);
     ++files;
@@ -51,9 +51,9 @@ TEST_CASE("format: the fuzzer's pickles are read or refused", "[array][format]")
 }
 
 TEST_CASE("format: good pickles open and bad ones say why, and where", "[array][format]") {
-  for (auto const& entry : std::filesystem::directory_iterator(corpus())) {
+  for (auto const& entry : std::filesystem::directory_iterator(pickles())) {
     auto const file = entry.path();
-    auto const why = refusal(file);
+    auto const why = pickle_refusal(file);
     INFO(file.filename() << " " << why);
     if (file.filename().native().starts_with("good_")) {
       CHECK(why.empty());
@@ -67,11 +67,11 @@ TEST_CASE("format: good pickles open and bad ones say why, and where", "[array][
 TEST_CASE("format: a joblib file cut anywhere is refused", "[array][format]") {
   support::temporary_directory const folder;
   for (auto const* name : {"good_array_2", "good_array_5", "good_dict_5", "good_records_5"}) {
-    auto const whole = support::file_bytes(corpus() / name);
+    auto const whole = support::file_bytes(pickles() / name);
     for (std::size_t size = 0; size < whole.size(); ++size) {
       INFO(name << " cut to " << size);
       auto const file = support::write_bytes(folder.path() / "cut", whole.substr(0, size));
-      if (refusal(file).empty()) FAIL("was read");
+      if (pickle_refusal(file).empty()) FAIL("was read");
       fuzz(whole.substr(0, size));
     }
   }
@@ -79,7 +79,7 @@ TEST_CASE("format: a joblib file cut anywhere is refused", "[array][format]") {
 
 TEST_CASE("format: a joblib file with any byte changed is read or refused", "[array][format]") {
   for (auto const* name : {"good_array_5", "good_others_2"}) {
-    auto const whole = support::file_bytes(corpus() / name);
+    auto const whole = support::file_bytes(pickles() / name);
     auto bytes = whole;
     for (std::size_t at = 0; at < whole.size(); ++at) {
       // Every opcode that there is, and what is next to what was there.

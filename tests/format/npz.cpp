@@ -15,6 +15,7 @@
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
 #include "support/python.hpp"
+#include "support/refusal.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
@@ -22,7 +23,7 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-std::vector<std::filesystem::path> corpus(char const* folder) {
+std::vector<std::filesystem::path> files_of(char const* folder) {
   std::vector<std::filesystem::path> result;
   auto const path = std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz" / folder;
   for (auto const& entry : std::filesystem::directory_iterator(path)) {
@@ -31,21 +32,9 @@ std::vector<std::filesystem::path> corpus(char const* folder) {
   return result;
 }
 
-/// The error's text, empty if there was none. Any other exception than the two fails the test.
-template <class Body> std::string refusal(Body body) {
-  try {
-    body();
-  } catch (fm::format_error const& error) {
-    return error.what();
-  } catch (fm::dtype_error const& error) {
-    return error.what();
-  }
-  return {};
-}
-
 int replay(fuzzing::function* target, char const* folder) {
   int files = 0;
-  for (auto const& file : corpus(folder)) {
+  for (auto const& file : files_of(folder)) {
     INFO(file.filename());
     auto const bytes = support::file_bytes(file);
     CHECK(target(reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()) == 0);
@@ -54,7 +43,7 @@ int replay(fuzzing::function* target, char const* folder) {
   return files;
 }
 
-template <class T> T counted(std::size_t i) {
+template <class T> T counted_real(std::size_t i) {
   auto const k = static_cast<int>(i % 100);
   if constexpr (std::same_as<T, bool>) {
     return k % 2 == 1;
@@ -83,9 +72,9 @@ class copier {
 
   template <class T> bool copy(std::string const& name) {
     auto array = archive_.load<T>(name, fm::in_memory);
-    bool same = array.size() == 0 || array[0] == counted<T>(0);
+    bool same = array.size() == 0 || array[0] == counted_real<T>(0);
     if (array.layout() == fm::order::c) {
-      for (std::size_t i = 0; i < array.size(); ++i) same = same && array[i] == counted<T>(i);
+      for (std::size_t i = 0; i < array.size(); ++i) same = same && array[i] == counted_real<T>(i);
     }
     if (name.ends_with("-foreign")) return same;
     auto const kept = std::make_shared<fm::owned_array<T>>(std::move(array));
@@ -163,7 +152,7 @@ TEST_CASE("format: the corpora of .npz and compressed files are read or refused"
 }
 
 TEST_CASE("format: good archives open, bad ones say why", "[array][format]") {
-  for (auto const& file : corpus("corpus_npz")) {
+  for (auto const& file : files_of("corpus_npz")) {
     auto const name = file.filename().native();
     INFO(name);
     auto const read = [&](auto mode) {
@@ -174,7 +163,7 @@ TEST_CASE("format: good archives open, bad ones say why", "[array][format]") {
         if (archive.inspect(each).dtype == "<f8") archive.load<double>(each, mode);
       }
     };
-    auto const copying = refusal([&] { read(fm::in_memory); });
+    auto const copying = support::refusal([&] { read(fm::in_memory); });
     if (name == "good_empty") {
       CHECK_THAT(copying, ContainsSubstring("no array is called 'a'; there is none"));
     } else if (name.starts_with("good_")) {
@@ -184,7 +173,7 @@ TEST_CASE("format: good archives open, bad ones say why", "[array][format]") {
       CHECK(copying.size() < file.native().size() + 250);
     }
     // Mapping asks for no checksum; what it opens lies inside the file.
-    refusal([&] { read(fm::read_only); });
+    support::refusal([&] { read(fm::read_only); });
   }
 }
 
@@ -221,7 +210,7 @@ TEST_CASE("format: what is wrong with an archive is said", "[array][format]") {
   };
   for (auto const& each : all) {
     INFO(each.file);
-    CHECK_THAT(refusal([&] { fm::load<double>(folder / each.file, "a", fm::in_memory); }),
+    CHECK_THAT(support::refusal([&] { fm::load<double>(folder / each.file, "a", fm::in_memory); }),
                ContainsSubstring(each.text));
   }
   CHECK_THROWS_WITH(fm::load<double>(folder / "good_other_member", "notes.txt"),
@@ -235,17 +224,17 @@ TEST_CASE("format: what is wrong with an archive is said", "[array][format]") {
 TEST_CASE("format: compressed files of the corpus open or say why", "[array][format]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a";
-  for (auto const& source : corpus("corpus_packed")) {
+  for (auto const& source : files_of("corpus_packed")) {
     auto const name = source.filename().native();
     if (!name.starts_with("good_") && !name.starts_with("bad_")) continue;
     INFO(name);
     support::write_bytes(file, std::string_view(support::file_bytes(source)).substr(1));
-    auto const copying = refusal([&] {
+    auto const copying = support::refusal([&] {
       auto const array = fm::load<double>(file, fm::in_memory);
       CHECK(array.size() == 50);
       CHECK(array[49] == 49);
     });
-    auto const mapping = refusal([&] { fm::load<double>(file); });
+    auto const mapping = support::refusal([&] { fm::load<double>(file); });
     if (name.starts_with("good_")) {
       CHECK(copying == "");
       CHECK_THAT(mapping, ContainsSubstring("compressed (") &&
@@ -280,7 +269,7 @@ TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, an
 
   CHECK(fm::load<double>(path / "numbered.npz", "arr_1", fm::in_memory)[3] == 3);
   CHECK(fm::load<double>(path / "\u00e4.npz", "\u00e4/\u03b2", fm::in_memory)[4] == 4);
-  CHECK_THAT(refusal([&] { fm::load<double>(path / "bzip2.npz", "a"); }),
+  CHECK_THAT(support::refusal([&] { fm::load<double>(path / "bzip2.npz", "a"); }),
              ContainsSubstring("method bzip2"));
 
   std::vector<std::int32_t> numbers(66'000);

@@ -26,17 +26,12 @@
 
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
+#include "support/tasks.hpp"
 
 namespace fm = forkmap;
 using namespace std::chrono_literals;
 
 namespace {
-
-auto count_to(int n) { return std::views::iota(0, n); }
-
-template <class Fn> auto tasks_of(int n, Fn fn) {
-  return count_to(n) | std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
-}
 
 constexpr int job_counts[] = {1, 2, 5};
 
@@ -45,7 +40,7 @@ template <class E, class Throw, class Check>
 void must_arrive(Throw throw_it, std::string const& text, Check check) {
   for (int const n_jobs : job_counts) {
     try {
-      fm::parallel(n_jobs)(tasks_of(9, [=](int i) {
+      fm::parallel(n_jobs)(support::tasks_of(9, [=](int i) {
         if (i == 4) throw_it();
         return i;
       }));
@@ -158,7 +153,9 @@ TEST_CASE("failure: nested exceptions are in trace()", "[failure]") {
 
 TEST_CASE("failure: a nested map's exception keeps its type", "[failure]") {
   must_arrive<std::domain_error>(
-      [] { fm::parallel(2).map([](int) { throw std::domain_error("deep"); }, count_to(2)); },
+      [] {
+        fm::parallel(2).map([](int) { throw std::domain_error("deep"); }, support::count_to(2));
+      },
       "deep", [](auto const&, auto const&) {});
 }
 
@@ -166,7 +163,7 @@ TEST_CASE("failure: with several the lowest index that happened is thrown", "[fa
   for (int const n_jobs : job_counts) {
     auto const fails = [](int i) -> int { throw std::out_of_range(std::to_string(i)); };
     try {
-      fm::parallel({.n_jobs = n_jobs, .batch_size = 1})(tasks_of(5, fails));
+      fm::parallel({.n_jobs = n_jobs, .batch_size = 1})(support::tasks_of(5, fails));
       FAIL("nothing was thrown");
     } catch (std::out_of_range const& e) {
       auto const index = dynamic_cast<fm::task_context const&>(e).index();
@@ -178,11 +175,12 @@ TEST_CASE("failure: with several the lowest index that happened is thrown", "[fa
 
 TEST_CASE("failure: the others are cancelled and no worker outlives the call", "[failure]") {
   auto const begin = std::chrono::steady_clock::now();
-  REQUIRE_THROWS_AS(fm::parallel(4)(tasks_of(4,
-                                             [](int i) {
-                                               if (i == 2) throw std::runtime_error("first");
-                                               std::this_thread::sleep_for(1h);
-                                             })),
+  REQUIRE_THROWS_AS(fm::parallel(4)(support::tasks_of(4,
+                                                      [](int i) {
+                                                        if (i == 2)
+                                                          throw std::runtime_error("first");
+                                                        std::this_thread::sleep_for(1h);
+                                                      })),
                     std::runtime_error);
   REQUIRE(std::chrono::steady_clock::now() - begin < 60s);
   REQUIRE(support::child_processes().empty());
@@ -199,7 +197,7 @@ TEST_CASE("failure: copying what was caught does not throw, and outlives the cal
 
 TEST_CASE("failure: outcomes keeps what succeeded and names what did not", "[failure]") {
   for (int const n_jobs : job_counts) {
-    auto const fates = fm::parallel(n_jobs).outcomes(tasks_of(100, [](int i) {
+    auto const fates = fm::parallel(n_jobs).outcomes(support::tasks_of(100, [](int i) {
       if (i % 7 == 3) throw std::invalid_argument("odd " + std::to_string(i));
       return std::to_string(i);
     }));
@@ -217,7 +215,7 @@ TEST_CASE("failure: outcomes keeps what succeeded and names what did not", "[fai
         REQUIRE(fates[i].value_or("-") == "-");
       }
     }
-    auto const nothing = fm::parallel(n_jobs).outcomes(tasks_of(3, [](int i) {
+    auto const nothing = fm::parallel(n_jobs).outcomes(support::tasks_of(3, [](int i) {
       if (i == 1) throw 1;
     }));
     REQUIRE(nothing[0].has_value());
@@ -229,11 +227,11 @@ TEST_CASE("failure: outcomes keeps what succeeded and names what did not", "[fai
 TEST_CASE("failure: reduce throws what a task threw", "[failure]") {
   for (int const n_jobs : job_counts) {
     try {
-      fm::parallel(n_jobs).reduce(tasks_of(5000,
-                                           [](int i) {
-                                             if (i == 2345) throw std::range_error("r");
-                                             return i;
-                                           }),
+      fm::parallel(n_jobs).reduce(support::tasks_of(5000,
+                                                    [](int i) {
+                                                      if (i == 2345) throw std::range_error("r");
+                                                      return i;
+                                                    }),
                                   0, std::plus<>{});
       FAIL("nothing was thrown");
     } catch (std::range_error const& e) {
@@ -261,7 +259,7 @@ template <> struct forkmap::serializer<counted> {
 
 TEST_CASE("failure: results of tasks before the failing one are destroyed", "[failure]") {
   for (int const n_jobs : job_counts) {
-    auto const tasks = tasks_of(9, [](int i) {
+    auto const tasks = support::tasks_of(9, [](int i) {
       if (i == 6) throw std::runtime_error("x");
       return counted();
     });
@@ -278,14 +276,15 @@ TEST_CASE("failure: results of tasks before the failing one are destroyed", "[fa
 
 TEST_CASE("failure: a call after a failed one works", "[failure]") {
   for (int round = 0; round != 50; ++round) {
-    REQUIRE_THROWS(fm::parallel(2)(tasks_of(3, [](int i) -> int { throw i; })));
-    REQUIRE(fm::parallel(2)(tasks_of(3, [](int i) { return i; })) == std::vector<int>{0, 1, 2});
+    REQUIRE_THROWS(fm::parallel(2)(support::tasks_of(3, [](int i) -> int { throw i; })));
+    REQUIRE(fm::parallel(2)(support::tasks_of(3, [](int i) { return i; })) ==
+            std::vector<int>{0, 1, 2});
   }
 }
 
 TEST_CASE("death: a worker's death is the task's that it ran", "[failure]") {
   auto const die_at = [](int index, auto how) {
-    return tasks_of(20, [=](int i) {
+    return support::tasks_of(20, [=](int i) {
       if (i == index) how();
       return i;
     });
@@ -316,12 +315,12 @@ TEST_CASE("death: outcomes keeps every other result", "[failure]") {
   for (int const n : {20, 3000}) {
     for (std::size_t const batch_size : {0U, 1U, 7U}) {
       fm::shared_array<int> runs({static_cast<std::size_t>(n)});
-      auto const fates =
-          fm::parallel({.n_jobs = 3, .batch_size = batch_size}).outcomes(tasks_of(n, [&](int i) {
-            ++runs[static_cast<std::size_t>(i)];
-            if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
-            return std::to_string(i);
-          }));
+      auto const fates = fm::parallel({.n_jobs = 3, .batch_size = batch_size})
+                             .outcomes(support::tasks_of(n, [&](int i) {
+                               ++runs[static_cast<std::size_t>(i)];
+                               if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
+                               return std::to_string(i);
+                             }));
       REQUIRE(fates.size() == static_cast<std::size_t>(n));
       for (std::size_t i = 0; i != fates.size(); ++i) {
         REQUIRE(runs[i] == 1);
@@ -339,7 +338,7 @@ TEST_CASE("death: before the first task it is nobody's, and ends the call", "[fa
   fm::options how{.n_jobs = 2};
   how.worker_init = [](int) { std::exit(4); };
   try {
-    fm::parallel(how).outcomes(tasks_of(4, [](int i) { return i; }));
+    fm::parallel(how).outcomes(support::tasks_of(4, [](int i) { return i; }));
     FAIL("nothing was thrown");
   } catch (fm::worker_died const& e) {
     REQUIRE(e.index() == static_cast<std::size_t>(-1));
@@ -354,7 +353,7 @@ TEST_CASE("death: a replacement that cannot start blames no task", "[failure]") 
     if (++starts[0] > 1) ::kill(::getpid(), SIGKILL);
   };
   try {
-    fm::parallel(how).outcomes(tasks_of(6, [](int i) {
+    fm::parallel(how).outcomes(support::tasks_of(6, [](int i) {
       if (i == 0) ::kill(::getpid(), SIGKILL);
       return i;
     }));
@@ -370,13 +369,13 @@ TEST_CASE("death: one before the first task costs nothing", "[failure]") {
   how.worker_init = [&](int) {
     if (++std::atomic_ref(starts[0]) == 1) ::kill(::getpid(), SIGKILL);
   };
-  auto const fates = fm::parallel(how).outcomes(tasks_of(50, [](int i) { return i; }));
+  auto const fates = fm::parallel(how).outcomes(support::tasks_of(50, [](int i) { return i; }));
   for (int i = 0; i != 50; ++i) REQUIRE(*fates[static_cast<std::size_t>(i)] == i);
 }
 
 TEST_CASE("death: max_rss tells how large the worker was", "[failure]") {
   try {
-    fm::parallel(2)(tasks_of(2, [](int i) {
+    fm::parallel(2)(support::tasks_of(2, [](int i) {
       std::vector<char> const big(std::size_t{50} << 20U, 'x');
       if (i == 0 && big.back() == 'x') ::kill(::getpid(), SIGKILL);
     }));
@@ -401,7 +400,7 @@ TEST_CASE("failure: a thread of the caller that waits for input delays no call",
     if (reading) ::funlockfile(stdin);
     std::this_thread::yield();
   }
-  CHECK(fm::parallel(2)(tasks_of(10, [](int i) { return i; })).size() == 10);
+  CHECK(fm::parallel(2)(support::tasks_of(10, [](int i) { return i; })).size() == 10);
   CHECK(::write(pipe_ends[1], "go\n", 3) == 3);
   reader.join();
   ::dup2(saved, STDIN_FILENO);
@@ -409,10 +408,12 @@ TEST_CASE("failure: a thread of the caller that waits for input delays no call",
 }
 
 TEST_CASE("failure: SIGCHLD ignored or reaped by the program", "[failure]") {
-  auto const results = [] { return fm::parallel(2)(tasks_of(50, [](int i) { return i; })).size(); };
+  auto const results = [] {
+    return fm::parallel(2)(support::tasks_of(50, [](int i) { return i; })).size();
+  };
   auto const death = [] {
     try {
-      fm::parallel(2)(tasks_of(5, [](int i) {
+      fm::parallel(2)(support::tasks_of(5, [](int i) {
         if (i == 2) ::raise(SIGKILL);
       }));
     } catch (fm::worker_died const& e) {

@@ -76,11 +76,11 @@ template <int (*Hazard)()> bool hangs(std::string const& where) {
 }
 
 // Numbers of times that a thread is stopped.
-std::atomic<int> asked{0};
+std::atomic<int> times_asked{0};
 std::atomic<int> frozen{0};
 std::atomic<int> thawed{0};
 void stay_frozen(int) {
-  int const time = asked;
+  int const time = times_asked;
   frozen = time;
   while (thawed < time) ::sched_yield();
 }
@@ -104,11 +104,11 @@ template <int (*Hazard)()> class busy_thread {
   }
 
   void freeze() {
-    ++asked;
+    ++times_asked;
     ::pthread_kill(thread_.native_handle(), SIGUSR1);
-    REQUIRE(support::wait_until([] { return frozen == asked; }));
+    REQUIRE(support::wait_until([] { return frozen == times_asked; }));
   }
-  void thaw() { thawed = asked.load(); }
+  void thaw() { thawed = times_asked.load(); }
 
  private:
   std::atomic<bool> runs_{false};

@@ -25,6 +25,7 @@
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
 #include "support/sanitizers.hpp"
+#include "support/tasks.hpp"
 #include "support/wait_until.hpp"
 
 namespace fm = forkmap;
@@ -32,11 +33,6 @@ using namespace std::chrono_literals;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-template <class Fn> auto tasks_of(int n, Fn fn) {
-  return std::views::iota(0, n) |
-         std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
-}
 
 [[noreturn, gnu::noinline]] void wait_for_ever() {
   for (;;) ::pause();
@@ -57,7 +53,7 @@ void block_all_signals() {
 TEST_CASE("timeout: a task over its limit is ended, and no other", "[limits]") {
   for (int const n_jobs : {1, 2, 3}) {
     auto const fates =
-        fm::parallel({.n_jobs = n_jobs, .timeout = 50ms}).outcomes(tasks_of(20, [](int i) {
+        fm::parallel({.n_jobs = n_jobs, .timeout = 50ms}).outcomes(support::tasks_of(20, [](int i) {
           if (i == 3) wait_for_ever();
           if (i == 11) run_for_ever();
           return i;
@@ -79,7 +75,7 @@ TEST_CASE("timeout: a task over its limit is ended, and no other", "[limits]") {
 TEST_CASE("timeout: the call throws task_timeout, which says which task and what limit",
           "[limits]") {
   try {
-    fm::parallel({.n_jobs = 2, .timeout = 60ms})(tasks_of(4, [](int i) {
+    fm::parallel({.n_jobs = 2, .timeout = 60ms})(support::tasks_of(4, [](int i) {
       if (i == 2) wait_for_ever();
     }));
     FAIL("nothing was thrown");
@@ -118,7 +114,7 @@ TEST_CASE("timeout: what the task has started ends with it", "[limits]") {
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   std::chrono::milliseconds const limit =
       support::thread_sanitizer ? 3s : 100ms;  // its forks take their time
-  fm::parallel({.n_jobs = 2, .timeout = limit}).outcomes(tasks_of(2, [&](int i) {
+  fm::parallel({.n_jobs = 2, .timeout = limit}).outcomes(support::tasks_of(2, [&](int i) {
     if (i == 0) return;
     // A child with a child that has lost its parent, in a session of its own.
     if (pid_t const child = ::fork(); child == 0) {
@@ -149,20 +145,21 @@ TEST_CASE("timeout: many short tasks are not disturbed by a limit that none exce
   auto const xs = fm::parallel({.n_jobs = 2, .timeout = 30s})
                       .map([](int i) { return 2 * i; }, std::views::iota(0, 50'000));
   for (int i = 0; i != 50'000; ++i) REQUIRE(xs[static_cast<std::size_t>(i)] == 2 * i);
-  auto const sum = fm::parallel({.n_jobs = 3, .timeout = 30s})
-                       .reduce(tasks_of(5000, [](int i) { return i; }), 0L, std::plus<long>());
+  auto const sum =
+      fm::parallel({.n_jobs = 3, .timeout = 30s})
+          .reduce(support::tasks_of(5000, [](int i) { return i; }), 0L, std::plus<long>());
   REQUIRE(sum == 4999L * 5000 / 2);
 }
 
 TEST_CASE("timeout: in a fold the limit is each task's, not the batch's", "[limits]") {
   auto const fold = [](int stuck) {
     return fm::parallel({.n_jobs = 2, .timeout = 400ms, .batch_size = 16})
-        .reduce(tasks_of(32,
-                         [=](int i) {
-                           if (i == stuck) wait_for_ever();
-                           ::usleep(50'000);  // a batch takes 800 ms
-                           return i;
-                         }),
+        .reduce(support::tasks_of(32,
+                                  [=](int i) {
+                                    if (i == stuck) wait_for_ever();
+                                    ::usleep(50'000);  // a batch takes 800 ms
+                                    return i;
+                                  }),
                 0, std::plus<int>());
   };
   REQUIRE(fold(-1) == 31 * 32 / 2);
@@ -192,7 +189,7 @@ TEST_CASE("timeout: durations of all kinds, and those that make no sense", "[lim
 
 TEST_CASE("deadline: outcomes() keeps what is done", "[limits]") {
   auto const fates =
-      fm::parallel({.n_jobs = 2, .deadline = 300ms}).outcomes(tasks_of(10, [](int i) {
+      fm::parallel({.n_jobs = 2, .deadline = 300ms}).outcomes(support::tasks_of(10, [](int i) {
         if (i == 4 || i == 5) wait_for_ever();
         return std::to_string(i);
       }));
@@ -222,17 +219,18 @@ TEST_CASE("deadline: other calls throw deadline_exceeded for the first unfinishe
     if (i > 0) wait_for_ever();
     return i;
   };
-  must_exceed([&](auto const& map) { map(tasks_of(5, stuck)); }, 1);
+  must_exceed([&](auto const& map) { map(support::tasks_of(5, stuck)); }, 1);
   must_exceed([&](auto const& map) { map.map(stuck, std::views::iota(0, 5)); }, 1);
-  must_exceed([&](auto const& map) { map.first(tasks_of(5, [](int) { wait_for_ever(); })); }, 0);
+  must_exceed(
+      [&](auto const& map) { map.first(support::tasks_of(5, [](int) { wait_for_ever(); })); }, 0);
   must_exceed([&](auto const& map) { map([] { return 1; }, [] { wait_for_ever(); }); }, 1);
   // One that is over before the call begins.
-  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = 0s})(tasks_of(5, stuck)),
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = 0s})(support::tasks_of(5, stuck)),
                     fm::deadline_exceeded);
-  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = -1s})(tasks_of(5, stuck)),
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = -1s})(support::tasks_of(5, stuck)),
                     fm::deadline_exceeded);
-  REQUIRE(fm::parallel({.n_jobs = 2, .deadline = 60s})(tasks_of(3, [](int i) { return i; })) ==
-          std::vector{0, 1, 2});
+  REQUIRE(fm::parallel({.n_jobs = 2, .deadline = 60s})(
+              support::tasks_of(3, [](int i) { return i; })) == std::vector{0, 1, 2});
 }
 
 TEST_CASE("retries: a task that died or timed out is tried again, one that threw is not",
@@ -241,7 +239,7 @@ TEST_CASE("retries: a task that died or timed out is tried again, one that threw
     fm::shared_array<int> runs({12});
     auto const fates =
         fm::parallel({.n_jobs = 2, .timeout = 100ms, .retries = 2, .batch_size = batch})
-            .outcomes(tasks_of(12, [&](int i) {
+            .outcomes(support::tasks_of(12, [&](int i) {
               auto const attempt = fm::this_task::attempt();
               ++runs[static_cast<std::size_t>(i)];
               if (i == 2 && attempt < 1) ::raise(SIGKILL);
@@ -270,10 +268,11 @@ TEST_CASE("retries: a task that died or timed out is tried again, one that threw
 }
 
 TEST_CASE("retries: what is thrown at a later attempt says so", "[limits]") {
-  auto const fates = fm::parallel({.n_jobs = 2, .retries = 1}).outcomes(tasks_of(4, [](int i) {
-    if (i == 1 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
-    if (i == 1) throw std::runtime_error("later");
-  }));
+  auto const fates =
+      fm::parallel({.n_jobs = 2, .retries = 1}).outcomes(support::tasks_of(4, [](int i) {
+        if (i == 1 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
+        if (i == 1) throw std::runtime_error("later");
+      }));
   REQUIRE(fates[1].error().reason == fm::failure::threw);
   REQUIRE(fates[1].error().attempt() == 1);
 }
@@ -281,13 +280,13 @@ TEST_CASE("retries: what is thrown at a later attempt says so", "[limits]") {
 TEST_CASE("retries: a batch of a fold that was lost runs again from its start", "[limits]") {
   fm::shared_array<int> runs({100});
   auto const sum = fm::parallel({.n_jobs = 3, .retries = 1, .batch_size = 10})
-                       .reduce(tasks_of(100,
-                                        [&](int i) {
-                                          ++runs[static_cast<std::size_t>(i)];
-                                          if (i == 55 && fm::this_task::attempt() == 0)
-                                            ::raise(SIGKILL);
-                                          return std::string(1, 'x');
-                                        }),
+                       .reduce(support::tasks_of(100,
+                                                 [&](int i) {
+                                                   ++runs[static_cast<std::size_t>(i)];
+                                                   if (i == 55 && fm::this_task::attempt() == 0)
+                                                     ::raise(SIGKILL);
+                                                   return std::string(1, 'x');
+                                                 }),
                                std::string(), std::plus<std::string>());
   REQUIRE(sum == std::string(100, 'x'));
   for (std::size_t i = 0; i != 100; ++i) REQUIRE(runs[i] == (i >= 50 && i <= 55 ? 2 : 1));
@@ -307,7 +306,7 @@ TEST_CASE("max_tasks_per_worker: a worker is replaced after that many", "[limits
   // Above a thousand tasks they are claimed several at a time.
   fm::shared_array<int> runs({3000});
   fm::parallel({.n_jobs = 2, .max_tasks_per_worker = 500})(
-      tasks_of(3000, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
+      support::tasks_of(3000, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
   REQUIRE(std::count(runs.begin(), runs.end(), 1) == 3000);
 }
 
@@ -316,7 +315,7 @@ TEST_CASE("max_tasks_per_worker: every worker runs its hooks", "[limits]") {
   fm::parallel({.n_jobs = 1,
                 .max_tasks_per_worker = 2,
                 .worker_init = [&](int) { ++hooks[0]; },
-                .worker_exit = [&](int) { ++hooks[1]; }})(tasks_of(6, [](int) {}));
+                .worker_exit = [&](int) { ++hooks[1]; }})(support::tasks_of(6, [](int) {}));
   REQUIRE(hooks[0] == 3);
   REQUIRE(hooks[1] == 3);
 }
@@ -324,7 +323,7 @@ TEST_CASE("max_tasks_per_worker: every worker runs its hooks", "[limits]") {
 TEST_CASE("memory_limit: allocations beyond it fail, in that task alone", "[limits]") {
   auto const fates =
       fm::parallel({.n_jobs = 2, .memory_limit = std::size_t{256} << 20U})
-          .outcomes(tasks_of(6, [](int i) {
+          .outcomes(support::tasks_of(6, [](int i) {
             // Not by new, which AddressSanitizer never lets fail.
             auto const n = i == 3 ? std::size_t{2} << 30U : 1'000'000;
             std::unique_ptr<void, void (*)(void*)> const v(std::malloc(n), std::free);
@@ -343,7 +342,7 @@ TEST_CASE("memory_limit: allocations beyond it fail, in that task alone", "[limi
 TEST_CASE("pin: worker k has the k-th usable core to itself", "[limits]") {
   cpu_set_t usable;
   REQUIRE(::sched_getaffinity(0, sizeof usable, &usable) == 0);
-  auto const cores = fm::parallel({.n_jobs = 3, .pin = true})(tasks_of(6, [](int) {
+  auto const cores = fm::parallel({.n_jobs = 3, .pin = true})(support::tasks_of(6, [](int) {
     cpu_set_t mine;
     ::sched_getaffinity(0, sizeof mine, &mine);
     std::size_t core = 0;
@@ -360,7 +359,7 @@ TEST_CASE("pin: worker k has the k-th usable core to itself", "[limits]") {
 }
 
 TEST_CASE("first: the first that succeeds, whatever the others do", "[limits]") {
-  auto const one = fm::parallel(3).first(tasks_of(6, [](int i) {
+  auto const one = fm::parallel(3).first(support::tasks_of(6, [](int i) {
     if (i == 0) throw std::runtime_error("no");
     if (i == 1) ::raise(SIGKILL);
     if (i == 2) wait_for_ever();
@@ -369,22 +368,22 @@ TEST_CASE("first: the first that succeeds, whatever the others do", "[limits]") 
   REQUIRE(one.index >= 3);
   REQUIRE(one.value == "from " + std::to_string(one.index));
   for (int const n_jobs : {1, 2}) {
-    auto const number = fm::parallel(n_jobs).first(tasks_of(3, [](int i) {
+    auto const number = fm::parallel(n_jobs).first(support::tasks_of(3, [](int i) {
       if (i < 2) throw std::runtime_error("no");
       return i;
     }));
     REQUIRE(number.index == 2);
     REQUIRE(number.value == 2);
-    fm::indexed<void> const nothing = fm::parallel(n_jobs).first(tasks_of(1, [](int) {}));
+    fm::indexed<void> const nothing = fm::parallel(n_jobs).first(support::tasks_of(1, [](int) {}));
     REQUIRE(nothing.index == 0);
     try {
       fm::parallel(n_jobs).first(
-          tasks_of(4, [](int i) { throw std::out_of_range(std::to_string(i)); }));
+          support::tasks_of(4, [](int i) { throw std::out_of_range(std::to_string(i)); }));
       FAIL("nothing was thrown");
     } catch (std::out_of_range const& e) {
       REQUIRE(e.what() == std::string("0"));
     }
-    REQUIRE_THROWS_AS(fm::parallel(n_jobs).first(tasks_of(0, [](int i) { return i; })),
+    REQUIRE_THROWS_AS(fm::parallel(n_jobs).first(support::tasks_of(0, [](int i) { return i; })),
                       std::invalid_argument);
   }
 }
@@ -409,6 +408,6 @@ TEST_CASE("report: what the last map of this thread did", "[limits]") {
   REQUIRE(fm::last_report().tasks == 7);
   REQUIRE(fm::last_report().workers.size() == 1);
   REQUIRE(fm::last_report().workers[0].tasks == 7);
-  fm::parallel(3).reduce(tasks_of(10, [](int i) { return i; }), 0, std::plus<int>());
+  fm::parallel(3).reduce(support::tasks_of(10, [](int i) { return i; }), 0, std::plus<int>());
   REQUIRE(fm::last_report().tasks == 10);
 }

@@ -43,7 +43,7 @@ auto squares_of(std::vector<int> const& xs) {
 }
 
 /// Serial, forked, and more workers than cores.
-constexpr std::array job_counts{1, 2, 5};
+constexpr std::array numbers_of_jobs{1, 2, 5};
 
 template <class N>
 concept counts_jobs = requires(N n) { fm::parallel(n); };
@@ -58,7 +58,7 @@ template <class Make> std::invoke_result_t<Make> there_and_back(Make make) {
 }  // namespace
 
 TEST_CASE("map: results come in the order of the tasks", "[map]") {
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     for (int const n : {1, 2, 3, 7, 100, 5000}) {
       auto const xs = numbers(n);
       auto const results = fm::parallel(n_jobs)(squares_of(xs));
@@ -70,7 +70,7 @@ TEST_CASE("map: results come in the order of the tasks", "[map]") {
 
 TEST_CASE("map: an empty range gives an empty vector", "[map]") {
   auto const none = std::vector<int>{};
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     REQUIRE(fm::parallel(n_jobs)(squares_of(none)).empty());
     REQUIRE(fm::parallel(n_jobs).outcomes(squares_of(none)).empty());
     REQUIRE(fm::parallel(n_jobs).reduce(squares_of(none), 7, std::plus<>{}) == 7);
@@ -107,7 +107,7 @@ TEST_CASE("map: never more workers than tasks", "[map]") {
 }
 
 TEST_CASE("map: separate tasks give a tuple, monostate for void", "[map]") {
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const [a, b, c, d] = fm::parallel(n_jobs)(
         [] { return 1; }, [] { return std::string("two"); }, [] {}, fm::delayed(square)(3));
     REQUIRE(a == 1);
@@ -118,7 +118,7 @@ TEST_CASE("map: separate tasks give a tuple, monostate for void", "[map]") {
 }
 
 TEST_CASE("map: separate tasks may return what only moves", "[map]") {
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto [a, b] = fm::parallel(n_jobs)([] { return std::make_unique<int>(4); },
                                        [] { return std::vector<std::string>(3, "x"); });
     REQUIRE(*a == 4);
@@ -130,7 +130,7 @@ TEST_CASE("map: separate results of different sizes keep apart", "[map]") {
   struct pair {
     double a, b;
   };
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const [p, s, c, q] =
         fm::parallel(n_jobs)([] { return pair{1, 2}; }, [] { return std::string(100, 's'); },
                              [] { return 'c'; }, [] { return pair{3, 4}; });
@@ -141,7 +141,7 @@ TEST_CASE("map: separate results of different sizes keep apart", "[map]") {
 }
 
 TEST_CASE("map: .map(fn, xs) changes no element of the caller's", "[map]") {
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     std::vector<std::string> words{"a", "b"};
     auto const grow = [](std::string& word) {
       word += "!";
@@ -159,7 +159,7 @@ TEST_CASE("map: no result refers into a task that is gone", "[map]") {
   auto texts =
       xs | std::views::transform([](int x) { return std::string(100, 'a') + std::to_string(x); });
   auto const first = [](std::string const& a, int) -> std::string const& { return a; };
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const same = fm::parallel(n_jobs).map(std::identity{}, texts);
     REQUIRE(same[7] == std::string(100, 'a') + "7");
     auto const kept = fm::parallel(n_jobs)(xs | std::views::transform([&](int x) {
@@ -171,7 +171,7 @@ TEST_CASE("map: no result refers into a task that is gone", "[map]") {
 
 TEST_CASE("map: .map(fn, xs) calls fn with each element", "[map]") {
   std::vector<std::string> const words{"a", "bb", "ccc"};
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     REQUIRE(fm::parallel(n_jobs).map(&std::string::size, words) ==
             std::vector<std::size_t>{1, 2, 3});
     REQUIRE(fm::parallel(n_jobs).map([](auto&& x) { return x * 2; }, std::list<int>{1, 2, 3}) ==
@@ -185,7 +185,7 @@ TEST_CASE("map: .map(fn, xs) calls fn with each element", "[map]") {
 }
 
 TEST_CASE("map: ranges of every kind", "[map]") {
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const map = fm::parallel(n_jobs);
     std::list<std::function<int()>> const list{[] { return 1; }, [] { return 2; }};
     REQUIRE(map(list) == std::vector<int>{1, 2});
@@ -266,7 +266,7 @@ TEST_CASE("map: reduce with small batches and many tasks", "[map]") {
 TEST_CASE("map: reduce never reorders, uses init once, and takes any type", "[map]") {
   std::string expected = "init";
   for (int i = 0; i != 3000; ++i) expected += ',' + std::to_string(i);
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const xs = numbers(3000);
     auto const joined = fm::parallel(n_jobs).reduce(
         xs | std::views::transform([](int x) { return [x] { return ',' + std::to_string(x); }; }),
@@ -351,7 +351,7 @@ TEST_CASE("map: aggregates need no macro, other classes a serializer", "[map]") 
   REQUIRE(*back.owner == 6);
   REQUIRE(there_and_back([] { return no_default(7); }).value() == 7);
   REQUIRE(there_and_back([] { return opaque("private"); }).text() == "private");
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const results = fm::parallel(n_jobs).map([](int i) { return aligned{i}; }, numbers(9));
     for (int i = 0; i != 9; ++i) {
       auto const& each = results[static_cast<std::size_t>(i)];
@@ -379,7 +379,7 @@ TEST_CASE("map: trees, types without assignment, and types larger than a page's 
           "[map]") {
   auto const back = there_and_back([] { return tree{1, {{2, {}}, {3, {{4, {}}}}}}; });
   REQUIRE(back.kids.at(1).kids.at(0).value == 4);
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const all = fm::parallel(n_jobs).map([](int i) { return fixed{i, 0.5}; }, numbers(100));
     REQUIRE(all[99].id == 99);
     auto const nested = fm::parallel(n_jobs).map(
@@ -392,7 +392,7 @@ TEST_CASE("map: trees, types without assignment, and types larger than a page's 
 
 TEST_CASE("map: a reference result is copied, bool gives vector<bool>", "[map]") {
   std::vector<std::string> const words{"a", "b"};
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const results =
         fm::parallel(n_jobs).map([&](std::size_t i) -> std::string const& { return words[i]; },
                                  std::views::iota(std::size_t{0}, std::size_t{2}));
@@ -431,7 +431,7 @@ TEST_CASE("map: a task that moves its argument", "[map]") {
     ++calls;
     return *p + calls;
   };
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     std::vector<decltype(fm::delayed(take)(std::make_unique<int>(), 0))> tasks;
     for (int i = 0; i != 4; ++i) tasks.push_back(fm::delayed(take)(std::make_unique<int>(i), 10));
     REQUIRE(fm::parallel(n_jobs)(tasks) == std::vector<int>{11, 12, 13, 14});
@@ -439,7 +439,7 @@ TEST_CASE("map: a task that moves its argument", "[map]") {
 }
 
 TEST_CASE("map: nested calls", "[map]") {
-  for (int const n_jobs : job_counts) {
+  for (int const n_jobs : numbers_of_jobs) {
     auto const sums = fm::parallel(n_jobs).map(
         [](int i) {
           auto const inner = fm::parallel(2).map([i](int j) { return i * j; }, numbers(5));

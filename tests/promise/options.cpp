@@ -16,11 +16,11 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/tasks.hpp"
 
 namespace fm = forkmap;
 
 namespace {
-auto count_to(int n) { return std::views::iota(0, n); }
 pid_t own_pid(int) { return ::getpid(); }
 }  // namespace
 
@@ -40,12 +40,13 @@ TEST_CASE("options: n_jobs counts as joblib's does", "[options]") {
 
 TEST_CASE("options: n_jobs = 1 runs here, isolate and hooks fork, -1 always forks", "[options]") {
   auto const here = ::getpid();
-  REQUIRE(fm::parallel(1).map(own_pid, count_to(3)) == std::vector<pid_t>(3, here));
-  REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true}).map(own_pid, count_to(3))[0] != here);
-  REQUIRE(fm::parallel({.n_jobs = 1, .worker_init = [](int) {}}).map(own_pid, count_to(3))[0] !=
+  REQUIRE(fm::parallel(1).map(own_pid, support::count_to(3)) == std::vector<pid_t>(3, here));
+  REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true}).map(own_pid, support::count_to(3))[0] !=
           here);
-  for (auto const pid : fm::parallel(-1).map(own_pid, count_to(3))) REQUIRE(pid != here);
-  for (auto const pid : fm::parallel().map(own_pid, count_to(3))) REQUIRE(pid != here);
+  REQUIRE(fm::parallel({.n_jobs = 1, .worker_init = [](int) {}})
+              .map(own_pid, support::count_to(3))[0] != here);
+  for (auto const pid : fm::parallel(-1).map(own_pid, support::count_to(3))) REQUIRE(pid != here);
+  for (auto const pid : fm::parallel().map(own_pid, support::count_to(3))) REQUIRE(pid != here);
 }
 
 TEST_CASE("options: scoped_config sets this thread's defaults, nests and restores", "[options]") {
@@ -53,14 +54,14 @@ TEST_CASE("options: scoped_config sets this thread's defaults, nests and restore
   {
     fm::scoped_config const outer({.n_jobs = 1, .seed = 5});
     REQUIRE(fm::effective_n_jobs() == 1);
-    REQUIRE(fm::parallel().map(own_pid, count_to(2)) == std::vector<pid_t>(2, here));
+    REQUIRE(fm::parallel().map(own_pid, support::count_to(2)) == std::vector<pid_t>(2, here));
     auto const random = [](int) { return fm::this_task::rng()(); };
-    auto const expected = fm::parallel({.n_jobs = 2, .seed = 5}).map(random, count_to(4));
-    REQUIRE(fm::parallel(2).map(random, count_to(4)) == expected);
+    auto const expected = fm::parallel({.n_jobs = 2, .seed = 5}).map(random, support::count_to(4));
+    REQUIRE(fm::parallel(2).map(random, support::count_to(4)) == expected);
     {
       fm::scoped_config const inner({.n_jobs = 3});
       REQUIRE(fm::effective_n_jobs() == 3);
-      REQUIRE(fm::parallel(2).map(random, count_to(4)) != expected);
+      REQUIRE(fm::parallel(2).map(random, support::count_to(4)) != expected);
     }
     REQUIRE(fm::effective_n_jobs() == 1);
   }
@@ -80,7 +81,7 @@ TEST_CASE("options: hooks run once in each worker, around its tasks", "[options]
         else
           between[w] = -1000;
       },
-      count_to(50));
+      support::count_to(50));
   REQUIRE(std::accumulate(began.begin(), began.end(), 0) == 3);
   REQUIRE(std::accumulate(ended.begin(), ended.end(), 0) == 3);
   REQUIRE(std::ranges::min(between) >= 0);
@@ -101,9 +102,9 @@ TEST_CASE("options: what a hook throws leaves the call, with no task's index", "
         REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == static_cast<std::size_t>(-1));
       }
     };
-    check([&] { fm::parallel(how).map([](int i) { return i; }, count_to(4)); });
+    check([&] { fm::parallel(how).map([](int i) { return i; }, support::count_to(4)); });
     check([&] {
-      fm::parallel(how).outcomes(count_to(4) |
+      fm::parallel(how).outcomes(support::count_to(4) |
                                  std::views::transform([](int i) { return [i] { return i; }; }));
     });
   }
@@ -117,18 +118,20 @@ TEST_CASE("this_task: knows its index, worker and attempt", "[options]") {
   REQUIRE(attempt() == 0);
   REQUIRE(!in_worker());
   for (int const n_jobs : {1, 2}) {
-    auto const indices = fm::parallel(n_jobs).map([](int) { return index(); }, count_to(100));
+    auto const indices =
+        fm::parallel(n_jobs).map([](int) { return index(); }, support::count_to(100));
     for (int i = 0; i != 100; ++i) REQUIRE(indices[static_cast<std::size_t>(i)] == i);
-    auto const inside = fm::parallel(n_jobs).map([](int) { return in_worker(); }, count_to(3));
+    auto const inside =
+        fm::parallel(n_jobs).map([](int) { return in_worker(); }, support::count_to(3));
     REQUIRE(inside == std::vector<bool>(3, n_jobs != 1));
     // A nested map has indices of its own; behind it the outer one's count again.
     auto const around = fm::parallel(n_jobs).map(
         [](int) {
           auto const before = index();
-          auto const inner = fm::parallel(1).map([](int) { return index(); }, count_to(7));
+          auto const inner = fm::parallel(1).map([](int) { return index(); }, support::count_to(7));
           return before == index() && inner.back() == 6;
         },
-        count_to(3));
+        support::count_to(3));
     REQUIRE(around == std::vector<bool>(3, true));
   }
   REQUIRE(index() == -1);
@@ -140,7 +143,7 @@ TEST_CASE("this_task: rng depends on seed and index alone", "[options]") {
     return std::pair(rng(), rng());
   };
   auto const run = [&](int n_jobs, std::uint64_t seed) {
-    return fm::parallel({.n_jobs = n_jobs, .seed = seed}).map(draw, count_to(200));
+    return fm::parallel({.n_jobs = n_jobs, .seed = seed}).map(draw, support::count_to(200));
   };
   auto const expected = run(1, 42);
   REQUIRE(run(2, 42) == expected);
@@ -151,24 +154,25 @@ TEST_CASE("this_task: rng depends on seed and index alone", "[options]") {
   for (auto const& [a, b] : expected) distinct.insert({a, b});
   REQUIRE(distinct.size() == 400);
   // Calls of one task each: the second begins the stream anew.
-  auto const one = [&] { return fm::parallel(1).map(draw, count_to(1)); };
+  auto const one = [&] { return fm::parallel(1).map(draw, support::count_to(1)); };
   REQUIRE(one() == one());
 }
 
 TEST_CASE("options: a nested -1 has the worker's share of the machine", "[options]") {
   auto const cpus = fm::cpu_count();
-  auto const nested =
-      fm::parallel(cpus).map([](int) { return fm::effective_n_jobs(); }, count_to(4 * cpus));
+  auto const nested = fm::parallel(cpus).map([](int) { return fm::effective_n_jobs(); },
+                                             support::count_to(4 * cpus));
   for (auto const each : nested) REQUIRE(each == (cpus > 1 ? 1 : cpus));
   REQUIRE(fm::parallel({.n_jobs = 1, .isolate = true})
-              .map([](int) { return fm::effective_n_jobs(); }, count_to(1)) ==
+              .map([](int) { return fm::effective_n_jobs(); }, support::count_to(1)) ==
           std::vector<int>{cpus});
 }
 
 TEST_CASE("options: scoped defaults are the caller's, not its workers'", "[options]") {
   auto const cpus = fm::cpu_count();
   fm::scoped_config const defaults({.n_jobs = cpus + 3});
-  auto const nested = fm::parallel(2).map([](int) { return fm::effective_n_jobs(); }, count_to(4));
+  auto const nested =
+      fm::parallel(2).map([](int) { return fm::effective_n_jobs(); }, support::count_to(4));
   for (auto const each : nested) REQUIRE(each == std::max(1, cpus / 2));
 }
 
@@ -176,7 +180,7 @@ TEST_CASE("options: worker_init runs outside any task, also in a replacement", "
   fm::shared_array<std::ptrdiff_t> seen({2});
   fm::options how{.n_jobs = 1, .batch_size = 4};
   how.worker_init = [&](int) { seen[0] += fm::this_task::index(); };
-  fm::parallel(how).outcomes(count_to(4) | std::views::transform([](int i) {
+  fm::parallel(how).outcomes(support::count_to(4) | std::views::transform([](int i) {
                                return [i] {
                                  if (i == 1) ::_exit(1);
                                };
@@ -189,10 +193,10 @@ TEST_CASE("options: stop cancels a call from outside", "[options]") {
     fm::options how{.n_jobs = n_jobs};
     std::stop_source source;
     how.stop = source.get_token();
-    REQUIRE(fm::parallel(how).map([](int i) { return i; }, count_to(3)).size() == 3);
+    REQUIRE(fm::parallel(how).map([](int i) { return i; }, support::count_to(3)).size() == 3);
     source.request_stop();
     try {
-      fm::parallel(how).map([](int) { ::pause(); }, count_to(3));
+      fm::parallel(how).map([](int) { ::pause(); }, support::count_to(3));
       FAIL("nothing was thrown");
     } catch (fm::task_cancelled const& e) {
       REQUIRE(e.index() == 0);
@@ -209,7 +213,8 @@ TEST_CASE("options: after a stop outcomes tells what had ended, run and not begu
     while (std::atomic_ref(running[0]).load() < 2) std::this_thread::yield();
     source.request_stop();
   });
-  auto const fates = fm::parallel(how).outcomes(count_to(20) | std::views::transform([&](int i) {
+  auto const fates = fm::parallel(how).outcomes(support::count_to(20) |
+                                                std::views::transform([&](int i) {
                                                   return [&running, i] {
                                                     if (i < 2) return i;
                                                     ++std::atomic_ref(running[0]);

@@ -33,6 +33,7 @@
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
 #include "support/sanitizers.hpp"
+#include "support/tasks.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/wait_until.hpp"
 
@@ -42,7 +43,9 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-int square(int x) { return static_cast<int>(static_cast<unsigned>(x) * static_cast<unsigned>(x)); }
+int wrapping_square(int x) {
+  return static_cast<int>(static_cast<unsigned>(x) * static_cast<unsigned>(x));
+}
 std::string text_of(int x) { return std::string(static_cast<std::size_t>(x % 50), 'a') + "!"; }
 double sum(std::span<double const> xs) { return std::accumulate(xs.begin(), xs.end(), 0.0); }
 void nothing() {}
@@ -60,34 +63,30 @@ int die_at_three(int x) {
 }
 int global = 1;
 
-auto count_to(int n) { return std::views::iota(0, n); }
-/// fn(0), fn(1), ... as tasks.
-template <class Fn> auto tasks_of(int n, Fn fn) {
-  return count_to(n) | std::views::transform([fn](int i) { return fm::delayed(fn)(i); });
-}
-
 }  // namespace
 
 TEST_CASE("pool: results come in order, of every kind of call", "[pool]") {
   fm::pool const workers(3);
   for (int round = 0; round != 3; ++round) {
     for (int const n : {0, 1, 2, 7, 1000}) {
-      auto const squares = workers.map(square, count_to(n));
+      auto const squares = workers.map(wrapping_square, support::count_to(n));
       REQUIRE(squares.size() == static_cast<std::size_t>(n));
       for (int i = 0; i != n; ++i) REQUIRE(squares[static_cast<std::size_t>(i)] == i * i);
-      auto const texts = workers(tasks_of(n, text_of));
+      auto const texts = workers(support::portable_tasks_of(n, text_of));
       REQUIRE(texts.size() == static_cast<std::size_t>(n));
       for (int i = 0; i != n; ++i) REQUIRE(texts[static_cast<std::size_t>(i)] == text_of(i));
-      auto const total = workers.reduce(tasks_of(n, square), 5, std::plus<>());
+      auto const total =
+          workers.reduce(support::portable_tasks_of(n, wrapping_square), 5, std::plus<>());
       REQUIRE(total == std::accumulate(squares.begin(), squares.end(), 5));
     }
-    auto const several = workers(fm::delayed(square)(5), nothing, [] { return std::string("x"); });
+    auto const several =
+        workers(fm::delayed(wrapping_square)(5), nothing, [] { return std::string("x"); });
     static_assert(
         std::same_as<decltype(several), std::tuple<int, std::monostate, std::string> const>);
     REQUIRE(std::get<0>(several) == 25);
     REQUIRE(std::get<2>(several) == "x");
     workers(std::vector(5, &nothing));
-    auto const first = workers.first(tasks_of(9, [](int i) {
+    auto const first = workers.first(support::portable_tasks_of(9, [](int i) {
       if (i < 4) throw std::runtime_error("not this one");
       return i;
     }));
@@ -102,7 +101,8 @@ TEST_CASE("pool: a reduction is the same whatever the number of workers", "[pool
   std::string expected = ">";
   for (int i = 0; i != 3000; ++i) expected += text_of(i);
   for (int const n_jobs : {1, 2, 5}) {
-    REQUIRE(fm::pool(n_jobs).reduce(tasks_of(3000, text_of), std::string(">"), cat) == expected);
+    REQUIRE(fm::pool(n_jobs).reduce(support::portable_tasks_of(3000, text_of), std::string(">"),
+                                    cat) == expected);
   }
 }
 
@@ -115,13 +115,13 @@ TEST_CASE("pool: n_jobs = 1 has a worker, too", "[pool]") {
 
 namespace {
 
-struct point {
+struct corner {
   double x, y;
-  bool operator==(point const&) const = default;
+  bool operator==(corner const&) const = default;
 };
 struct named {
   std::string name;
-  std::vector<point> points;
+  std::vector<corner> points;
   bool operator==(named const&) const = default;
 };
 struct counter {
@@ -135,7 +135,7 @@ std::string view(std::string_view text) { return std::string(text); }
 std::vector<int> as_vector(std::vector<int> const& xs) { return xs; }
 int take(std::unique_ptr<int> x) { return *x; }
 int span_and_vector(std::span<int const> a, std::vector<int> const& b) { return a[0] + b[0] * 10; }
-bool aligned(std::span<std::complex<double> const> xs) {
+bool is_aligned(std::span<std::complex<double> const> xs) {
   return reinterpret_cast<std::uintptr_t>(xs.data()) % alignof(std::complex<double>) == 0;
 }
 
@@ -152,7 +152,7 @@ TEST_CASE("pool: arguments of every kind arrive", "[pool]") {
     fm::pool const workers(fm::options{.n_jobs = 2, .max_nbytes = max_nbytes});
     must_arrive(workers, 7);
     must_arrive(workers, true);
-    must_arrive(workers, point{1, 2});
+    must_arrive(workers, corner{1, 2});
     must_arrive(workers, std::string("a rather long string that does not fit into any small one"));
     must_arrive(workers, std::vector<int>{1, 2, 3, 4, 5, 6, 7});
     must_arrive(workers, std::vector<bool>{true, false, true});
@@ -181,11 +181,12 @@ TEST_CASE("pool: arguments of every kind arrive", "[pool]") {
     REQUIRE(one(fm::delayed(std::plus<>())(3, 4)) == 7);
     REQUIRE(one(fm::delayed(take)(std::make_unique<int>(9))) == 9);
     REQUIRE(one(fm::delayed([](auto const& call, int x) { return call() + x; })(
-                fm::delayed(square)(3), 1)) == 10);
-    REQUIRE(one(fm::delayed([](int (*fn)(int), int x) { return fn(x); })(&square, 4)) == 16);
+                fm::delayed(wrapping_square)(3), 1)) == 10);
+    REQUIRE(one(fm::delayed([](int (*fn)(int), int x) { return fn(x); })(&wrapping_square, 4)) ==
+            16);
     std::vector<std::complex<double>> const complex(9);
     REQUIRE(one(fm::delayed([](char, std::span<std::complex<double> const> c) {
-      return aligned(c);
+      return is_aligned(c);
     })('x', std::cref(complex))));
   }
 }
@@ -195,7 +196,7 @@ TEST_CASE("pool: a block that many tasks name is read once per call, and anew in
   fm::pool const workers(2);
   std::vector<double> xs(1'000'000, 1.0);
   auto const sums = [&] {
-    return workers(count_to(64) |
+    return workers(support::count_to(64) |
                    std::views::transform([&](int) { return fm::delayed(sum)(std::cref(xs)); }));
   };
   REQUIRE(sums() == std::vector<double>(64, 1e6));
@@ -271,7 +272,7 @@ TEST_CASE("pool: arrays in files and in shared memory are the same memory in wor
   fm::pool const workers(2);
   fm::shared_array<int> counts({10});  // made after the pool
   auto file = fm::memmap<double>::create(folder.path() / "out.npy", {10});
-  workers(count_to(40) | std::views::transform([&](int i) {
+  workers(support::count_to(40) | std::views::transform([&](int i) {
             return fm::delayed([](fm::shared_array<int> to, fm::memmap<double> out, int k) {
               std::atomic_ref(to[static_cast<std::size_t>(k % 10)]).fetch_add(1);
               out[static_cast<std::size_t>(k % 10)] = k % 10;
@@ -297,7 +298,7 @@ TEST_CASE("pool: results and arguments of many megabytes", "[pool]") {
   std::vector<int> xs(5'000'000);
   std::iota(xs.begin(), xs.end(), 0);
   for (int round = 0; round != 2; ++round) {
-    auto const all = workers(count_to(4) | std::views::transform([&](int k) {
+    auto const all = workers(support::count_to(4) | std::views::transform([&](int k) {
                                return fm::delayed(large)(std::cref(xs), k);
                              }));
     for (int k = 0; k != 4; ++k) {
@@ -316,19 +317,20 @@ TEST_CASE("pool: calls of all sizes follow each other in the same memory", "[poo
     random = random * 1664525U + 1013904223U;
     int const n = static_cast<int>((random >> 16U) % (round % 20 == 0 ? 30'000U : 300U));
     if (round % 3 == 0) {
-      auto const texts = workers(tasks_of(n, text_of));
+      auto const texts = workers(support::portable_tasks_of(n, text_of));
       for (int i = 0; i != n; ++i) {
         if (texts[static_cast<std::size_t>(i)] != text_of(i)) FAIL(round << " " << i);
       }
     } else if (round % 3 == 1) {
-      auto const xs = workers.map(square, count_to(n));
+      auto const xs = workers.map(wrapping_square, support::count_to(n));
       for (int i = 0; i != n; ++i) {
         if (xs[static_cast<std::size_t>(i)] != i * i) FAIL(round << " " << i);
       }
     } else {
       auto const expected = static_cast<long>(n) * (n - 1) / 2;
-      REQUIRE(workers.reduce(tasks_of(n, [](int i) { return static_cast<long>(i); }), 0L,
-                             std::plus<>()) == expected);
+      REQUIRE(
+          workers.reduce(support::portable_tasks_of(n, [](int i) { return static_cast<long>(i); }),
+                         0L, std::plus<>()) == expected);
     }
   }
 }
@@ -338,10 +340,10 @@ TEST_CASE("pool: globals are those of its creation, whatever the caller has beco
   fm::pool const workers(2);
   global = 2;
   auto const read = [](int) { return global; };
-  REQUIRE(workers.map(read, count_to(4)) == std::vector(4, 1));
+  REQUIRE(workers.map(read, support::count_to(4)) == std::vector(4, 1));
   // A replacement starts from the same state.
-  REQUIRE_THROWS_AS(workers(tasks_of(4, die_at_three)), fm::worker_died);
-  REQUIRE(workers.map(read, count_to(4)) == std::vector(4, 1));
+  REQUIRE_THROWS_AS(workers(support::portable_tasks_of(4, die_at_three)), fm::worker_died);
+  REQUIRE(workers.map(read, support::count_to(4)) == std::vector(4, 1));
   global = 1;
 }
 
@@ -349,60 +351,63 @@ TEST_CASE("pool: failures are those of parallel()", "[pool]") {
   fm::pool const workers(2);
   for (int round = 0; round != 3; ++round) {
     try {
-      workers(tasks_of(9, fail_at_three));
+      workers(support::portable_tasks_of(9, fail_at_three));
       FAIL("nothing was thrown");
     } catch (std::invalid_argument const& e) {
       REQUIRE(std::string(e.what()) == "three");
       REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == 3);
     }
-    auto const fates = workers.outcomes(tasks_of(9, fail_at_three));
+    auto const fates = workers.outcomes(support::portable_tasks_of(9, fail_at_three));
     for (int i = 0; i != 9; ++i)
       REQUIRE(fates[static_cast<std::size_t>(i)].has_value() == (i != 3));
     try {
-      workers(tasks_of(9, die_at_three));
+      workers(support::portable_tasks_of(9, die_at_three));
       FAIL("nothing was thrown");
     } catch (fm::worker_died const& e) {
       REQUIRE(e.signal() == SIGSEGV);
       REQUIRE(e.index() == 3);
       REQUIRE_THAT(e.trace(), ContainsSubstring("die_at_three"));
     }
-    auto const deaths = workers.outcomes(tasks_of(9, die_at_three));
+    auto const deaths = workers.outcomes(support::portable_tasks_of(9, die_at_three));
     for (int i = 0; i != 9; ++i)
       REQUIRE(deaths[static_cast<std::size_t>(i)].has_value() == (i != 3));
     REQUIRE(deaths[3].error().reason == fm::failure::died);
-    REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+    REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
   }
 }
 
 TEST_CASE("pool: a failure ends what else runs of its call, promptly", "[pool]") {
   fm::pool const workers(2);
   auto const begin = std::chrono::steady_clock::now();
-  REQUIRE_THROWS_AS(workers(tasks_of(2,
-                                     [](int i) {
-                                       if (i == 1) throw std::runtime_error("now");
-                                       return stay(i);
-                                     })),
+  REQUIRE_THROWS_AS(workers(support::portable_tasks_of(2,
+                                                       [](int i) {
+                                                         if (i == 1)
+                                                           throw std::runtime_error("now");
+                                                         return stay(i);
+                                                       })),
                     std::runtime_error);
   REQUIRE(std::chrono::steady_clock::now() - begin < 20s);
-  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
 }
 
 TEST_CASE("pool: timeout, deadline, stop and retries", "[pool]") {
   {
     fm::pool const workers(fm::options{.n_jobs = 2, .timeout = 50ms});
-    auto const fates = workers.outcomes(tasks_of(5, [](int i) { return i == 2 ? stay(i) : i; }));
+    auto const fates =
+        workers.outcomes(support::portable_tasks_of(5, [](int i) { return i == 2 ? stay(i) : i; }));
     for (int i = 0; i != 5; ++i)
       REQUIRE(fates[static_cast<std::size_t>(i)].has_value() == (i != 2));
     REQUIRE(fates[2].error().reason == fm::failure::timed_out);
     if (!support::address_sanitizer)
       REQUIRE_THAT(fates[2].error().trace(), ContainsSubstring("stay"));
-    REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+    REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
   }
   {
     fm::pool const workers(fm::options{.n_jobs = 2, .deadline = 200ms});
-    REQUIRE_THROWS_AS(workers(tasks_of(3, stay)), fm::deadline_exceeded);
-    REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
-    auto const fates = workers.outcomes(tasks_of(4, [](int i) { return i < 2 ? i : stay(i); }));
+    REQUIRE_THROWS_AS(workers(support::portable_tasks_of(3, stay)), fm::deadline_exceeded);
+    REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
+    auto const fates =
+        workers.outcomes(support::portable_tasks_of(4, [](int i) { return i < 2 ? i : stay(i); }));
     REQUIRE(*fates[0] == 0);
     REQUIRE(*fates[1] == 1);
     REQUIRE(fates[2].error().reason == fm::failure::cancelled);
@@ -415,13 +420,13 @@ TEST_CASE("pool: timeout, deadline, stop and retries", "[pool]") {
       std::this_thread::sleep_for(20ms);
       source.request_stop();
     });
-    REQUIRE_THROWS_AS(workers(tasks_of(3, stay)), fm::task_cancelled);
+    REQUIRE_THROWS_AS(workers(support::portable_tasks_of(3, stay)), fm::task_cancelled);
     const_cast<std::thread&>(stopper).join();
   }
   {
     fm::shared_array<int> attempts({4});
     fm::pool const workers(fm::options{.n_jobs = 2, .retries = 2});
-    auto const fates = workers.outcomes(count_to(4) | std::views::transform([&](int i) {
+    auto const fates = workers.outcomes(support::count_to(4) | std::views::transform([&](int i) {
                                           return fm::delayed([](fm::shared_array<int> runs, int k) {
                                             auto const n = ++runs[static_cast<std::size_t>(k)];
                                             if (k == 1 || (k == 2 && n < 3)) ::raise(SIGKILL);
@@ -475,7 +480,7 @@ TEST_CASE("pool: what worker_init throws is thrown by each call", "[pool]") {
       fm::options{.n_jobs = 2, .worker_init = [](int) { throw std::runtime_error("no licence"); }});
   for (int round = 0; round != 2; ++round) {
     try {
-      workers.map(square, count_to(4));
+      workers.map(wrapping_square, support::count_to(4));
       FAIL("nothing was thrown");
     } catch (std::runtime_error const& e) {
       REQUIRE(std::string(e.what()) == "no licence");
@@ -486,12 +491,12 @@ TEST_CASE("pool: what worker_init throws is thrown by each call", "[pool]") {
 
 TEST_CASE("pool: this_task and the report", "[pool]") {
   fm::pool const workers(fm::options{.n_jobs = 2, .seed = 5});
-  auto const seen = workers(tasks_of(20, [](int i) {
+  auto const seen = workers(support::portable_tasks_of(20, [](int i) {
     return std::tuple(fm::this_task::index() == i, fm::this_task::in_worker(),
                       fm::this_task::worker(), fm::this_task::rng()());
   }));
   auto const forked = fm::parallel({.n_jobs = 2, .seed = 5})(
-      tasks_of(20, [](int) { return fm::this_task::rng()(); }));
+      support::portable_tasks_of(20, [](int) { return fm::this_task::rng()(); }));
   for (int i = 0; i != 20; ++i) {
     auto const& [index, inside, worker, random] = seen[static_cast<std::size_t>(i)];
     REQUIRE(index);
@@ -499,7 +504,7 @@ TEST_CASE("pool: this_task and the report", "[pool]") {
     REQUIRE((worker == 0 || worker == 1));
     REQUIRE(random == forked[static_cast<std::size_t>(i)]);
   }
-  workers.map(square, count_to(7));
+  workers.map(wrapping_square, support::count_to(7));
   auto const report = fm::last_report();
   REQUIRE(report.tasks == 7);
   REQUIRE(report.workers.size() == 2);
@@ -513,7 +518,7 @@ TEST_CASE("pool: what workers print is there before the call returns", "[pool]")
   if (child == 0) {
     if (std::freopen(log.c_str(), "w", stdout) == nullptr) ::_exit(1);
     fm::pool const workers(2);
-    workers(tasks_of(50, [](int i) { std::printf("line %d of the log\n", i); }));
+    workers(support::portable_tasks_of(50, [](int i) { std::printf("line %d of the log\n", i); }));
     ::_exit(std::filesystem::file_size(log) == 10 * 18 + 40 * 19 ? 42 : 2);
   }
   int status = 0;
@@ -527,26 +532,26 @@ TEST_CASE("pool: a memory limit is a task's bad_alloc, or the call's error", "[p
   auto const fill = [](int i) {
     return std::string(i == 1 ? std::size_t{1} << 30U : 10, 'x').size();
   };
-  auto const fates = workers.outcomes(tasks_of(3, fill));
+  auto const fates = workers.outcomes(support::portable_tasks_of(3, fill));
   REQUIRE(*fates[0] == 10);
   REQUIRE_THROWS_AS(fates[1].value(), std::bad_alloc);
   REQUIRE(*fates[2] == 10);
   // Arguments that its workers have no room for.
   std::vector<double> const xs(40'000'000);
   REQUIRE_THROWS_AS(workers(fm::delayed(sum)(std::cref(xs))), std::system_error);
-  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
 }
 
 TEST_CASE("pool: tasks may map, and have pools of their own", "[pool]") {
   fm::pool const workers(2);
   auto const nested = workers.map(
       [](int n) {
-        auto const squares = fm::parallel(2).map(square, count_to(n));
+        auto const squares = fm::parallel(2).map(wrapping_square, support::count_to(n));
         fm::pool const own(2);
-        auto const again = own.map(square, count_to(n));
+        auto const again = own.map(wrapping_square, support::count_to(n));
         return squares == again ? std::accumulate(squares.begin(), squares.end(), 0) : -1;
       },
-      count_to(5));
+      support::count_to(5));
   REQUIRE(nested == std::vector{0, 0, 1, 5, 14});
 }
 
@@ -561,14 +566,14 @@ TEST_CASE("pool: several threads use one pool, and several pools", "[pool]") {
         for (int round = 0; round != 100; ++round) {
           if (t == 0 && round % 10 == 0) {
             fm::pool const own(2);
-            wrong += own.map(square, count_to(3)) != std::vector{0, 1, 4};
+            wrong += own.map(wrapping_square, support::count_to(3)) != std::vector{0, 1, 4};
           } else if (t == 1 && round % 5 == 0) {
-            auto const fates = workers.outcomes(tasks_of(5, die_at_three));
+            auto const fates = workers.outcomes(support::portable_tasks_of(5, die_at_three));
             for (int i = 0; i != 5; ++i)
               wrong += fates[static_cast<std::size_t>(i)].has_value() != (i != 3);
           } else {
             int const n = 1 + (t * 37 + round) % 60;
-            auto const xs = workers.map(square, count_to(n));
+            auto const xs = workers.map(wrapping_square, support::count_to(n));
             for (int i = 0; i != n; ++i) wrong += xs[static_cast<std::size_t>(i)] != i * i;
           }
         }
@@ -581,11 +586,11 @@ TEST_CASE("pool: several threads use one pool, and several pools", "[pool]") {
 TEST_CASE("pool: one made by a thread that has ended lives on, and can be moved", "[pool]") {
   std::optional<fm::pool> workers;
   std::jthread([&] { workers.emplace(2); }).join();
-  REQUIRE(workers->map(square, count_to(3)) == std::vector{0, 1, 4});
-  REQUIRE(workers->outcomes(tasks_of(5, die_at_three))[4].has_value());
+  REQUIRE(workers->map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(workers->outcomes(support::portable_tasks_of(5, die_at_three))[4].has_value());
   fm::pool other = std::move(*workers);
   workers.reset();
-  REQUIRE(other.map(square, count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(other.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
 }
 
 TEST_CASE("pool: another process than its maker's may not use it, but may end", "[pool]") {
@@ -594,7 +599,7 @@ TEST_CASE("pool: another process than its maker's may not use it, but may end", 
   if (child == 0) {
     int status = 1;
     try {
-      workers.map(square, count_to(3));
+      workers.map(wrapping_square, support::count_to(3));
     } catch (std::logic_error const&) {
       fm::pool const moved = std::move(workers);  // destroyed here: does nothing
       status = 42;
@@ -604,7 +609,7 @@ TEST_CASE("pool: another process than its maker's may not use it, but may end", 
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(WEXITSTATUS(status) == 42);
-  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
 }
 
 TEST_CASE("pool: a caller that is killed leaves nothing", "[pool]") {
@@ -615,7 +620,7 @@ TEST_CASE("pool: a caller that is killed leaves nothing", "[pool]") {
     fm::pool const workers(2);
     auto const pids = workers(std::vector(2, &::getpid));
     static_cast<void>(!::write(ends[1], pids.data(), 2 * sizeof(pid_t)));
-    workers(tasks_of(2, stay));
+    workers(support::portable_tasks_of(2, stay));
   }
   pid_t pids[2];
   REQUIRE(::read(ends[0], pids, sizeof pids) == sizeof pids);
@@ -637,12 +642,12 @@ TEST_CASE("pool: when the process that workers come from is killed, calls say so
     ::kill(worker, SIGKILL);
   });
   try {
-    workers(tasks_of(2, stay));
+    workers(support::portable_tasks_of(2, stay));
     FAIL("nothing was thrown");
   } catch (std::system_error const& e) {
     REQUIRE_THAT(e.what(), ContainsSubstring("make a new pool"));
   }
-  REQUIRE_THROWS_AS(workers.map(square, count_to(3)), std::system_error);
+  REQUIRE_THROWS_AS(workers.map(wrapping_square, support::count_to(3)), std::system_error);
 }
 
 TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "[pool]") {
@@ -662,7 +667,7 @@ TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "
     }
   });
   auto const fates = workers.outcomes(
-      count_to(n) | std::views::transform([&](int i) {
+      support::count_to(n) | std::views::transform([&](int i) {
         return fm::delayed([](fm::shared_array<int> b, fm::shared_array<int> e, int k) {
           ++b[static_cast<std::size_t>(k)];
           // Long enough to be killed in.
@@ -702,7 +707,7 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
   SECTION("all of them, once") {
     for (int const n : {4096, 4097, 100'000}) {
       int n_made = 0;
-      auto const results = workers(counted_tasks(n, square, n_made));
+      auto const results = workers(counted_tasks(n, wrapping_square, n_made));
       REQUIRE(n_made == n);
       REQUIRE(results.size() == static_cast<std::size_t>(n));
       int wrong = 0;
@@ -722,7 +727,7 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
   }
   SECTION("a race is won before the last is made") {
     int n_made = 0;
-    auto const won = workers.first(counted_tasks(too_many, square, n_made));
+    auto const won = workers.first(counted_tasks(too_many, wrapping_square, n_made));
     REQUIRE(won.value == static_cast<int>(static_cast<unsigned>(won.index * won.index)));
     REQUIRE(n_made < too_many);
   }
@@ -744,9 +749,10 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
   SECTION("with a limit all are sent first") {
     fm::pool const limited(fm::options{.n_jobs = 2, .timeout = 1min});
     int n_made = 0;
-    REQUIRE(limited(counted_tasks(10'000, square, n_made)).size() == 10'000);
+    REQUIRE(limited(counted_tasks(10'000, wrapping_square, n_made)).size() == 10'000);
   }
-  REQUIRE(workers(fm::delayed(square)(3), fm::delayed(square)(4)) == std::tuple(9, 16));
+  REQUIRE(workers(fm::delayed(wrapping_square)(3), fm::delayed(wrapping_square)(4)) ==
+          std::tuple(9, 16));
 }
 
 TEST_CASE("pool: idle workers use no processor time", "[pool]") {
@@ -790,7 +796,7 @@ TEST_CASE("future: a submitted task's result, failure or end", "[pool]") {
   REQUIRE(!stuck.wait_for(10ms));
   stuck.cancel();
   REQUIRE_THROWS_AS(stuck.get(), fm::task_cancelled);
-  REQUIRE(workers.map(square, count_to(3)) == std::vector{0, 1, 4});
+  REQUIRE(workers.map(wrapping_square, support::count_to(3)) == std::vector{0, 1, 4});
 }
 
 TEST_CASE("future: more tasks than places run in their turn, without anybody's asking", "[pool]") {
@@ -812,7 +818,7 @@ TEST_CASE("future: cancelling tasks at their ends costs no other task its worker
   int wrong = 0;
   for (int round = 0; round != 300; ++round) {
     // Each ends at about the time at which it is cancelled, and the next is waiting.
-    auto ending = workers.submit(fm::delayed(square)(3));
+    auto ending = workers.submit(fm::delayed(wrapping_square)(3));
     auto next = workers.submit(fm::delayed([](int x) {
       for (int volatile i = 0; i < 20'000;) i = i + 1;
       return x;
@@ -826,7 +832,7 @@ TEST_CASE("future: cancelling tasks at their ends costs no other task its worker
 
 TEST_CASE("future: a cancelled task's get() throws, also where the task had ended", "[pool]") {
   fm::pool const workers(1);
-  auto future = workers.submit(fm::delayed(square)(3));
+  auto future = workers.submit(fm::delayed(wrapping_square)(3));
   REQUIRE(future.wait_for(1min));
   future.cancel();
   REQUIRE(future.wait_for(0s));
@@ -839,7 +845,7 @@ TEST_CASE("future: one that outlives its pool was cancelled, or has its result",
   {
     fm::pool const workers(2);
     for (int i = 0; i != 4; ++i) futures.push_back(workers.submit(fm::delayed(stay)(i)));
-    futures.push_back(workers.submit(fm::delayed(square)(3)));
+    futures.push_back(workers.submit(fm::delayed(wrapping_square)(3)));
   }
   for (auto& each : futures) REQUIRE_THROWS_AS(each.get(), fm::task_cancelled);
 }

@@ -26,7 +26,7 @@ int meet(fm::shared_array<int> const& arrived, int n) {
   while (all < n) std::this_thread::sleep_for(100us);
   return ::getpid();
 }
-int square(int x) { return x * x; }
+int small_square(int x) { return x * x; }
 
 /// Longer than workers stay awake; any state of theirs must do.
 void let_them_park() { std::this_thread::sleep_for(2ms); }
@@ -89,8 +89,8 @@ TEST_CASE("pool: a call does not wait for a dead worker's replacement while anot
     std::atomic_ref(closed[0]).store(1);
     ::kill(pids[round % 2], SIGKILL);
     if (round % 5 == 4) let_them_park();  // its death may be known before the call
-    CHECK(workers(fm::delayed(square)(7)) == std::tuple(49));
-    CHECK(workers.submit(fm::delayed(square)(8)).get() == 64);
+    CHECK(workers(fm::delayed(small_square)(7)) == std::tuple(49));
+    CHECK(workers.submit(fm::delayed(small_square)(8)).get() == 64);
     std::atomic_ref(closed[0]).store(0);
   }
 }

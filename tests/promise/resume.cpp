@@ -13,6 +13,7 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/tasks.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/wait_until.hpp"
 
@@ -20,11 +21,6 @@ namespace fm = forkmap;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-template <class Fn> auto tasks_of(int n, Fn fn) {
-  return std::views::iota(0, n) |
-         std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
-}
 
 /// Runs `call` in a process that is killed when `enough()`, and waits until it is gone.
 template <class Call, class Enough> void run_and_kill(Call call, Enough enough) {
@@ -46,7 +42,7 @@ template <class Make> void must_resume(Make make) {
   constexpr int n = 40;
   fm::shared_array<int> runs({n});
   auto const call = [&](int stuck) {
-    return fm::parallel({.n_jobs = 2, .resume = journal})(tasks_of(n, [&, stuck](int i) {
+    return fm::parallel({.n_jobs = 2, .resume = journal})(support::tasks_of(n, [&, stuck](int i) {
       ++runs[static_cast<std::size_t>(i)];
       if (i >= stuck) ::pause();
       return make(i);
@@ -79,7 +75,7 @@ TEST_CASE("resume: tasks without results are not run again either", "[resume]") 
   fm::shared_array<int> runs({10});
   for (int round = 0; round != 2; ++round) {
     fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})(
-        tasks_of(10, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
+        support::tasks_of(10, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
   }
   for (auto const each : runs) REQUIRE(each == 1);
 }
@@ -89,7 +85,7 @@ TEST_CASE("resume: failures are not recorded, and run again", "[resume]") {
   fm::shared_array<int> runs({12});
   for (int round = 0; round != 2; ++round) {
     auto const fates = fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})
-                           .outcomes(tasks_of(12, [&](int i) {
+                           .outcomes(support::tasks_of(12, [&](int i) {
                              ++runs[static_cast<std::size_t>(i)];
                              if (round == 0 && i == 3) throw std::runtime_error("no");
                              if (round == 0 && i == 7) ::raise(SIGKILL);
@@ -108,27 +104,27 @@ TEST_CASE("resume: folds, separate tasks and races", "[resume]") {
   fm::shared_array<int> runs({1});
   for (int round = 0; round != 2; ++round) {
     auto const sum = fm::parallel({.n_jobs = 2, .resume = folder.path() / "fold"})
-                         .reduce(tasks_of(5000,
-                                          [&](int i) {
-                                            if (round == 1) ++runs[0];
-                                            return i;
-                                          }),
+                         .reduce(support::tasks_of(5000,
+                                                   [&](int i) {
+                                                     if (round == 1) ++runs[0];
+                                                     return i;
+                                                   }),
                                  0L, std::plus<long>());
     REQUIRE(sum == 4999L * 5000 / 2);
     auto const text = fm::parallel({.n_jobs = 2, .batch_size = 3, .resume = folder.path() / "text"})
-                          .reduce(tasks_of(10, [](int i) { return std::to_string(i); }),
+                          .reduce(support::tasks_of(10, [](int i) { return std::to_string(i); }),
                                   std::string(), std::plus<std::string>());
     REQUIRE(text == "0123456789");
     auto const [a, b] = fm::parallel({.n_jobs = 2, .resume = folder.path() / "tuple"})(
         [&] { return round == 0 ? 1 : ++runs[0]; }, [] { return std::string("b"); });
     REQUIRE(a == 1);
     REQUIRE(b == "b");
-    auto const first =
-        fm::parallel({.n_jobs = 2, .resume = folder.path() / "race"}).first(tasks_of(4, [&](int i) {
-          if (round == 1) ++runs[0];
-          if (i != 2) throw std::runtime_error("no");
-          return i;
-        }));
+    auto const first = fm::parallel({.n_jobs = 2, .resume = folder.path() / "race"})
+                           .first(support::tasks_of(4, [&](int i) {
+                             if (round == 1) ++runs[0];
+                             if (i != 2) throw std::runtime_error("no");
+                             return i;
+                           }));
     REQUIRE(first.index == 2);
     REQUIRE(first.value == 2);
   }
@@ -140,7 +136,7 @@ TEST_CASE("resume: the journal of another call is refused before anything runs",
   auto const journal = folder.path() / "journal";
   auto const call = [&](int n, std::uint64_t seed, auto result) {
     return fm::parallel({.n_jobs = 2, .seed = seed, .resume = journal})(
-        tasks_of(n, [=](int) { return result; }));
+        support::tasks_of(n, [=](int) { return result; }));
   };
   call(5, 0, 1);
   REQUIRE_THROWS_WITH(call(6, 0, 1), ContainsSubstring("number of results is 5 (here 6)"));
@@ -158,7 +154,7 @@ TEST_CASE("resume: workers that are killed lose nothing that was recorded", "[re
                                    .retries = 1,
                                    .max_tasks_per_worker = 7,
                                    .resume = folder.path() / "j"})
-                         .outcomes(tasks_of(300, [&](int i) {
+                         .outcomes(support::tasks_of(300, [&](int i) {
                            ++runs[static_cast<std::size_t>(i)];
                            if (i % 50 == 10 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
                            return i;
@@ -168,6 +164,6 @@ TEST_CASE("resume: workers that are killed lose nothing that was recorded", "[re
     REQUIRE(runs[i] == (i % 50 == 10 ? 2 : 1));
   }
   auto const again = fm::parallel({.n_jobs = 3, .resume = folder.path() / "j"})(
-      tasks_of(300, [&](int) { return -1; }));
+      support::tasks_of(300, [&](int) { return -1; }));
   for (std::size_t i = 0; i != 300; ++i) REQUIRE(again[i] == static_cast<int>(i));
 }

@@ -27,9 +27,9 @@ namespace fm = forkmap;
 
 namespace {
 
-int square(int x) { return x * x; }
-std::string text_of(int x) { return std::string(10'000, static_cast<char>('a' + x % 26)); }
-[[noreturn]] int stay(int) {
+int squared(int x) { return x * x; }
+std::string long_text_of(int x) { return std::string(10'000, static_cast<char>('a' + x % 26)); }
+[[noreturn]] int never_return(int) {
   for (;;) ::pause();
 }
 int fail_at_seven(int x) {
@@ -40,7 +40,7 @@ int fail_at_seven(int x) {
 template <class Fn> auto endless(Fn fn) {
   return std::views::iota(0) | std::views::transform([fn](int i) { return fm::delayed(fn)(i); });
 }
-template <class Fn> auto tasks_of(int n, Fn fn) { return endless(fn) | std::views::take(n); }
+template <class Fn> auto first_of(int n, Fn fn) { return endless(fn) | std::views::take(n); }
 
 }  // namespace
 
@@ -48,20 +48,20 @@ TEST_CASE("stream: results in input order, unordered ones with their index", "[s
   fm::pool const workers(3);
   for (int const n : {0, 1, 5, 300}) {
     int at = 0;
-    for (int const x : workers.stream(tasks_of(n, square))) {
+    for (int const x : workers.stream(first_of(n, squared))) {
       REQUIRE(x == at * at);
       ++at;
     }
     REQUIRE(at == n);
     std::vector<int> seen(static_cast<std::size_t>(n));
-    for (auto const& [index, value] : workers.unordered(tasks_of(n, square))) {
+    for (auto const& [index, value] : workers.unordered(first_of(n, squared))) {
       REQUIRE(value == static_cast<int>(index * index));
       ++seen[index];
     }
     REQUIRE(std::ranges::count(seen, 1) == n);
   }
   int n = 0;
-  for (std::monostate const& each : workers.stream(tasks_of(3, [](int) {}))) {
+  for (std::monostate const& each : workers.stream(first_of(3, [](int) {}))) {
     static_cast<void>(each);
     ++n;
   }
@@ -75,14 +75,14 @@ TEST_CASE("stream: tasks have their index in the stream, and the random numbers 
     if (fm::this_task::index() != i) throw std::logic_error("another index");
     return fm::this_task::rng()();
   };
-  auto const expected = workers(tasks_of(20, draw));
+  auto const expected = workers(first_of(20, draw));
   std::size_t at = 0;
-  for (auto const x : workers.stream(tasks_of(20, draw))) REQUIRE(x == expected[at++]);
+  for (auto const x : workers.stream(first_of(20, draw))) REQUIRE(x == expected[at++]);
 }
 
 TEST_CASE("stream: is an input range", "[stream]") {
   fm::pool const workers(2);
-  auto results = workers.stream(tasks_of(10, square));
+  auto results = workers.stream(first_of(10, squared));
   static_assert(std::ranges::input_range<decltype(results)>);
   auto even = results | std::views::filter([](int x) { return x % 2 == 0; });
   std::vector<int> all;
@@ -98,7 +98,7 @@ TEST_CASE("stream: a slow consumer slows an endless producer down", "[stream]") 
     std::size_t consumed = 0;
     auto tasks = std::views::iota(0) | std::views::transform([&](int i) {
                    ++made;
-                   return fm::delayed(square)(i);
+                   return fm::delayed(squared)(i);
                  });
     for (int const x : workers.stream(tasks)) {
       REQUIRE(made - consumed <= most);
@@ -114,15 +114,15 @@ TEST_CASE("stream: leaving early ends what runs, and the pool goes on", "[stream
   fm::pool const workers(2);
   auto const before = std::get<0>(workers(&::getppid));
   for (int const x :
-       workers.stream(tasks_of(50, [](int i) { return i == 0 ? 5 : (stay(i), 0); }))) {
+       workers.stream(first_of(50, [](int i) { return i == 0 ? 5 : (never_return(i), 0); }))) {
     REQUIRE(x == 5);
     break;
   }
-  auto results = workers.map(square, std::views::iota(0, 3));
+  auto results = workers.map(squared, std::views::iota(0, 3));
   REQUIRE(results == std::vector{0, 1, 4});
   REQUIRE(std::get<0>(workers(&::getppid)) == before);
   {
-    auto const never_begun = workers.stream(tasks_of(50, square));
+    auto const never_begun = workers.stream(first_of(50, squared));
   }
 }
 
@@ -146,7 +146,7 @@ TEST_CASE("stream: a failure comes at its element, after all before it", "[strea
       }(),
       std::out_of_range);
   try {
-    for (int const x : workers.stream(tasks_of(9, [](int i) {
+    for (int const x : workers.stream(first_of(9, [](int i) {
            if (i == 2) ::raise(SIGKILL);
            return i;
          }))) {
@@ -162,14 +162,14 @@ TEST_CASE("stream: a range that throws while it makes a task ends the stream", "
   fm::pool const workers(2);
   auto tasks = std::views::iota(0) | std::views::transform([](int i) {
                  if (i == 100) throw std::runtime_error("no more");
-                 return fm::delayed(square)(i);
+                 return fm::delayed(squared)(i);
                });
   REQUIRE_THROWS_AS(
       [&] {
         for (int const x : workers.stream(tasks)) static_cast<void>(x);
       }(),
       std::runtime_error);
-  REQUIRE(workers.map(square, std::views::iota(0, 3)) == std::vector{0, 1, 4});
+  REQUIRE(workers.map(squared, std::views::iota(0, 3)) == std::vector{0, 1, 4});
 }
 
 namespace {
@@ -218,11 +218,11 @@ constexpr int many = support::shadow_memory ? 2'000 : 50'000;
 
 TEST_CASE("stream: memory stays bounded over many results of a pool", "[stream]") {
   fm::pool const workers(2);
-  must_stay_small(workers.stream(tasks_of(many, text_of)), many);
+  must_stay_small(workers.stream(first_of(many, long_text_of)), many);
 }
 
 TEST_CASE("stream: memory stays bounded over many results of parallel()", "[stream]") {
-  must_stay_small(fm::parallel(2).stream(lambdas(many, text_of)), many);
+  must_stay_small(fm::parallel(2).stream(lambdas(many, long_text_of)), many);
 }
 
 TEST_CASE("stream: of parallel(), whose tasks see all that the caller has", "[stream]") {
@@ -257,7 +257,7 @@ TEST_CASE("stream: of parallel(), with failures, early ends and ranges of all ki
       REQUIRE(dynamic_cast<fm::task_context const&>(e).index() == 7);
     }
     REQUIRE(n == 7);
-    for (int const x : fm::parallel(n_jobs).stream(lambdas(1000, square))) {
+    for (int const x : fm::parallel(n_jobs).stream(lambdas(1000, squared))) {
       if (x == 100) break;
     }
     // A range that is no random-access one, of tasks that own what they return.
@@ -290,11 +290,11 @@ TEST_CASE("stream: of parallel(), with failures, early ends and ranges of all ki
   REQUIRE_THROWS_AS(
       [] {
         for (int const x : fm::parallel({.n_jobs = 2, .deadline = std::chrono::milliseconds(50)})
-                               .stream(lambdas(9, stay)))
+                               .stream(lambdas(9, never_return)))
           static_cast<void>(x);
       }(),
       fm::deadline_exceeded);
-  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .resume = "j"}).stream(lambdas(9, square)),
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .resume = "j"}).stream(lambdas(9, squared)),
                     std::invalid_argument);
 }
 

@@ -30,6 +30,7 @@
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
 #include "support/sanitizers.hpp"
+#include "support/tasks.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/wait_until.hpp"
 
@@ -37,11 +38,6 @@ namespace fm = forkmap;
 using namespace std::chrono_literals;
 
 namespace {
-
-template <class Fn> auto tasks_of(int n, Fn fn) {
-  return std::views::iota(0, n) |
-         std::views::transform([fn](int i) { return [fn, i] { return fn(i); }; });
-}
 
 /// Runs `body` in a process of its own; its exit status, or minus the signal that ended it.
 template <class Body> int status_of_child(Body body) {
@@ -76,7 +72,7 @@ class stuck_caller {
       ::setpgid(0, 0);
       if (before) before();
       bool interrupted = false;
-      auto const fates = fm::parallel(2).outcomes(tasks_of(2, [&](int i) {
+      auto const fates = fm::parallel(2).outcomes(support::tasks_of(2, [&](int i) {
         pids_[static_cast<std::size_t>(i)] = ::getpid();
         while (pids_[2] == 0) std::this_thread::sleep_for(1ms);  // "let go"
         return i;
@@ -148,12 +144,13 @@ TEST_CASE("surroundings: a caller that blocks all signals can map, with time lim
   sigset_t before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, &before);
-  auto const fates = fm::parallel({.n_jobs = 2, .timeout = 100ms}).outcomes(tasks_of(4, [](int i) {
-    if (i == 1) {
-      for (;;) ::pause();
-    }
-    return i;
-  }));
+  auto const fates =
+      fm::parallel({.n_jobs = 2, .timeout = 100ms}).outcomes(support::tasks_of(4, [](int i) {
+        if (i == 1) {
+          for (;;) ::pause();
+        }
+        return i;
+      }));
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   REQUIRE(fates[1].error().reason == fm::failure::timed_out);
   REQUIRE(fates[1].error().trace().find("pause") != std::string::npos);
@@ -166,7 +163,7 @@ TEST_CASE("surroundings: the program's own handler of a fatal signal stays in wo
   struct sigaction before{};
   own.sa_handler = [](int) { ::_exit(17); };
   ::sigaction(SIGSEGV, &own, &before);
-  auto const fates = fm::parallel(2).outcomes(tasks_of(3, [](int i) {
+  auto const fates = fm::parallel(2).outcomes(support::tasks_of(3, [](int i) {
     if (i == 1) ::raise(SIGSEGV);
     return i;
   }));
@@ -240,13 +237,13 @@ TEST_CASE("surroundings: OpenMP before the call, and in tasks, with as many thre
       return ran.load();
     };
     if (region(3) != 3) return 1;
-    auto const in_tasks =
-        fm::parallel({.n_jobs = 2, .timeout = 60s})(tasks_of(4, [&](int) { return region(3); }));
+    auto const in_tasks = fm::parallel({.n_jobs = 2, .timeout = 60s})(
+        support::tasks_of(4, [&](int) { return region(3); }));
     if (in_tasks != std::vector(4, 3)) return 2;
     if (region(3) != 3) return 3;  // and in the caller as before
     auto const asked = [&](int inner) {
       return fm::parallel({.n_jobs = 2, .inner_threads = inner})(
-          tasks_of(2, [&](int) { return max_threads(); }));
+          support::tasks_of(2, [&](int) { return max_threads(); }));
     };
     if (asked(5) != std::vector(2, 5)) return 4;
     if (asked(0) != std::vector(2, std::max(1, fm::cpu_count() / 2))) return 5;
@@ -386,7 +383,7 @@ TEST_CASE("surroundings: a program that waits for any child takes statuses, not 
     }
   });
   for (int round = 0; round != 50; ++round) {
-    auto const fates = fm::parallel(2).outcomes(tasks_of(20, [](int i) {
+    auto const fates = fm::parallel(2).outcomes(support::tasks_of(20, [](int i) {
       if (i == 7) ::raise(SIGKILL);
       return i;
     }));

@@ -20,4 +20,10 @@ inline std::filesystem::path write_bytes(std::filesystem::path const& file,
   return file;
 }
 
+/// The same, with the folders on the way to it.
+inline std::filesystem::path write_deep(std::filesystem::path const& file, std::string_view bytes) {
+  std::filesystem::create_directories(file.parent_path());
+  return write_bytes(file, bytes);
+}
+
 }  // namespace support

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <system_error>
 
@@ -40,5 +42,11 @@ class temporary_directory {
   pid_t owner_ = ::getpid();
   std::filesystem::path path_;
 };
+
+/// How many files and folders stand in it.
+inline std::size_t names_in(std::filesystem::path const& folder) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
+                                                std::filesystem::directory_iterator()));
+}
 
 }  // namespace support

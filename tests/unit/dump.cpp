@@ -40,11 +40,6 @@ static_assert(!fm::array_like<double>);
 
 namespace {
 
-std::size_t names_in(std::filesystem::path const& folder) {
-  return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator(folder),
-                                                        std::filesystem::directory_iterator()));
-}
-
 unsigned mode_of(std::filesystem::path const& file) {
   struct stat status {};
   REQUIRE(::stat(file.c_str(), &status) == 0);
@@ -75,7 +70,7 @@ TEST_CASE("dump: takes every contiguous range", "[array]") {
   fm::shared_array<int> const shared(fm::shape{2});
   fm::dump(shared, file);
   holds(0, 0);
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(support::names_in(folder.path()) == 1);
 }
 
 TEST_CASE("dump: gathers ranges that are not contiguous", "[array]") {
@@ -105,7 +100,7 @@ TEST_CASE("dump: a range that throws leaves the old file", "[array]") {
                    });
   CHECK_THROWS_WITH(fm::dump(bad, file), "the last one");
   CHECK(fm::load<int>(file)[1] == 2);
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(support::names_in(folder.path()) == 1);
 }
 
 TEST_CASE("dump: dims and layout come from the options or the array itself", "[array]") {
@@ -139,7 +134,7 @@ TEST_CASE("dump: refuses dims that make another number of elements", "[array]") 
                     ContainsSubstring("12 elements") && ContainsSubstring("10"));
   CHECK_THROWS_AS(fm::dump(values, file, {.dims = fm::shape::scalar()}), std::invalid_argument);
   CHECK_THROWS_AS(fm::dump(values, file, {.dims = {1LL << 40, 1LL << 40}}), std::invalid_argument);
-  CHECK(names_in(folder.path()) == 0);
+  CHECK(support::names_in(folder.path()) == 0);
   fm::dump(std::vector{2.5}, file, {.dims = fm::shape::scalar()});
   CHECK(fm::load<double>(file).dims().rank() == 0);
   fm::dump(std::vector{2.5}, file, {.dims = {}});
@@ -154,7 +149,7 @@ TEST_CASE("dump: writes .npy under any name but those that promise another forma
   for (auto const* name : {"a.joblib", "a.pkl"}) {
     CHECK(fm::inspect(fm::dump(values, folder.path() / name)).format == "joblib");
   }
-  CHECK(names_in(folder.path()) == 3);
+  CHECK(support::names_in(folder.path()) == 3);
 }
 
 TEST_CASE("dump: who has the old file mapped keeps it, even if it is what is written", "[array]") {
@@ -207,7 +202,7 @@ TEST_CASE("dump: what is no regular file is left alone", "[array]") {
   CHECK_THROWS_AS(fm::dump(values, fifo / "a.npy"), std::system_error);
   CHECK_THROWS_AS(fm::dump(values, ""), std::system_error);
   CHECK(std::filesystem::is_fifo(fifo));
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(support::names_in(folder.path()) == 1);
 }
 
 TEST_CASE("dump: a name of any length that is allowed works, relative ones too", "[array]") {
@@ -251,7 +246,7 @@ TEST_CASE("dump: a limit met half-way leaves the old file and nothing else", "[a
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(status == 0);
   CHECK(fm::load<int>(file)[1] == 2);
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(support::names_in(folder.path()) == 1);
 }
 
 TEST_CASE("dump: whenever it is killed, the file is the old one or the new one", "[array]") {

@@ -43,11 +43,6 @@ void fill(std::span<double> values, double value) {
   std::fill(values.begin(), values.end(), value);
 }
 
-std::size_t names_in(std::filesystem::path const& folder) {
-  return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator(folder),
-                                                        std::filesystem::directory_iterator()));
-}
-
 }  // namespace
 
 TEST_CASE("memmap: create makes an .npy file of zeros that is written through", "[array]") {
@@ -63,7 +58,7 @@ TEST_CASE("memmap: create makes an .npy file of zeros that is written through", 
   array.flush();
   CHECK(fm::load<double>(file)(2, 3) == 5.0);
   CHECK(std::filesystem::file_size(file) == 128 + 96);
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(support::names_in(folder.path()) == 1);
 }
 
 TEST_CASE("memmap: create makes raw bytes under any other name", "[array]") {
@@ -91,7 +86,7 @@ TEST_CASE("memmap: create leaves whoever has the old file mapped alone", "[array
   CHECK(old[99999] == 7);
   CHECK(fresh[9] == 0);
   CHECK(fm::load<int>(file).size() == 10);
-  CHECK(names_in(folder.path()) == 1);
+  CHECK(support::names_in(folder.path()) == 1);
 }
 
 TEST_CASE("memmap: create may be empty or have no axes", "[array]") {
@@ -115,7 +110,7 @@ TEST_CASE("memmap: a full disk is an error and not a signal", "[array]") {
   } catch (std::system_error const& error) {
     CHECK_THAT(error.what(), ContainsSubstring(file.native()));
   }
-  CHECK(names_in(folder.path()) == 0);
+  CHECK(support::names_in(folder.path()) == 0);
 }
 
 TEST_CASE("memmap: open_raw refuses what is not there", "[array]") {
@@ -196,10 +191,10 @@ TEST_CASE("memmap: is a span wherever one is taken", "[array]") {
 
 TEST_CASE("memmap: no descriptor is kept", "[array]") {
   support::temporary_directory const folder;
-  auto const before = names_in("/proc/self/fd");
+  auto const before = support::names_in("/proc/self/fd");
   auto const array = fm::memmap<double>::create(folder.path() / "a.npy", {4});
   auto const again = fm::load<double>(folder.path() / "a.npy");
-  CHECK(names_in("/proc/self/fd") == before);
+  CHECK(support::names_in("/proc/self/fd") == before);
 }
 
 TEST_CASE("memmap: a bad place is an error that names it", "[array]") {

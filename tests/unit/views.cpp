@@ -40,7 +40,7 @@ template <class Array> void count_up(Array const& array) {
 template <class Array> std::vector<int> values(Array const& array) {
   return {array.begin(), array.end()};
 }
-template <class Call> std::string what_of(Call const& call) {
+template <class Call> std::string logic_error_of(Call const& call) {
   try {
     call();
   } catch (std::logic_error const& e) {
@@ -151,20 +151,23 @@ TEST_CASE("views: no axes and no elements", "[views]") {
 
 TEST_CASE("views: errors name what was asked for, the dims and the way out", "[views]") {
   fm::shared_array<int> const rows({3, 4});
-  CHECK_THAT(what_of([&] { rows.row(3); }),
+  CHECK_THAT(logic_error_of([&] { rows.row(3); }),
              ContainsSubstring("row 3 is outside an array of dims (3, 4), which has 3 rows"));
-  CHECK_THAT(what_of([&] { rows.rows({2, 4}); }), ContainsSubstring("rows [2, 4) is outside"));
-  CHECK_THAT(what_of([&] { rows.rows({2, 1}); }), ContainsSubstring("end before they start"));
-  CHECK_THAT(what_of([&] { rows.column(0); }), ContainsSubstring("row(i), rows(slice)"));
-  CHECK_THAT(what_of([&] { rows.columns({0, 1}); }), ContainsSubstring("in order c"));
-  CHECK_THAT(what_of([&] { rows.reshape({5, 2}); }),
+  CHECK_THAT(logic_error_of([&] { rows.rows({2, 4}); }),
+             ContainsSubstring("rows [2, 4) is outside"));
+  CHECK_THAT(logic_error_of([&] { rows.rows({2, 1}); }),
+             ContainsSubstring("end before they start"));
+  CHECK_THAT(logic_error_of([&] { rows.column(0); }), ContainsSubstring("row(i), rows(slice)"));
+  CHECK_THAT(logic_error_of([&] { rows.columns({0, 1}); }), ContainsSubstring("in order c"));
+  CHECK_THAT(logic_error_of([&] { rows.reshape({5, 2}); }),
              ContainsSubstring("dims (3, 4) to (5, 2): they have 12 and 10 elements"));
-  CHECK_THAT(what_of([&] { rows.reshape({1LL << 40, 1LL << 40}); }),
+  CHECK_THAT(logic_error_of([&] { rows.reshape({1LL << 40, 1LL << 40}); }),
              ContainsSubstring("too many elements"));
   fm::shared_array<int> const columns({3, 4}, fm::order::fortran);
-  CHECK_THAT(what_of([&] { columns.row(0); }), ContainsSubstring("column(j), columns(slice)"));
-  CHECK_THAT(what_of([&] { columns.column(4); }), ContainsSubstring("which has 4 columns"));
-  CHECK_THAT(what_of([] { fm::shared_array<int>(fm::shape{}).row(0); }),
+  CHECK_THAT(logic_error_of([&] { columns.row(0); }),
+             ContainsSubstring("column(j), columns(slice)"));
+  CHECK_THAT(logic_error_of([&] { columns.column(4); }), ContainsSubstring("which has 4 columns"));
+  CHECK_THAT(logic_error_of([] { fm::shared_array<int>(fm::shape{}).row(0); }),
              ContainsSubstring("row 0 of an array without axes"));
 }
 

@@ -18,6 +18,7 @@
 
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"
+#include "unit/adapt/counting.hpp"
 
 namespace fm = forkmap;
 using Catch::Matchers::ContainsSubstring;
@@ -37,11 +38,6 @@ static_assert(std::same_as<decltype(fm::as_eigen_matrix<Eigen::ColMajor>(
 
 namespace {
 
-fm::shared_array<double> counting(fm::shape const& dims, fm::order layout = fm::order::c) {
-  fm::shared_array<double> array(dims, layout);
-  std::iota(array.begin(), array.end(), 0);
-  return array;
-}
 template <class Call> std::string what_of(Call const& call) {
   try {
     call();

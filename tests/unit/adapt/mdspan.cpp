@@ -16,18 +16,9 @@
 
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"
+#include "unit/adapt/counting.hpp"
 
 namespace fm = forkmap;
-
-namespace {
-
-fm::shared_array<double> counting(fm::shape const& dims, fm::order layout = fm::order::c) {
-  fm::shared_array<double> array(dims, layout);
-  std::iota(array.begin(), array.end(), 0);
-  return array;
-}
-
-}  // namespace
 
 TEST_CASE("mdspan: an array lies where it lies, in either layout", "[adapt]") {
   for (auto const layout : {fm::order::c, fm::order::fortran}) {

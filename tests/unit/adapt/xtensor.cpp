@@ -21,18 +21,9 @@
 
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"
+#include "unit/adapt/counting.hpp"
 
 namespace fm = forkmap;
-
-namespace {
-
-fm::shared_array<double> counting(fm::shape const& dims, fm::order layout = fm::order::c) {
-  fm::shared_array<double> array(dims, layout);
-  std::iota(array.begin(), array.end(), 0);
-  return array;
-}
-
-}  // namespace
 
 TEST_CASE("xtensor: an array of any rank and layout lies where it lies", "[adapt]") {
   for (auto const layout : {fm::order::c, fm::order::fortran}) {

@@ -32,14 +32,14 @@ struct trace {
   std::array<point, 2> ends;
   std::uint8_t colour;
 };
-struct base {};
-struct with_base : base {
+struct record_base {};
+struct with_base : record_base {
   int i;
 };
 struct with_c_array {
   int i[2];
 };
-struct with_pointer {
+struct record_with_pointer {
   int* p;
 };
 struct with_string {
@@ -48,7 +48,7 @@ struct with_string {
 struct with_const {
   int const i;
 };
-struct empty {};
+struct empty_record {};
 enum class colour : std::uint8_t { red };
 struct with_enum {
   colour c;
@@ -62,8 +62,9 @@ static_assert(array_element<fm::fixed_string<3>> && array_element<std::array<cha
 static_assert(array_element<point> && array_element<particle> && array_element<trace>);
 static_assert(!array_element<std::array<double, 3>> && !array_element<std::pair<int, int>>);
 static_assert(!array_element<with_base> && !array_element<with_c_array>);
-static_assert(!array_element<with_pointer> && !array_element<with_string>);
-static_assert(!array_element<with_const> && !array_element<empty> && !array_element<with_enum>);
+static_assert(!array_element<record_with_pointer> && !array_element<with_string>);
+static_assert(!array_element<with_const> && !array_element<empty_record> &&
+              !array_element<with_enum>);
 static_assert(!array_element<std::span<int>> && !array_element<point const>);
 static_assert(!array_element<std::array<char, 0>> && !array_element<int*>);
 

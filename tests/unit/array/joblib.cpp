@@ -47,7 +47,7 @@ constexpr std::string_view golden =
     "00000000000000400000000000000840000000000000104000000000000014402e";
 
 /// What a text file of opcodes between the protocol and STOP is refused with.
-std::string refusal(std::string const& bytes, std::string const& name = {}) {
+std::string file_refusal(std::string const& bytes, std::string const& name = {}) {
   support::temporary_directory const folder;
   auto const file = support::write_bytes(folder.path() / "a.joblib", bytes);
   try {
@@ -59,12 +59,12 @@ std::string refusal(std::string const& bytes, std::string const& name = {}) {
 }
 
 /// numpy.dtype('f8'), little-endian.
-std::string const dtype_f8 =
+std::string const pickled_f8 =
     "\x8c\5numpy\x8c\5dtype\x93\x8c\2f8\x89\x88\x87R(K\3\x8c\1<NNNJ\xff\xff\xff\xff"
     "J\xff\xff\xff\xffK\0tb"s;
 
 /// An array of one element, with its data.
-std::string array_of_one(std::string const& dtype = dtype_f8) {
+std::string array_of_one(std::string const& dtype = pickled_f8) {
   return "\x8c\x13joblib.numpy_pickle\x8c\x11NumpyArrayWrapper\x93)\x81}(\x8c\5shapeK\1\x85"
          "\x8c\5order\x8c\1C\x8c\5dtype" +
          dtype + "ub" + std::string(8, '\0');
@@ -193,16 +193,17 @@ TEST_CASE("joblib: a name that leads nowhere, or to no array, is told what there
 }
 
 TEST_CASE("joblib: other pickles are refused as what they are", "[array]") {
-  CHECK_THAT(refusal("cjoblib.numpy_pickle\nNumpyArrayWrapper\np0\n."),
+  CHECK_THAT(file_refusal("cjoblib.numpy_pickle\nNumpyArrayWrapper\np0\n."),
              ContainsSubstring("protocol 0 or 1"));
-  CHECK_THAT(refusal("(dp0\nS'a'\np1\nI1\ns."), ContainsSubstring("protocol 0 or 1"));
-  CHECK_THAT(refusal("\x80\4\x8c\x10"
-                     "sklearn.ensemble\x8c\x0c"
-                     "RandomForest\x93."),
+  CHECK_THAT(file_refusal("(dp0\nS'a'\np1\nI1\ns."), ContainsSubstring("protocol 0 or 1"));
+  CHECK_THAT(file_refusal("\x80\4\x8c\x10"
+                          "sklearn.ensemble\x8c\x0c"
+                          "RandomForest\x93."),
              ContainsSubstring("'RandomForest' of the Python module 'sklearn.ensemble'"));
-  CHECK_THAT(refusal("ZF0x412               x"), ContainsSubstring("joblib 0.9 or older"));
-  CHECK_THAT(refusal("\x80\4}(\x8c\1aK\1\x8c\1aK\2u."), ContainsSubstring("the key 'a' twice"));
-  CHECK_THAT(refusal("\x80\4}(K\1NK\1Nu."), ContainsSubstring("the key 1 twice"));
+  CHECK_THAT(file_refusal("ZF0x412               x"), ContainsSubstring("joblib 0.9 or older"));
+  CHECK_THAT(file_refusal("\x80\4}(\x8c\1aK\1\x8c\1aK\2u."),
+             ContainsSubstring("the key 'a' twice"));
+  CHECK_THAT(file_refusal("\x80\4}(K\1NK\1Nu."), ContainsSubstring("the key 1 twice"));
 }
 
 TEST_CASE("joblib: containers that hold each other cost no more than what was read", "[array]") {
@@ -248,7 +249,7 @@ TEST_CASE("joblib: a long name that many fields share is not copied for each", "
   auto const file = [&](std::string const& more_names) {
     auto const record = "\x8c\5numpy\x8c\5dtype\x93\x8c\2V8\x89\x88\x87R(K\3\x8c\1|N(" +
                         long_text(std::string(600000, 'n')) + "\x94" + more_names + "t}(h\0("s +
-                        dtype_f8 + "K\0tuK\x08K\1K\x10tb"s;
+                        pickled_f8 + "K\0tuK\x08K\1K\x10tb"s;
     return support::write_bytes(folder.path() / "record.pkl",
                                 "\x80\4" + array_of_one(record) + ".");
   };

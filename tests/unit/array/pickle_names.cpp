@@ -16,13 +16,13 @@ using Catch::Matchers::ContainsSubstring;
 namespace {
 
 /// A text of any length.
-std::string text(std::string const& text) {
+std::string binunicode(std::string const& text) {
   auto const byte = [&](unsigned shift) { return static_cast<char>(text.size() >> shift & 0xffU); };
   return "X"s + byte(0) + byte(8) + byte(16) + byte(24) + text;
 }
 
-std::string bytes(std::string const& bytes) {
-  auto result = text(bytes);
+std::string binbytes(std::string const& bytes) {
+  auto result = binunicode(bytes);
   result[0] = 'B';
   return result;
 }
@@ -59,7 +59,8 @@ using strings = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("pickle names: keys of bytes are written as Python writes them", "[array]") {
-  pickled_file const file("}(" + bytes("a\xff") + "K\1" + bytes("'\\\n") + "K\2" + bytes("'\"") +
+  pickled_file const file("}(" + binbytes("a\xff") + "K\1" + binbytes("'\\\n") + "K\2" +
+                          binbytes("'\"") +
                           "K\3c_codecs\nencode\n\x8c\2\xc3\xa4\x8c\6latin1\x86RK\4u");
   CHECK(file.names() == strings{R"([b'a\xff'])", R"([b"'\\\n"])", R"([b'\'"'])", R"([b'\xe4'])"});
   int expected = 0;
@@ -83,17 +84,17 @@ TEST_CASE("pickle names: a key cannot be made huge by parts that it shares", "[a
   auto const name_bytes = [](std::string const& key) {
     return pickled_file("}" + key + "K\1s").names().at(0).size();
   };
-  CHECK(pickled_file("}" + text(std::string(257, 'a')) + "K\1\x86K\5s").names() ==
+  CHECK(pickled_file("}" + binunicode(std::string(257, 'a')) + "K\1\x86K\5s").names() ==
         strings{"[(..., 1)]"});
-  CHECK(name_bytes(text(std::string(256, 'a')) + "K\1\x86") == 256 + 9);
+  CHECK(name_bytes(binunicode(std::string(256, 'a')) + "K\1\x86") == 256 + 9);
   // Alone a text is what it is.
-  CHECK(name_bytes(text(std::string(3000, ' '))) == 3000 + 4);
-  std::string shared = text(std::string(200, 'a')) + "\x94" + "0";
+  CHECK(name_bytes(binunicode(std::string(3000, ' '))) == 3000 + 4);
+  std::string shared = binunicode(std::string(200, 'a')) + "\x94" + "0";
   std::string key = "(";
   for (int i = 0; i < 16; ++i) key += "h\0"s;
   CHECK(name_bytes(shared + key + "t") < 1400);
   // 16 times 16 times ... one text.
-  shared = text("a") + "\x94" + "0";
+  shared = binunicode("a") + "\x94" + "0";
   for (char level = 0; level < 7; ++level) {
     shared += "(";
     for (int i = 0; i < 16; ++i) shared += "h"s + level;
@@ -103,8 +104,8 @@ TEST_CASE("pickle names: a key cannot be made huge by parts that it shares", "[a
 }
 
 TEST_CASE("pickle names: keys that are written alike are not found by what is written", "[array]") {
-  pickled_file const file("}(" + bytes(std::string(300, 'x')) + "K\1" +
-                          bytes(std::string(300, 'y')) + "K\2" + text("k") + "K\3K\7K\4u");
+  pickled_file const file("}(" + binbytes(std::string(300, 'x')) + "K\1" +
+                          binbytes(std::string(300, 'y')) + "K\2" + binunicode("k") + "K\3K\7K\4u");
   CHECK(file.names() == strings{"[...]", "[...]", "k", "[7]"});
   CHECK_THAT(file.refusal("[...]"),
              ContainsSubstring("a.pkl: '[...]' is not one thing") &&
@@ -112,7 +113,7 @@ TEST_CASE("pickle names: keys that are written alike are not found by what is wr
   CHECK(file.value("k") == 3);
   CHECK(file.value("['k']") == 3);
   CHECK(file.value("[7]") == 4);
-  CHECK(pickled_file("}" + bytes(std::string(300, 'x')) + "K\1s").value("[...]") == 1);
+  CHECK(pickled_file("}" + binbytes(std::string(300, 'x')) + "K\1s").value("[...]") == 1);
   CHECK_THAT(pickled_file("](}(NK\1NK\2ue").refusal("[0][None]"),
              ContainsSubstring("in '[0]' several keys are written so"));
 }

@@ -58,7 +58,7 @@ class counted_bytes final : public byte_source {
   std::string_view bytes_;
 };
 
-std::filesystem::path const& name() {
+std::filesystem::path const& packed_name() {
   static std::filesystem::path const file = "a.gz";
   return file;
 }
@@ -76,7 +76,7 @@ TEST_CASE("unpacked_source: reads forwards once, and backwards by beginning anew
   for (auto const& method : packing_methods) {
     INFO(method.name);
     auto const file = "head" + packed(text, method.method);
-    counted_bytes const source(name(), file);
+    counted_bytes const source(packed_name(), file);
     packed_section const section{method.method, 4, file.size() - 4};
     unpacked_source const unpacked(source, section);
     CHECK(unpacked.size() == unknown_size);
@@ -95,7 +95,7 @@ TEST_CASE("unpacked_source: reads forwards once, and backwards by beginning anew
 TEST_CASE("unpacked_source: says where data ends that should go on", "[array]") {
   auto const text = sample(5000);
   auto const file = packed(text, packing::gzip);
-  counted_bytes const source(name(), file);
+  counted_bytes const source(packed_name(), file);
   unpacked_source const unpacked(source, {packing::gzip, 0, file.size()});
   CHECK_THROWS_AS(read(unpacked, 4999, 2), fm::format_error);
   CHECK_THROWS_WITH(read(unpacked, 4999, 2),
@@ -118,13 +118,13 @@ TEST_CASE("unpacked_source: streams one after another are one, with zeros after 
                 packed(text.substr(70'000), method.method) + std::string(100'000, '\0');
     packed_section const section{method.method, 0, file.size()};
     {
-      counted_bytes const source(name(), file);
+      counted_bytes const source(packed_name(), file);
       unpacked_source const unpacked(source, section);
       CHECK(read(unpacked, 0, text.size()) == text);
       unpacked.check_end();
     }
     file.back() = 'x';
-    counted_bytes const source(name(), file);
+    counted_bytes const source(packed_name(), file);
     unpacked_source const unpacked(source, section);
     CHECK(read(unpacked, 0, text.size()) == text);
     CHECK_THROWS_AS(unpacked.check_end(), fm::format_error);
@@ -134,7 +134,7 @@ TEST_CASE("unpacked_source: streams one after another are one, with zeros after 
 TEST_CASE("unpacked_source: compares size and CRC-32 where they are known", "[array]") {
   auto const text = sample(5000);
   auto const file = packed(text, packing::deflate);
-  counted_bytes const source(name(), file);
+  counted_bytes const source(packed_name(), file);
   crc32_sum sum;
   sum.add(text);
   auto const check = [&](std::size_t bytes, std::uint32_t crc32) {

@@ -82,7 +82,7 @@ content_value dict_of(std::vector<std::string> const& names, array_content const
   return all;
 }
 
-std::filesystem::path const& name() {
+std::filesystem::path const& zip_name() {
   static std::filesystem::path const file = "a.npz";
   return file;
 }
@@ -96,7 +96,7 @@ TEST_CASE("zip: the data of each member is aligned, and the size known before", 
   sparse_file out;
   write_npz(out, dict_of(names, array), {});
   CHECK(out.position() == out.reserved);
-  sparse_source const source(name(), out);
+  sparse_source const source(zip_name(), out);
   auto const directory = read_npz(source);
   CHECK(directory->names() == names);
   for (auto const& each : names) {
@@ -128,7 +128,7 @@ TEST_CASE("zip: more members than 16 bits count take the zip64 end", "[array]") 
     } out;
     write_npz(out, dict_of(names, array), {});
     CHECK(out.all.size() == out.reserved);
-    fuzzing::bytes_in_memory const source(name(), out.all);
+    fuzzing::bytes_in_memory const source(zip_name(), out.all);
     auto const directory = read_npz(source);
     CHECK(directory->names() == names);
     CHECK(directory->find(source, names.back()).dims == fm::shape{0});
@@ -160,7 +160,7 @@ TEST_CASE("zip: sizes and offsets beyond 32 bits are written and read", "[array]
                                                               {"b.npy", head.size() + large}};
   CHECK(zip_writer(big, {}, 64).stored_bytes(both) == big.position());
 
-  sparse_source const source(name(), big);
+  sparse_source const source(zip_name(), big);
   auto const directory = read_npz(source);
   for (auto const* each : {"a", "b"}) {
     auto const found = directory->find(source, each);

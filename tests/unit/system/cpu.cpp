@@ -5,16 +5,10 @@
 #include <forkmap/system/cpu.hpp>
 
 #include "support/catch.hpp"
+#include "support/file_bytes.hpp"
 #include "support/temporary_directory.hpp"
 
 using namespace forkmap::detail;
-
-namespace {
-void write(std::filesystem::path const& file, std::string const& text) {
-  std::filesystem::create_directories(file.parent_path());
-  std::ofstream(file) << text;
-}
-}  // namespace
 
 TEST_CASE("cpu: a quota is rounded up to cores", "[cpu]") {
   STATIC_REQUIRE(cores_of_quota(150'000, 100'000) == 2);
@@ -28,15 +22,15 @@ TEST_CASE("cpu: the tightest quota of a group and its parents counts", "[cpu]") 
   support::temporary_directory const folder;
   auto const root = folder.path().native();
   REQUIRE(tightest_quota("0::/a/b\n", root) == 0);
-  write(folder.path() / "a/b/cpu.max", "max 100000\n");
+  support::write_deep(folder.path() / "a/b/cpu.max", "max 100000\n");
   REQUIRE(tightest_quota("0::/a/b\n", root) == 0);
-  write(folder.path() / "a/cpu.max", "350000 100000\n");
+  support::write_deep(folder.path() / "a/cpu.max", "350000 100000\n");
   REQUIRE(tightest_quota("0::/a/b\n", root) == 4);
-  write(folder.path() / "a/b/cpu.max", "200000 100000\n");
+  support::write_deep(folder.path() / "a/b/cpu.max", "200000 100000\n");
   REQUIRE(tightest_quota("0::/a/b\n", root) == 2);
   REQUIRE(tightest_quota("0::/a\n", root) == 4);
   REQUIRE(tightest_quota("0::/\n", root) == 0);
-  write(folder.path() / "cpu.max", "100000 100000\n");
+  support::write_deep(folder.path() / "cpu.max", "100000 100000\n");
   REQUIRE(tightest_quota("0::/\n", root) == 1);
   // A path of another namespace, which this mount does not show: what is above it counts.
   REQUIRE(tightest_quota("0::/docker/0123\n", root) == 1);
@@ -45,9 +39,9 @@ TEST_CASE("cpu: the tightest quota of a group and its parents counts", "[cpu]") 
 TEST_CASE("cpu: version 1 groups are found by their controller", "[cpu]") {
   support::temporary_directory const folder;
   auto const root = folder.path().native();
-  write(folder.path() / "cpu,cpuacct/job/cpu.cfs_quota_us", "250000\n");
-  write(folder.path() / "cpu,cpuacct/job/cpu.cfs_period_us", "100000\n");
-  write(folder.path() / "cpuset/job/cpu.cfs_quota_us", "1\n");
+  support::write_deep(folder.path() / "cpu,cpuacct/job/cpu.cfs_quota_us", "250000\n");
+  support::write_deep(folder.path() / "cpu,cpuacct/job/cpu.cfs_period_us", "100000\n");
+  support::write_deep(folder.path() / "cpuset/job/cpu.cfs_quota_us", "1\n");
   REQUIRE(tightest_quota("5:cpuset:/job\n3:cpu,cpuacct:/job\n", root) == 3);
   REQUIRE(tightest_quota("5:cpuset:/job\n", root) == 0);
 }

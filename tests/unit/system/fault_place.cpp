@@ -31,7 +31,7 @@ std::string place_of(void const* address, std::size_t n_frames, raw_backtrace& w
   return fault_place_of(words);
 }
 
-std::string text(std::string const& place, int signal = SIGSEGV, std::uint64_t at = 0x7f0000002010,
+std::string told(std::string const& place, int signal = SIGSEGV, std::uint64_t at = 0x7f0000002010,
                  bool was_code = false) {
   return text_of_fault_place(place, signal, at, was_code);
 }
@@ -47,7 +47,7 @@ TEST_CASE("fault place: a process finds what is mapped at an address of its own"
   CHECK_THAT(place, ContainsSubstring(" r--s 00000000 "));
   CHECK(place.ends_with(file.native()));
   CHECK(words->n_frames == 3);
-  CHECK(text(place, SIGSEGV, words->fault_address) ==
+  CHECK(told(place, SIGSEGV, words->fault_address) ==
         ": byte 20128 of " + file.native() + ", which was read-only there");
   CHECK(place_of(nullptr, 3, *words).empty());
   // Frames make room, the outermost first.
@@ -65,26 +65,26 @@ TEST_CASE("fault place: the sentence says what the page was", "[fault_place]") {
   auto const line = [](char const* rights, char const* path) {
     return std::string("7f0000000000-7f0000010000 ") + rights + " 00003000 fd:00 1234567   " + path;
   };
-  CHECK(text(line("r--s", "/tmp/a b.npy")) ==
+  CHECK(told(line("r--s", "/tmp/a b.npy")) ==
         ": byte 20496 of /tmp/a b.npy, which was read-only there");
-  CHECK(text(line("---p", "/tmp/a")) == ": byte 20496 of /tmp/a, which must not be touched there");
-  CHECK(text(line("rw-s", "/tmp/a"), SIGSEGV, 0x7f0000002010, true) ==
+  CHECK(told(line("---p", "/tmp/a")) == ": byte 20496 of /tmp/a, which must not be touched there");
+  CHECK(told(line("rw-s", "/tmp/a"), SIGSEGV, 0x7f0000002010, true) ==
         ": byte 20496 of /tmp/a, which is no code");
-  CHECK(text(line("r--s", "/memfd:forkmap-array (deleted)")) ==
+  CHECK(told(line("r--s", "/memfd:forkmap-array (deleted)")) ==
         ": byte 20496 of a shared_array, which was read-only there");
-  CHECK(text(line("rw-s", "/nowhere/at/all"), SIGBUS) ==
+  CHECK(told(line("rw-s", "/nowhere/at/all"), SIGBUS) ==
         ": byte 20496 of /nowhere/at/all, which cannot be read or written there");
   support::temporary_directory const folder;
   auto const file = folder.path() / "short";
   support::write_bytes(file, std::string(4097, 'x'));
-  CHECK(text(line("r--s", file.c_str()), SIGBUS) ==
+  CHECK(told(line("r--s", file.c_str()), SIGBUS) ==
         ": byte 20496 of " + file.native() + ", which has 4097 bytes now");
   // No file, or nothing that makes sense.
   for (auto const* bad : {"", "7f0000000000-7f0000010000 ---p 00000000 00:00 0 ",
                           "7f0000000000-7f0000010000 ---p 00000000 00:00 0   [stack]", "/", "-/x",
                           "7f-80 r/", "7f0000000000-7f0000010000 /", "zz-yy rw-p 0 0 0 /x"}) {
     INFO(bad);
-    CHECK(text(bad).empty());
+    CHECK(told(bad).empty());
   }
 }
 

@@ -19,15 +19,15 @@ namespace {
 struct three {
   double x[3];
 };
-struct no_default {
-  explicit no_default(int n) : value(n) {}
+struct made_of_int {
+  explicit made_of_int(int n) : value(n) {}
   int value;
 };
 
-double sum(three const& a, char b, float c) { return a.x[0] + a.x[1] + a.x[2] + b + c; }
+double sum_of(three const& a, char b, float c) { return a.x[0] + a.x[1] + a.x[2] + b + c; }
 double const& first_of(three const& a) { return a.x[0]; }
 int count_up(int& n) { return ++n; }
-int taken(no_default&& n) { return n.value; }
+int taken(made_of_int&& n) { return n.value; }
 
 template <class Task> std::vector<std::byte> bytes_of(Task const& task, std::size_t shift) {
   std::vector<std::byte> bytes(shift + flat_call<Task>::bytes);
@@ -44,10 +44,10 @@ template <class Task> auto run_again(Task const& task) {
 }  // namespace
 
 TEST_CASE("flat_call: the function and each argument, side by side", "[transfer]") {
-  auto const task = delayed(sum)(three{{1, 2, 4}}, 'a', 0.5F);
+  auto const task = delayed(sum_of)(three{{1, 2, 4}}, 'a', 0.5F);
   STATIC_REQUIRE(flat_call<decltype(task)>::bytes == 0);  // of the type itself only
   using plain = std::remove_const_t<decltype(task)>;
-  STATIC_REQUIRE(flat_call<plain>::bytes == sizeof(&sum) + 24 + 1 + 4);
+  STATIC_REQUIRE(flat_call<plain>::bytes == sizeof(&sum_of) + 24 + 1 + 4);
   CHECK(run_again<plain>(task) == 7 + 'a' + 0.5);
 }
 
@@ -80,7 +80,7 @@ TEST_CASE("flat_call: a reference to an argument is copied before that is gone",
 }
 
 TEST_CASE("flat_call: arguments that have no default, and have to be moved", "[transfer]") {
-  CHECK(run_again(delayed(taken)(no_default(5))) == 5);
+  CHECK(run_again(delayed(taken)(made_of_int(5))) == 5);
 }
 
 TEST_CASE("flat_call: strings, pairs, spans, references, members and calls in calls are not flat",
@@ -89,7 +89,7 @@ TEST_CASE("flat_call: strings, pairs, spans, references, members and calls in ca
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::string()))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::span<int const>()))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::pair<int, int>()))>::bytes == 0);
-  STATIC_REQUIRE(flat_call<decltype(delayed(&no_default::value)(no_default(1)))>::bytes == 0);
+  STATIC_REQUIRE(flat_call<decltype(delayed(&made_of_int::value)(made_of_int(1)))>::bytes == 0);
   std::vector<int> const xs;
   STATIC_REQUIRE(flat_call<decltype(delayed(size)(std::cref(xs)))>::bytes == 0);
   STATIC_REQUIRE(flat_call<decltype(delayed([](auto const& f) { return f(); })(
