@@ -202,6 +202,7 @@ template <class T> T load_value(std::filesystem::path const& file, std::string_v
 /// Lists what a file holds, in its order: arrays, and what stands beside them in a joblib file.
 ///
 /// Lists of nothing but numbers, or but texts, are one entry; of other containers every item is.
+/// Arrays of Python objects in an .npz are listed, as "|O", though nothing reads them.
 /// Errors: as of inspect().
 /// Cost: as of load_value().
 /// Example: `for (auto const& entry : contents("model.joblib")) std::puts(entry.name.c_str());`

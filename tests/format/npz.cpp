@@ -9,6 +9,7 @@
 #include <forkmap/archive.hpp>
 #include <forkmap/fixed_string.hpp>
 #include <forkmap/half.hpp>
+#include <forkmap/load_value.hpp>
 #include <forkmap/named.hpp>
 
 #include "fuzz/fuzzing.hpp"
@@ -269,6 +270,11 @@ TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, an
 
   CHECK(fm::load<double>(path / "numbered.npz", "arr_1", fm::in_memory)[3] == 3);
   CHECK(fm::load<double>(path / "\u00e4.npz", "\u00e4/\u03b2", fm::in_memory)[4] == 4);
+  auto const listed = fm::contents(path / "objects.npz");
+  REQUIRE(listed.size() == 2);
+  CHECK((listed[1].name == "o" && listed[1].type == "|O" && listed[1].dims == fm::shape{2}));
+  CHECK_THAT(support::refusal([&] { fm::inspect(path / "objects.npz", "o"); }),
+             ContainsSubstring("never read, because a pickle may run code"));
   CHECK_THAT(support::refusal([&] { fm::load<double>(path / "bzip2.npz", "a"); }),
              ContainsSubstring("method bzip2"));
 

@@ -129,6 +129,13 @@ void check_plain(std::filesystem::path const& file) {
   CHECK(load_value<bool>(file, "truth"));
   CHECK(load_value<std::vector<int>>(file, "['a set']") == std::vector{5});
   CHECK(load_value<int>(file, "ordered.k") == 1);
+  CHECK(load_value<std::vector<std::string>>(file, "classes") ==
+        std::vector<std::string>{"a", "h\xc3\xa4\xf0\x9f\x98\x80", ""});
+  CHECK(load_value<std::string>(file, "foreign") ==
+        "\xc3\xa4"
+        "b");
+  CHECK(load_value<std::string>(file, "raw") == std::string("a\0\xff", 3));
+  CHECK(load_value<std::string>(file, "key").empty());
   CHECK(fm::inspect(file, "times").dtype == "<M8[ns]");
 
   std::map<std::string, std::string> types;
@@ -143,6 +150,7 @@ void check_plain(std::filesystem::path const& file) {
   CHECK(types.at("empty") == "list");
   CHECK(types.at("['a set']") == "set of int");
   CHECK(types.at("times") == "<M8[ns]");
+  CHECK(types.at("classes") == "list of str");
   CHECK_THROWS_WITH(load_value<int>(file, "huge"),
                     ContainsSubstring("an int of more than 64 bits"));
   CHECK_THROWS_WITH(load_value<int>(file, "none"), ContainsSubstring("None, which is no"));
@@ -176,6 +184,7 @@ TEST_CASE(
       INFO(layout);
       auto const file = folder.path() / ("record-" + layout + "-" + protocol + ".joblib");
       auto const records = fm::load<joblib_record>(file, "records", fm::in_memory);
+      CHECK(fm::contents(file)[0].type == fm::inspect(file, "records").dtype);
       CHECK(records[3].id == -3);
       CHECK(records[3].n[1][0] == 5);
       CHECK(records[3].name == "3");

@@ -63,9 +63,16 @@ class joblib_directory final : public array_directory {
   std::vector<content_entry> entries(byte_source const& source) const override {
     std::vector<content_entry> result;
     pickle_leaves leaves(tree_);
+    std::size_t spelled_bytes = 0;
     while (leaves.next()) {
       result.push_back({leaves.name(), {}, shape::scalar(), false});
       describe_leaf(source, leaves, result.back());
+      // Many arrays can share one long record: it is in the file only once.
+      bool const record = result.back().is_array && result.back().type.starts_with("|V");
+      if (record && spelled_bytes < most_spelled_bytes) {
+        result.back().type = record_spelling(tree_[leaves.value()], result.back().type);
+        spelled_bytes += result.back().type.size();
+      }
     }
     if (!leaves.problem().empty()) source.fail(std::string(leaves.problem()));
     return result;
@@ -161,6 +168,16 @@ class joblib_directory final : public array_directory {
     if (!kind.empty()) entry.type.append(" of ").append(kind);
   }
 
+  /// `otherwise` for what is no record, or none that makes sense: load() will say why.
+  std::string record_spelling(pickle_value const& value, std::string const& otherwise) const {
+    auto const& array = tree_.array(value);
+    pickled_types types(tree_);
+    auto const type = types.read_type(array.type);
+    auto fields = type ? types.read_fields(array.type) : std::nullopt;
+    if (!fields || fields->empty()) return otherwise;
+    return spelling(element_type{*type, std::move(*fields)});
+  }
+
   /// `latin1` keeps bytes that have to be made first.
   plain_value plain(pickle_index at, std::string& latin1) const {
     using kind = plain_value::kind;
@@ -236,6 +253,7 @@ class joblib_directory final : public array_directory {
   }
 
   static constexpr std::size_t long_key = 256;
+  static constexpr std::size_t most_spelled_bytes = std::size_t{1} << 20U;
 
   pickle_tree tree_;
   std::size_t key_bytes_ = 0;  // of the long keys of all dicts, each as often as it is one

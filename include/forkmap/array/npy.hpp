@@ -72,7 +72,8 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
   return result;
 }
 
-inline stored_array locate_npy(byte_source const& source) {
+/// Errors: format_error for what is malformed; for Python objects, too, unless they are only `listed`.
+inline stored_array locate_npy(byte_source const& source, bool listed = false) {
   auto const first = source.first();
   auto const byte = [first](std::size_t at) {
     return std::size_t{static_cast<unsigned char>(first[at])};
@@ -119,6 +120,7 @@ inline stored_array locate_npy(byte_source const& source) {
   auto result = parse_npy_dict(text, source.file());
   result.offset = start + length;
   if (result.type.kind == 'O') {
+    if (listed) return result;
     source.fail("the file holds Python objects (dtype " + in_quotes(result.descr) +
                 "), which is a pickle; it is never read, because a pickle may run code");
   }

@@ -44,7 +44,7 @@ class npz_directory final : public array_directory {
     std::vector<content_entry> result;
     for (auto const& member : archive_.members()) {
       if (!is_array(member)) continue;
-      auto const array = read_member(source, member);
+      auto const array = read_member(source, member, true);
       result.push_back({array_name(member), array.descr, array.dims});
     }
     return result;
@@ -98,20 +98,21 @@ class npz_directory final : public array_directory {
         (arrays > most_named ? " and " + std::to_string(arrays - most_named) + " more" : ""));
   }
 
-  static stored_array read_member(byte_source const& source, zip_member const& member) {
+  static stored_array read_member(byte_source const& source, zip_member const& member,
+                                  bool listed = false) {
     zip_member_source const data(source, member);
     packed_section section{packing::none, data.offset(), data.size(),
                            static_cast<std::size_t>(member.unpacked_bytes), member.crc32};
     stored_array result;
     if (member.method == zip_stored) {
       check_is_npy(source, data.first());
-      result = locate_npy(data);
+      result = locate_npy(data, listed);
       result.offset += data.offset();
     } else {
       section.method = packing::deflate;
       unpacked_source const unpacked(source, section);
       check_is_npy(source, unpacked.first());
-      result = locate_npy(unpacked);
+      result = locate_npy(unpacked, listed);
     }
     result.format = "npz";
     result.packed = section;

@@ -67,7 +67,7 @@ class pickled_objects {
         if (!is(0, pickle_kind::text)) break;
         return tree_->add(pickle_kind::dtype, pickle_tree::none, given[0]);
       case pickle_global::scalar:
-        if (count == 2) return number(given[0], (*tree_)[given[1]]);
+        if (count == 2) return scalar(given[0], given[1]);
         break;
       case pickle_global::encode:
         if (count == 2 && is(0, pickle_kind::text) && is_latin1((*tree_)[given[1]])) {
@@ -131,23 +131,52 @@ class pickled_objects {
     return tree_->add(pickle_kind::latin1, text.size, text.bits);
   }
 
-  /// np.float64(2.5): a dtype and its bytes.
-  pickle_index number(pickle_index type_at, pickle_value const& value) {
+  /// np.float64(2.5), np.str_("a"), np.bytes_(b"a"): a dtype and its bytes.
+  pickle_index scalar(pickle_index type_at, pickle_index value_at) {
     pickled_types types(*tree_);
     auto const type = types.read_type(type_at);
     if (!type) in_->fail(types.reason());
+    auto const& value = (*tree_)[value_at];
+    bool const bytes = value.kind == pickle_kind::bytes || value.kind == pickle_kind::latin1;
+    if (type->kind == 'S' && bytes) return value_at;
+    return type->kind == 'U' && bytes ? unicode(*type, value) : number(*type, value);
+  }
+
+  /// UTF-32 becomes UTF-8.
+  pickle_index unicode(dtype const& type, pickle_value const& value) {
+    // Copies are made only of what the file holds as often.
+    unicode_bytes_ += value.size;
+    if (unicode_bytes_ > in_->taken())
+      in_->fail("NumPy texts made again and again of the same bytes");
+    auto const bytes = pickled_bytes(*tree_, value);
+    if (!bytes || bytes->size() != type.item_bytes) refuse_scalar(type);
+    auto& characters = tree_->characters();
+    auto const begin = characters.size();
+    for (std::size_t at = 0; at != bytes->size(); at += sizeof(char32_t)) {
+      std::uint32_t point = 0;
+      for (std::size_t i = 0; i < sizeof(char32_t); ++i) {
+        auto const from = type.byte_order == '>' ? sizeof(char32_t) - 1 - i : i;
+        point |= std::uint32_t{static_cast<unsigned char>((*bytes)[at + from])} << (8 * i);
+      }
+      append_utf8(characters, point);
+    }
+    return tree_->add(pickle_kind::text, static_cast<std::uint32_t>(characters.size() - begin),
+                      begin);
+  }
+
+  pickle_index number(dtype const& type, pickle_value const& value) {
     auto const small = value.size <= 2 * sizeof(std::uint64_t);
     auto const bytes = small ? pickled_bytes(*tree_, value) : std::nullopt;
-    if (!bytes || bytes->size() != type->item_bytes || bytes->size() > sizeof(std::uint64_t)) {
-      refuse_number(*type);
+    if (!bytes || bytes->size() != type.item_bytes || bytes->size() > sizeof(std::uint64_t)) {
+      refuse_scalar(type);
     }
     std::uint64_t bits = 0;
     for (std::size_t i = 0; i < bytes->size(); ++i) {
-      auto const at = type->byte_order == '>' ? bytes->size() - 1 - i : i;
+      auto const at = type.byte_order == '>' ? bytes->size() - 1 - i : i;
       bits |= std::uint64_t{static_cast<unsigned char>((*bytes)[at])} << (8 * i);
     }
     auto const unused = 64 - 8 * bytes->size();
-    switch (type->kind) {
+    switch (type.kind) {
       case 'b':
         return bits != 0 ? pickle_tree::yes : pickle_tree::no;
       case 'i':
@@ -164,10 +193,10 @@ class pickled_objects {
       default:
         break;
     }
-    refuse_number(*type);
+    refuse_scalar(type);
   }
 
-  [[noreturn]] void refuse_number(dtype const& type) const {
+  [[noreturn]] void refuse_scalar(dtype const& type) const {
     in_->fail("a NumPy scalar of dtype " + in_quotes(spelling(type)) +
               ", which is not read; make it a Python number or an array before joblib.dump");
   }
@@ -225,6 +254,7 @@ class pickled_objects {
 
   pickle_tree* tree_;
   pickle_input* in_;
+  std::size_t unicode_bytes_ = 0;  // of all NumPy texts
 };
 
 }  // namespace forkmap::detail

@@ -50,6 +50,9 @@ def plain():
             "texts": ["a", "b", "ü"], "bools": [True, False], "mixed": [1, "x", None],
             "empty": [], "numpy": np.float64(2.5), "single": np.float32(0.5),
             "short": np.int16(-3), "truth": np.bool_(True), "a set": {5},
+            "classes": [np.str_("a"), np.str_("h\u00e4\U0001f600"), np.str_("")],
+            "foreign": np.dtype(">U2").type("\u00e4b"), "raw": np.bytes_(b"a\0\xff"),
+            np.str_("key"): np.bytes_(b""),
             "ordered": collections.OrderedDict([("k", 1)]), "times": np.array(3, "M8[ns]")}
 
 

@@ -47,6 +47,7 @@ if sys.argv[1] == "write":
     np.savez("stored.npz", **arrays())
     np.savez_compressed("deflated.npz", **arrays())
     np.savez("numbered.npz", np.arange(3.0), np.arange(4.0))
+    np.savez("objects.npz", x=np.arange(3.0), o=np.array([None, "a"], object))
     np.savez("\u00e4.npz", **{"\u00e4/\u03b2": np.arange(5.0)})
     with zipfile.ZipFile("bzip2.npz", "w", zipfile.ZIP_BZIP2) as file:
         file.writestr("a.npy", b"x" * 100)

@@ -276,6 +276,30 @@ TEST_CASE("pickle: NumPy's numbers", "[array]") {
              ContainsSubstring("make it a Python number"));
 }
 
+TEST_CASE("pickle: NumPy's texts become UTF-8, as often as the file holds them", "[array]") {
+  auto const made = [](std::string const& dtype, std::string const& bytes) {
+    return "cnumpy.core.multiarray\nscalar\n" + dtype + bytes + "\x86R";
+  };
+  auto const u2 = dtype_f8("\x8c\2U2");
+  CHECK(text(made(u2, "C\10a\0\0\0\xe4\0\0\0"s)) == "a\xc3\xa4");
+  CHECK(text(made(dtype_f8("\x8c\2U2", ">"), "C\10\0\0\0a\0\0\0\xe4"s)) == "a\xc3\xa4");
+  CHECK(text(made(dtype_f8("\x8c\2S2", "|"), "C\2a\xff")) == "a\xff");
+  CHECK_THAT(refusal(made(u2, "C\4a\0\0\0"s)), ContainsSubstring("NumPy scalar of dtype '<U2'"));
+  CHECK_THAT(refusal(made(u2, "K\4")), ContainsSubstring("NumPy scalar of dtype '<U2'"));
+  // One text of 1 MB, made in five bytes each time.
+  std::string again =
+      "cnumpy.core.multiarray\nscalar\n\x94"
+      "0" +
+      dtype_f8("\x8c\7U250000") +
+      "\x94"
+      "0B\x40\x42\x0f\0"s +
+      std::string(1'000'000, '\0') +
+      "\x94"
+      "0](";
+  for (int i = 0; i < 3; ++i) again += "h\0h\1h\2\x86R"s;
+  CHECK_THAT(refusal(again + "e"), ContainsSubstring("made again and again"));
+}
+
 TEST_CASE("pickle: an array's data is stepped over, never read", "[array]") {
   auto const head =
       "\x80\4]" + wrapper("\x8c\5shapeM\x88\x13\x85\x8c\5order\x8c\1C\x8c\5dtype" + dtype_f8());
