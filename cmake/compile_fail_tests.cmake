@@ -12,6 +12,16 @@ get_target_property(boost_include Boost::headers INTERFACE_INCLUDE_DIRECTORIES)
 list(REMOVE_ITEM boost_include ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
 list(TRANSFORM boost_include PREPEND -isystem)
 
+# What must compile, all in one: with -DCONTROL each file is a right program.
+add_library(compile_fail_controls OBJECT ${sources})
+target_link_libraries(compile_fail_controls PRIVATE forkmap::forkmap)
+target_compile_definitions(compile_fail_controls PRIVATE CONTROL)
+target_compile_options(compile_fail_controls PRIVATE -Wno-return-type)  # main needs none
+set_target_properties(compile_fail_controls PROPERTIES
+  UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 11 UNITY_BUILD_UNIQUE_ID UNIQUE_ID
+  UNITY_BUILD_CODE_BEFORE_INCLUDE "#define main UNIQUE_ID"
+  UNITY_BUILD_CODE_AFTER_INCLUDE "#undef main")
+
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM name)
   add_test(NAME "compile_fail: ${name}"

@@ -5,13 +5,13 @@
 #include <forkmap/forkmap.hpp>
 
 int first(int const* xs) { return *xs; }
-int front(std::span<int const> xs) { return xs[0]; }
+int first_of(std::span<int const> xs) { return xs[0]; }
 
 int main() {
   forkmap::pool workers(2);
   std::vector<int> const xs(3);
 #ifdef CONTROL
-  workers(std::vector(2, forkmap::delayed(front)(std::span(xs))));
+  workers(std::vector(2, forkmap::delayed(first_of)(std::span(xs))));
 #else
   workers(std::vector(2, forkmap::delayed(first)(xs.data())));
 #endif
