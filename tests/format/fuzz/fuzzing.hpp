@@ -4,6 +4,12 @@
 //
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -DFORKMAP_FUZZ=fuzz_npz
 //     tests/format/fuzz/npz.cpp -o /tmp/fuzz && /tmp/fuzz tests/format/fuzz/corpus_npz
+//
+// AFL++ with any clang, without its plug-ins:
+//
+//   clang++ -std=c++20 -g -O2 -fsanitize-coverage=trace-pc-guard -Iinclude -DFORKMAP_FUZZ=fuzz_npz
+//     tests/format/fuzz/npz.cpp /usr/lib/afl/libAFLDriver.a /usr/lib/afl/afl-compiler-rt.o
+//     -o /tmp/fuzz && afl-fuzz -i tests/format/fuzz/corpus_npz -o /tmp/found /tmp/fuzz
 #pragma once
 
 #include <cstddef>
