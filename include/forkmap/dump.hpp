@@ -45,8 +45,9 @@ struct dump_options {
   order layout = order::c;
   /// Whether the file is on the disk, name and all, when dump() returns.
   bool sync = false;
-  /// How the file is compressed: not at all, or "zlib" (for .npz files), each method also with a
-  /// level, as in "zlib:9". A compressed array cannot be mapped.
+  /// How the file is compressed: not at all, or by "zlib" (.npz and joblib files), "gzip", "bz2",
+  /// "xz", "lzma" or "lz4" (joblib files), each also with a level, as in "zlib:9". A compressed array
+  /// cannot be mapped.
   std::string compress{};
 };
 

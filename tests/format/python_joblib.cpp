@@ -197,7 +197,11 @@ TEST_CASE(
       }
     }
   }
+  std::map<std::string, std::vector<double>> const weights{{"w", std::vector<double>(10000, 1.5)}};
+  for (std::string const method : {"zlib", "gzip", "bz2", "xz", "lzma"}) {
+    fm::dump(weights, folder.path() / ("packed-" + method + ".joblib"), {.compress = method});
+  }
   auto const checked = std::stoi(support::run_python("joblib_files.py", {"check", folder.path()}));
   // 18 dtypes: 12 full arrays in a dict and alone, mapped in 3 ways and not; 16 in a list.
-  CHECK(checked == 18 * (12 * 2 * 4 + 16) + 2);
+  CHECK(checked == 18 * (12 * 2 * 4 + 16) + 2 + 5);
 }

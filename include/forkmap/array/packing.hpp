@@ -38,7 +38,7 @@ struct packing_method {
 
 inline constexpr packing_method packing_methods[] = {
     {packing::deflate, "deflate", 0, 9}, {packing::zlib, "zlib", 0, 9},
-    {packing::gzip, "gzip", 0, 9},       {packing::bzip2, "bzip2", 1, 9},
+    {packing::gzip, "gzip", 0, 9},       {packing::bzip2, "bz2", 1, 9},
     {packing::xz, "xz", 0, 9},           {packing::lzma, "lzma", 0, 9},
     {packing::lz4, "lz4", 0, 16},
 };

@@ -40,7 +40,7 @@ methods = {  # in the order of packing_methods
     "deflate": lambda d: zlib.compress(d, 9)[2:-4],
     "zlib": lambda d: zlib.compress(d, 6),
     "gzip": lambda d: gzip.compress(d, 6, mtime=0),
-    "bzip2": bz2.compress,
+    "bz2": bz2.compress,
     "xz": lzma.compress,
     "lzma": lambda d: lzma.compress(d, lzma.FORMAT_ALONE),
     "lz4": lz4,
@@ -71,7 +71,7 @@ for number, (name, pack) in enumerate(methods.items()):
     if name not in ("lz4", "lzma"):  # which have no checksum here
         files["bad_changed_" + name] = chosen + bytes(changed)
 for number, name, wrong in ((1, "zlib", -1), (2, "gzip", -6), (2, "gzip_size", -1),
-                            (3, "bzip2", -2)):
+                            (3, "bz2", -2)):
     data = bytearray(methods[name.split("_")[0]](A))
     data[wrong] ^= 1
     files["bad_checksum_" + name] = bytes([number]) + bytes(data)

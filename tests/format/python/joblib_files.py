@@ -113,4 +113,10 @@ else:
         assert got["records"].dtype["n"].shape == (2, 2)
         assert got["records"][3]["in"]["k"][1] == -3
         checked += 1
+    mode = None
+    for method in ("zlib", "gzip", "bz2", "xz", "lzma"):
+        packed = f"{folder}/packed-{method}.joblib"
+        assert os.path.getsize(packed) < 10000, packed
+        check(joblib.load(packed)["w"], np.full(10000, 1.5), packed)
+        checked += 1
     print(checked)
