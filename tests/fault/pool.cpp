@@ -5,12 +5,14 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <ranges>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
+#include <forkmap/system/template_process.hpp>
 
 #include "fail_each.hpp"
 #include "injection.hpp"
@@ -113,6 +115,19 @@ TEST_CASE("fault: a pool that has lost an answer breaks, and mistakes no other f
   REQUIRE_THROWS_AS(workers.outcomes(six_of_which_one_dies()), std::system_error);
   REQUIRE(fault::disarm());
   REQUIRE_THROWS_AS(workers.outcomes(six_of_which_one_dies()), std::system_error);
+}
+
+// What has been killed may live on for a moment, and its last answer lie in the socket: taken for the
+// next one's, the number of a child would be 0, which for kill() is everybody.
+TEST_CASE("fault: a pool's process that has lost an answer is asked no more", "[fault]") {
+  fm::detail::template_process makes([](std::uint32_t, pid_t, sigset_t const&) {});
+  auto child = makes.start(0);
+  fault::arm(function::recv, 1, ENOMEM);
+  CHECK_FALSE(makes.collect(child).known);
+  REQUIRE(fault::disarm());
+  fault::arm(function::send, 1, ENOBUFS);
+  CHECK_THROWS_WITH(makes.start(1), Catch::Matchers::ContainsSubstring("make a new pool"));
+  CHECK_FALSE(fault::disarm());
 }
 
 TEST_CASE("fault: a pool's thread that cannot sleep looks again", "[fault]") {

@@ -391,10 +391,11 @@ TEST_CASE("failure: a thread of the caller that waits for input delays no call",
   int const saved = ::dup(STDIN_FILENO);
   ::dup2(pipe_ends[0], STDIN_FILENO);
   std::atomic<bool> reading{false};
+  bool has_read = false;
   std::thread reader([&] {
     char line[8];
     reading = true;
-    CHECK(std::fgets(line, sizeof line, stdin) != nullptr);
+    has_read = std::fgets(line, sizeof line, stdin) != nullptr;
   });
   while (!reading || ::ftrylockfile(stdin) == 0) {  // until it holds the stream
     if (reading) ::funlockfile(stdin);
@@ -403,6 +404,7 @@ TEST_CASE("failure: a thread of the caller that waits for input delays no call",
   CHECK(fm::parallel(2)(support::tasks_of(10, [](int i) { return i; })).size() == 10);
   CHECK(::write(pipe_ends[1], "go\n", 3) == 3);
   reader.join();
+  CHECK(has_read);
   ::dup2(saved, STDIN_FILENO);
   for (int const fd : {saved, pipe_ends[0], pipe_ends[1]}) ::close(fd);
 }

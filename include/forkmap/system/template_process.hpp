@@ -73,6 +73,7 @@ class template_process {
   child_process start(std::uint32_t k) {
     auto const made = ask({request_kind::fork, k}).value;
     if (made < 0) throw_system_error(static_cast<int>(-made), "fork of a pool's worker");
+    if (made == 0) std::rethrow_exception(exception_when_gone());  // kill(0) would be everybody
     auto const pid = static_cast<pid_t>(made);
     try {
       return child_process::adopt(pid);
@@ -107,6 +108,7 @@ class template_process {
   };
 
   reply ask(request what) {
+    if (lost_) std::rethrow_exception(exception_when_gone());
     reply answer;
     if (retry_interrupted([&] { return ::send(socket_.get(), &what, sizeof what, MSG_NOSIGNAL); }) <
         0) {
@@ -117,7 +119,10 @@ class template_process {
         retry_interrupted([&] { return ::recv(socket_.get(), &answer, sizeof answer, 0); });
     if (got < 0 && errno != ECONNRESET) {
       auto const code = errno;
-      process_.kill();  // its answer is still to come, and would be taken for the next one
+      // Its answer is there, or still to come, and would be taken for the next one: what is killed
+      // may not be dead yet when it is asked again.
+      lost_ = true;
+      process_.kill();
       throw_system_error(code, "recv from the process that a pool forks its workers from");
     }
     if (got != static_cast<ssize_t>(sizeof answer)) std::rethrow_exception(exception_when_gone());
@@ -186,6 +191,7 @@ class template_process {
 
   child_process process_;
   descriptor socket_;  // closed first: then the process goes by itself
+  bool lost_ = false;  // an answer of its: nothing more is asked
 };
 
 }  // namespace forkmap::detail
