@@ -92,12 +92,12 @@ template <int (*Hazard)()> class busy_thread {
     struct sigaction freeze{};
     freeze.sa_handler = stay_frozen;
     ::sigaction(SIGUSR1, &freeze, &before_);
-    REQUIRE(support::wait_until([&] { return runs_.load(); }));
+    REQUIRE(has_run_on());
   }
   busy_thread(busy_thread const&) = delete;
   busy_thread& operator=(busy_thread const&) = delete;
   ~busy_thread() {
-    thaw();
+    thawed = times_asked.load();
     stop_ = true;
     thread_.join();
     ::sigaction(SIGUSR1, &before_, nullptr);
@@ -108,16 +108,25 @@ template <int (*Hazard)()> class busy_thread {
     ::pthread_kill(thread_.native_handle(), SIGUSR1);
     REQUIRE(support::wait_until([] { return frozen == times_asked; }));
   }
-  void thaw() { thawed = times_asked.load(); }
+  /// Lets it run on: stopped again before it has, it would be where it was, each time.
+  void thaw() {
+    thawed = times_asked.load();
+    REQUIRE(has_run_on());
+  }
 
  private:
-  std::atomic<bool> runs_{false};
+  [[nodiscard]] bool has_run_on() const {
+    long const until = runs_ + 2;  // one was begun before
+    return support::wait_until([&] { return runs_ >= until; });
+  }
+
+  std::atomic<long> runs_{0};
   std::atomic<bool> stop_{false};
   struct sigaction before_{};
   std::thread thread_{[this] {
     while (!stop_) {
       Hazard();
-      runs_ = true;
+      ++runs_;
     }
   }};
 };
