@@ -83,9 +83,8 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
                                 " make " + std::to_string(options.dims.count()) +
                                 " elements, the array has " + std::to_string(size));
   }
-  // As reshape() has it: other dims, the same order; a single axis has but one, written as NumPy does.
-  bool const fortran =
-      own && own->layout == order::fortran && own->dims.rank() > 1 && options.dims.rank() > 1;
+  // As reshape() has it: other dims, the same order.
+  bool const fortran = own && own->layout == order::fortran && own->dims.rank() > 1;
   return {options.dims, fortran ? order::fortran : options.layout};
 }
 
@@ -240,7 +239,9 @@ array_description describe(A const& array, std::filesystem::path const& file,
     size = static_cast<std::size_t>(std::ranges::size(array));
   }
   auto const written = shape_to_write(file, size, own, options);
-  return {describe_element<element>(), written.dims, written.layout,
+  // One axis lies in both orders; as NumPy has it, that is c.
+  auto const layout = written.dims.rank() > 1 ? written.layout : order::c;
+  return {describe_element<element>(), written.dims, layout,
           array_bytes(written.dims, sizeof(element))};
 }
 

@@ -180,7 +180,7 @@ template <class T> inline constexpr bool is_plain<std::vector<T>> = plain_scalar
 ///
 /// `name` is its own, as of an array: "scale", "classes[0]", "model.params['C']"; empty for a file
 /// that holds nothing else. T is bool, an integer, a floating-point number, std::string (of bytes,
-/// too), or a std::vector of one of these (a list, a tuple, a set). NumPy's scalars are numbers.
+/// too), or a std::vector of one of these (a list, a tuple, a set). NumPy's scalars are these, too.
 /// Errors: dtype_error naming both for a value of another kind or out of T's range; a Python int is
 ///   a floating-point number if that is exact, a float is rounded to float. format_error if nothing
 ///   is called that, a list's texts have more than 1 GiB in all, or the file is malformed;

@@ -197,6 +197,11 @@ TEST_CASE(
       }
     }
   }
+  // One long record, which the file holds once: not spelled for each array without end.
+  auto const wide = fm::contents(folder.path() / "wide.joblib");
+  REQUIRE(wide.size() == 40);
+  CHECK(wide.front().type == fm::inspect(folder.path() / "wide.joblib", "[0]").dtype);
+  CHECK(wide.back().type == "|V16000");
   std::map<std::string, std::vector<double>> const weights{{"w", std::vector<double>(10000, 1.5)}};
   for (std::string const method : {"zlib", "gzip", "bz2", "xz", "lzma"}) {
     fm::dump(weights, folder.path() / ("packed-" + method + ".joblib"), {.compress = method});

@@ -120,6 +120,8 @@ TEST_CASE("dump: dims and layout come from the options or the array itself", "[a
   fm::dump(array, again, {.dims = {6}});
   CHECK(fm::inspect(again).dims == fm::shape{6});
   CHECK(fm::inspect(again).layout == fm::order::c);
+  fm::dump(values, again, {.layout = fm::order::fortran});
+  CHECK(fm::inspect(again).layout == fm::order::c);  // as of any single axis, in NumPy
 
   fm::shared_array<int> const rows({2, 3});
   CHECK_THROWS_AS(fm::dump(rows, again, {.layout = fm::order::fortran}), std::invalid_argument);

@@ -63,15 +63,12 @@ class joblib_directory final : public array_directory {
   std::vector<content_entry> entries(byte_source const& source) const override {
     std::vector<content_entry> result;
     pickle_leaves leaves(tree_);
-    std::size_t spelled_bytes = 0;
+    std::size_t room = most_spelled_bytes;
     while (leaves.next()) {
       result.push_back({leaves.name(), {}, shape::scalar(), false});
       describe_leaf(source, leaves, result.back());
-      // Many arrays can share one long record: it is in the file only once.
-      bool const record = result.back().is_array && result.back().type.starts_with("|V");
-      if (record && spelled_bytes < most_spelled_bytes) {
-        result.back().type = record_spelling(tree_[leaves.value()], result.back().type);
-        spelled_bytes += result.back().type.size();
+      if (result.back().is_array && result.back().type.starts_with("|V")) {
+        spell_record(tree_[leaves.value()], result.back().type, room);
       }
     }
     if (!leaves.problem().empty()) source.fail(std::string(leaves.problem()));
@@ -168,14 +165,18 @@ class joblib_directory final : public array_directory {
     if (!kind.empty()) entry.type.append(" of ").append(kind);
   }
 
-  /// `otherwise` for what is no record, or none that makes sense: load() will say why.
-  std::string record_spelling(pickle_value const& value, std::string const& otherwise) const {
+  /// Many arrays can share one long record, or one that makes no sense, which are in the file only
+  /// once: `room` is for all. Without it, "|V28" is what remains; load() says what is wrong.
+  void spell_record(pickle_value const& value, std::string& type, std::size_t& room) const {
+    if (room == 0) return;
     auto const& array = tree_.array(value);
     pickled_types types(tree_);
-    auto const type = types.read_type(array.type);
-    auto fields = type ? types.read_fields(array.type) : std::nullopt;
-    if (!fields || fields->empty()) return otherwise;
-    return spelling(element_type{*type, std::move(*fields)});
+    auto const element = types.read_type(array.type);
+    auto fields = element ? types.read_fields(array.type) : std::nullopt;
+    if (!fields) room = 0;
+    if (!fields || fields->empty()) return;
+    type = spelling(element_type{*element, std::move(*fields)});
+    room -= std::min(room, type.size());
   }
 
   /// `latin1` keeps bytes that have to be made first.

@@ -32,19 +32,16 @@ class npz_directory final : public array_directory {
 
   stored_array find(byte_source const& source, std::string_view name) const override {
     auto const& member = name.empty() ? only_member(source) : named_member(source, name);
-    try {
-      return read_member(source, member);
-    } catch (format_error const& error) {
-      throw format_error(std::string(error.what()) + " (member " + in_quotes(member.name) + ")",
-                         error.path());
-    }
+    bool const listed = false;
+    return describe(source, member, listed);
   }
 
   std::vector<content_entry> entries(byte_source const& source) const override {
     std::vector<content_entry> result;
     for (auto const& member : archive_.members()) {
       if (!is_array(member)) continue;
-      auto const array = read_member(source, member, true);
+      bool const listed = true;
+      auto const array = describe(source, member, listed);
       result.push_back({array_name(member), array.descr, array.dims});
     }
     return result;
@@ -98,8 +95,18 @@ class npz_directory final : public array_directory {
         (arrays > most_named ? " and " + std::to_string(arrays - most_named) + " more" : ""));
   }
 
+  /// `listed`: as of locate_npy().
+  static stored_array describe(byte_source const& source, zip_member const& member, bool listed) {
+    try {
+      return read_member(source, member, listed);
+    } catch (format_error const& error) {
+      throw format_error(std::string(error.what()) + " (member " + in_quotes(member.name) + ")",
+                         error.path());
+    }
+  }
+
   static stored_array read_member(byte_source const& source, zip_member const& member,
-                                  bool listed = false) {
+                                  bool listed) {
     zip_member_source const data(source, member);
     packed_section section{packing::none, data.offset(), data.size(),
                            static_cast<std::size_t>(member.unpacked_bytes), member.crc32};

@@ -72,6 +72,8 @@ if sys.argv[1] == "write":
         for protocol in PROTOCOLS:
             joblib.dump({"records": records(dtype, 5)},
                         f"{folder}/record-{name}-{protocol}.joblib", protocol=protocol)
+    wide = np.dtype([(f"field{i}", "<f8") for i in range(2000)])
+    joblib.dump([np.zeros(1, wide) for _ in range(40)], f"{folder}/wide.joblib")
     for protocol in PROTOCOLS:
         joblib.dump(plain(), f"{folder}/plain-{protocol}.joblib", protocol=protocol)
         joblib.dump([np.arange(3.)] * 2, f"{folder}/twice-{protocol}.joblib", protocol=protocol)

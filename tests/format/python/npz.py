@@ -12,21 +12,7 @@ import zipfile
 import zlib
 import joblib
 import numpy as np
-
-SCALARS = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 f16 c8 c16 c32 S3 U5".split()
-SHAPES = [(), (0,), (7,), (2, 3), (3, 0, 2), (2, 3, 4)]
-
-
-def counted(dtype, shape, order):
-    dtype = np.dtype(dtype)
-    numbers = np.arange(int(np.prod(shape, dtype=int))) % 100
-    if dtype.kind == "b":
-        flat = numbers % 2 == 1
-    elif dtype.kind in "SU":
-        flat = np.array([str(i) for i in numbers], dtype)
-    else:
-        flat = numbers
-    return np.array(np.asarray(flat).astype(dtype).reshape(shape), order=order)
+from counted import SCALARS, SHAPES, counted
 
 
 def arrays():
