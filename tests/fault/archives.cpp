@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -12,6 +13,7 @@
 #include "injection.hpp"
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
+#include "support/refusal.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
@@ -148,4 +150,29 @@ TEST_CASE("fault: a compression library that cannot be opened is named with its 
   }
   REQUIRE(fault::disarm());
   CHECK(what == "liblz4.so.1 is not here; Debian's package liblz4-1 has it");
+}
+
+TEST_CASE("fault: without its library dump leaves the old file, and load says which is missing",
+          "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(7, folder.path() / "a.joblib");
+  auto const before = support::file_bytes(file);
+  fault::arm(function::dlopen, 1, ENOENT);
+  try {
+    fm::dump(std::tuple(std::vector(1000, 1)), file, {.compress = "lz4"});
+    FAIL("nothing was thrown");
+  } catch (std::system_error const& error) {
+    CHECK(error.code() == std::error_code(ELIBACC, std::system_category()));
+    CHECK_THAT(error.what(), ContainsSubstring("dump " + file.native() + ": liblz4.so.1 is not"));
+  }
+  REQUIRE(fault::disarm());
+  CHECK(support::file_bytes(file) == before);
+  CHECK(support::names_in(folder.path()) == 1);
+
+  auto const packed =
+      std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus_npz/good_deflated";
+  fault::arm(function::dlopen, 1, ENOENT);
+  CHECK_THAT(support::refusal([&] { fm::load<double>(packed, "a", fm::in_memory); }),
+             ContainsSubstring(packed.native()) && ContainsSubstring("package zlib1g has it"));
+  REQUIRE(fault::disarm());
 }

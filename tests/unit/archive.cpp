@@ -1,9 +1,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <list>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <vector>
 
@@ -173,6 +175,21 @@ TEST_CASE("archive: an .npy file is one array without a name", "[array]") {
   shared[1] = 7;
   CHECK(archive.load<int>()[1] == 7);
   CHECK_THROWS_WITH(archive.load<int>("x"), ContainsSubstring("one array without a name"));
+}
+
+TEST_CASE("archive: what has been replaced is not written to in its place", "[array]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(std::vector{1, 2}, folder.path() / "a.npy");
+  fm::archive const archive(file);
+  fm::dump(std::vector{3, 4}, file);
+  try {
+    archive.load<int>("", fm::read_write);
+    FAIL("another file was taken for the one opened");
+  } catch (std::system_error const& error) {
+    CHECK(error.code().value() == ESTALE);
+    CHECK_THAT(error.what(), ContainsSubstring(file.native() + " again, which has been replaced"));
+  }
+  CHECK(fm::load<int>(file)[0] == 3);
 }
 
 TEST_CASE("archive: what was opened stays what it is", "[array]") {
