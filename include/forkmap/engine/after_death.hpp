@@ -40,16 +40,24 @@ inline bool try_again(retry& tries, last_moment const& last, job const& work,
   return true;
 }
 
-/// The failure of the task that a worker has died of.
-inline task_failure failure_after_death(last_moment const& last, ended_process gone,
-                                        whereabouts stuck, retry const& tries, job const& work,
-                                        options const& how, oom_counter& oom) {
-  bool const killed = gone.end.signal == SIGKILL;
-  auto const index = last.task + work.first_index;
-  auto failure = last.given_up ? timeout_of(index, gone, how.timeout.value(), std::move(stuck))
-                               : death_of(index, std::move(gone));
-  failure.attempt = tries.attempt_at(last.task);
-  if (killed && !last.given_up && oom.has_killed()) {
+/// The death of a worker of the task that it was running.
+struct death_in_task {
+  last_moment last;
+  ended_process gone;
+  whereabouts stuck;  // where the task was when it was given up
+  retry tries;
+};
+
+/// The failure of that task.
+inline task_failure failure_after(death_in_task it, job const& work, options const& how,
+                                  oom_counter& oom) {
+  bool const killed = it.gone.end.signal == SIGKILL;
+  auto const index = it.last.task + work.first_index;
+  auto failure = it.last.given_up
+                     ? timeout_of(index, it.gone, how.timeout.value(), std::move(it.stuck))
+                     : death_of(index, std::move(it.gone));
+  failure.attempt = it.tries.attempt_at(it.last.task);
+  if (killed && !it.last.given_up && oom.has_killed()) {
     failure.what.message += ", out of memory, as its cgroup counts";
   }
   return failure;

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <forkmap/cpu.hpp>
@@ -57,6 +59,7 @@ template <class = void> class fork_join_call {
       } else {
         start_all();
         watch();
+        note_death();
       }
     }
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
@@ -65,6 +68,9 @@ template <class = void> class fork_join_call {
     results_->failures.sort();
     results_->winner = winner();
     report_.publish(work_, plan_, *results_);
+    for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
+      report_.replaced(k, lives_[k].replacements);
+    }
     return std::move(owned_results_);
   }
 
@@ -74,6 +80,7 @@ template <class = void> class fork_join_call {
     child_process process{};
     std::uint32_t number = 0;  // among the processes of this call, from 1
     retry again{};        // the attempts at the task that it, or its predecessor, was given again
+    int replacements = 0;
     int idle_deaths = 0;  // of processes in a row that had not come to any task
     whereabouts stuck{};  // where its task was when it was given up
   };
@@ -121,12 +128,13 @@ template <class = void> class fork_join_call {
     per_worker<pollfd> ends(plan_.n_workers);
     auto left = plan_.n_workers;
     for (;;) {
-      sleep(ends);
+      bool const quiet = !sleep(ends);
       for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
         auto const& process = lives_[k].process;
         bool const ended = process && (ends[k].revents != 0 || process.handle() < 0);
         if (ended && !goes_on(k)) --left;
       }
+      if (quiet) note_death();
       if (left == 0) return;
       if (cancelled()) return end_all();
       auto const time = now();
@@ -141,9 +149,13 @@ template <class = void> class fork_join_call {
   }
 
   /// Waits in the kernel for whatever comes first.
-  void sleep(per_worker<pollfd>& ends) {
+  /// Returns: whether a worker may have ended.
+  bool sleep(per_worker<pollfd>& ends) {
     auto const time = now();
     auto wake = limits_.next_look(time);
+    // By then a replacement has come to its first task.
+    constexpr std::int64_t soon_ns = 2'000'000;
+    if (unnoted_) wake = std::min(wake, time + soon_ns);
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
       auto const& process = lives_[k].process;
       ends[k] = {process.handle(), POLLIN, 0};
@@ -153,10 +165,12 @@ template <class = void> class fork_join_call {
     }
     auto const rest = std::max<std::int64_t>(0, wake - time);
     timespec const patience{.tv_sec = rest / 1'000'000'000, .tv_nsec = rest % 1'000'000'000};
-    if (::ppoll(ends.data(), ends.size(), wake == INT64_MAX ? nullptr : &patience, nullptr) < 0 &&
-        errno != EINTR && errno != EAGAIN) {
+    auto const n_ended =
+        ::ppoll(ends.data(), ends.size(), wake == INT64_MAX ? nullptr : &patience, nullptr);
+    if (n_ended < 0 && errno != EINTR && errno != EAGAIN) {
       throw_errno("poll for the end of workers");
     }
+    return n_ended != 0;
   }
 
   /// A worker whose task has just been given up.
@@ -194,9 +208,11 @@ template <class = void> class fork_join_call {
     }
     bool const rest = left_over.begin < left_over.end;
     bool const goes_on = !cancelled() && (rest || !fates_.all_claimed());
+    if (failed) {
+      note_death();
+      unnoted_.emplace(death_in_task{last, std::move(gone), std::move(it.stuck), it.again});
+    }
     if (goes_on) replace(k, rest ? left_over : task_range{});
-    // When the next worker is on its way: this takes time.
-    if (failed) note_failure(k, last, std::move(gone));
     return goes_on;
   }
 
@@ -216,10 +232,11 @@ template <class = void> class fork_join_call {
     return true;
   }
 
-  void note_failure(std::uint32_t k, last_moment const& last, ended_process gone) {
-    auto& it = lives_[k];
-    results_->failures.add(failure_after_death(last, std::move(gone), std::move(it.stuck), it.again,
-                                               work_, how_, oom_));
+  void note_failure(death_in_task it) {
+    results_->failures.add(failure_after(std::move(it), work_, how_, oom_));
+  }
+  void note_death() {
+    if (unnoted_) note_failure(*std::exchange(unnoted_, std::nullopt));
   }
 
   void replace(std::uint32_t k, task_range left_over) {
@@ -229,8 +246,9 @@ template <class = void> class fork_join_call {
         left_over.begin < left_over.end ? left_over.begin | not_begun : nothing_running,
         std::memory_order_relaxed);
     slot.phase.store(worker_phase::starting, std::memory_order_relaxed);
-    report_.replaced(k);
-    flush_output();
+    ++lives_[k].replacements;
+    // Nobody but other threads has printed anything since the workers were started.
+    if (__libc_single_threaded == 0) flush_output();
     sigint_blocked const signals;
     start(k, left_over, signals);
   }
@@ -247,14 +265,15 @@ template <class = void> class fork_join_call {
       if (it.process) kill_tree(it.process);
     }
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
-      if (!lives_[k].process) continue;
+      auto& it = lives_[k];
+      if (!it.process) continue;
       auto gone = wait_for(k);
       if (memory().slots()[k].phase.load(std::memory_order_acquire) != worker_phase::working)
         continue;
       auto const last = fates_.last_moment_of(k);
       if (!last.was_running) continue;
       if (last.given_up || (gone.end.known && gone.end.signal != SIGKILL)) {
-        note_failure(k, last, std::move(gone));
+        note_failure({last, std::move(gone), std::move(it.stuck), it.again});
       }
     }
   }
@@ -270,6 +289,9 @@ template <class = void> class fork_join_call {
   int share_;  // of the machine's cores, for each worker
   thread_limits threads_;
   oom_counter oom_;
+  // The last one, until its replacement is at work: what takes its time, and writes to memory that
+  // both would have to copy, would keep that from it.
+  std::optional<death_in_task> unnoted_;
   std::uint32_t n_started_ = 0;
   per_worker<life> lives_;  // ends the processes, whatever is thrown
   call_report report_;

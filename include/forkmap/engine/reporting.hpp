@@ -35,11 +35,8 @@ class call_report {
 
   void retried() noexcept { ++report_.retries; }
 
-  void replaced(std::uint32_t k) {
-    auto& workers = report_.workers;
-    if (workers.size() <= k) workers.resize(k + std::size_t{1});
-    ++workers[k].replacements;
-  }
+  /// Worker k has been replaced so many times. After publish().
+  void replaced(std::uint32_t k, int n) noexcept { report_.workers[k].replacements = n; }
 
   /// A process of worker k has ended.
   void ended(worker_slot& slot, process_end const& end) noexcept {

@@ -8,6 +8,7 @@
 #include <streambuf>
 
 #include <forkmap/system/bound.hpp>
+#include <forkmap/system/shared_memory.hpp>
 
 namespace forkmap::detail {
 
@@ -53,6 +54,10 @@ inline bool is_free(FILE* file) noexcept {
     if (is_free(stderr)) bound().fflush(stderr);
   }
 }
+
+/// In a child: makes present what the functions below write, the C library's two pages of variables:
+/// by one call instead of a page fault each.
+inline void prepare_stdio() noexcept { populate_for_writing(stdout, page_bytes); }
 
 /// In a child: forgets what another thread of the caller has put into a stream since it was flushed;
 /// that thread's process prints it.

@@ -40,6 +40,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
 [[noreturn, gnu::hot]] inline void live_as_worker(worker_birth const& birth) noexcept {
   follow_parent(birth.caller);
   birth.signals->restore_in_child(birth.probe_signal);
+  prepare_stdio();
   leave_at_exit();
   forget_inherited_output();
   print_in_lines();
