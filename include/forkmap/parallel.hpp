@@ -26,6 +26,7 @@
 #include <forkmap/outcome.hpp>
 #include <forkmap/stream.hpp>
 #include <forkmap/this_task.hpp>
+#include <forkmap/transfer/take_results.hpp>
 #include <forkmap/transfer/task_source.hpp>
 #include <forkmap/transfer/typed_job.hpp>
 
@@ -257,7 +258,7 @@ class parallel_map {
       if (source.size() == 0) return std::vector<R>{};
       auto const results = detail::run(detail::map_job<R>(source, true), how_);
       results->failures.throw_first();
-      return detail::take_all<R>(*results, source.size());
+      return detail::take_all<R>(*results, source.size(), detail::room_for<R>(source.size()));
     }
   }
 

@@ -26,6 +26,7 @@
 #include <forkmap/sent_tasks.hpp>
 #include <forkmap/stream.hpp>
 #include <forkmap/transfer/portable.hpp>
+#include <forkmap/transfer/take_results.hpp>
 
 namespace forkmap {
 /// Workers that are forked once and stay, so that a call costs microseconds instead of forks: for
@@ -84,7 +85,7 @@ class pool {
       } else {
         if (results == nullptr) return std::vector<R>{};
         results->failures.throw_first();
-        return detail::take_all<R>(*results, all.n_tasks());
+        return detail::take_all<R>(*results, all.n_tasks(), all.take_room());
       }
     }
   }

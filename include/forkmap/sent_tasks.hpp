@@ -1,6 +1,7 @@
 // Tasks on their way to a pool. Not for users.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -11,10 +12,13 @@
 #include <vector>
 
 #include <forkmap/engine/pool_tasks.hpp>
+#include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/flat_call.hpp>
+#include <forkmap/transfer/flat_columns.hpp>
 #include <forkmap/transfer/portable.hpp>
 #include <forkmap/transfer/remote_tasks.hpp>
 #include <forkmap/transfer/sending.hpp>
+#include <forkmap/transfer/take_results.hpp>
 
 namespace forkmap::detail {
 
@@ -36,10 +40,6 @@ template <class Tasks> class sent_tasks : public pool_tasks {
       ++n;
       if constexpr (flat != 0) {
         flat_call<task_type>::write(out.take(flat), task);
-        if (n % sending::chunk == 0 && !out.chunk_done()) {
-          n = sent_tasks::expected();
-          break;
-        }
       } else {
         begins.push_back(out.size());
         send_task<task_type>(out, task);
@@ -59,6 +59,24 @@ template <class Tasks> class sent_tasks : public pool_tasks {
 
   std::uint64_t n_tasks() const noexcept { return n_tasks_; }
 
+ protected:
+  void send_all_chunks(argument_writer& out, std::uint64_t* places) {
+    n_tasks_ = sent_tasks::expected();
+    column_writer<task_type> columns(out);
+    auto next = std::ranges::begin(tasks_);
+    for (auto left = n_tasks_; left != 0;) {
+      auto const n = std::min(left, sending::chunk);
+      for (std::uint64_t j = 0; j != n; ++j, ++next) {
+        auto&& task = *next;
+        if (j == 0) *places++ = columns.begin_chunk(n, task);
+        columns.add(j, task);
+      }
+      columns.end_chunk();
+      left -= n;
+      if (!out.chunk_done()) return;
+    }
+  }
+
  private:
   Tasks& tasks_;
   std::uint64_t n_tasks_ = 0;
@@ -71,19 +89,50 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
 
   /// The first may run while the last are sent.
   std::uint64_t task_count() const override {
-    if constexpr (sent_tasks<Tasks>::flat != 0 && std::ranges::random_access_range<Tasks>)
+    if constexpr (in_chunks)
       return this->expected();
     else
       return 0;
   }
+  void send_chunks(argument_writer& out, std::uint64_t* places) override {
+    if constexpr (in_chunks) this->send_all_chunks(out, places);
+  }
+  std::uint64_t most_chunk_bytes() const override {
+    if constexpr (in_chunks)
+      return column_writer<typename sent_tasks<Tasks>::task_type>::most_bytes(this->expected());
+    else
+      return 0;
+  }
+  /// Makes room for results, if that takes more than a moment.
+  void look_ahead() noexcept override {
+    if constexpr (in_a_vector) {
+      if (!stop_at_failure_ || this->n_tasks() * sizeof(R) < populate_bytes) return;
+      try {
+        room_ = room_for<R>(this->n_tasks());
+      } catch (...) {  // the next attempt throws where the call can
+      }
+    }
+  }
+  /// Room for all results.
+  auto take_room() {
+    if (room_.capacity() < this->n_tasks()) room_ = room_for<R>(this->n_tasks());
+    return std::move(room_);
+  }
+
   job describe(std::uint64_t n_tasks) override {
     remote_source<typename sent_tasks<Tasks>::task_type> source({}, n_tasks);
     return race_ ? race_job<R>(source) : map_job<R>(source, stop_at_failure_);
   }
 
  private:
+  static constexpr bool in_chunks =
+      sent_tasks<Tasks>::flat != 0 && std::ranges::random_access_range<Tasks>;
+
+  static constexpr bool in_a_vector = !std::is_void_v<R>;
+
   bool stop_at_failure_;
   bool race_;
+  std::vector<std::conditional_t<in_a_vector, R, char>> room_{};
 };
 
 template <class Tasks, class T, class Op> class sent_fold final : public sent_tasks<Tasks> {

@@ -700,6 +700,8 @@ auto counted_tasks(int n, int (*fn)(int), int& n_made) {
          });
 }
 constexpr int too_many = 50'000'000;
+int plus(int a, int b) { return a + b; }
+int minus(int a, int b) { return a - b; }
 }  // namespace
 
 TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
@@ -717,6 +719,16 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
       }
       REQUIRE(wrong == 0);
     }
+  }
+  SECTION("whatever of them is the same, and from where on") {
+    constexpr int n = 20'000;
+    auto const task = [](int i) {
+      return fm::delayed(i % 5000 < 4990 ? plus : minus)(i < 7000 ? 1000 : 2000, i);
+    };
+    auto const results = workers(std::views::iota(0, n) | std::views::transform(task));
+    int wrong = 0;
+    for (int i = 0; i != n; ++i) wrong += results[static_cast<std::size_t>(i)] != task(i)();
+    REQUIRE(wrong == 0);
   }
   SECTION("a failure is known before the last is made") {
     int n_made = 0;

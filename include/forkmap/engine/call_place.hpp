@@ -65,11 +65,11 @@ template <class = void> class call_place {
   /// Sends the tasks while workers run the first of them, until the call is cancelled.
   void send_meanwhile(pool_tasks& tasks, sending& progress, pool_call_run const& call) {
     arguments_->tell(progress, call.memory.header().cancelled);
-    tasks.send(*arguments_, begins_);
+    tasks.send_chunks(*arguments_, table());
   }
 
-  /// Writes all that workers need to know of the call, but for tasks that are not sent yet.
-  std::unique_ptr<pool_call_run> prepare(pool_tasks& tasks, std::uint64_t n_tasks,
+  /// Writes all that workers need to know of the call, but for the tasks if those are sent in chunks.
+  std::unique_ptr<pool_call_run> prepare(pool_tasks& tasks, std::uint64_t n_tasks, bool in_chunks,
                                          pool_call& shared, options const& how, map_report& report,
                                          std::int64_t called_at) {
     auto work = tasks.describe(n_tasks);
@@ -79,15 +79,16 @@ template <class = void> class call_place {
     plan.n_workers = layout_->n_workers;  // any of them may come
     call_layout where(plan, work.n_results, work.forked.bytes, work.forked.align);
     where.arenas = layout_->arenas(number_);
-    auto const table = round_up(where.mapped_bytes, sizeof(std::uint64_t));
+    if (in_chunks) begins_.assign(divide_up(n_tasks, sending::chunk), 0);
+    table_ = round_up(where.mapped_bytes, sizeof(std::uint64_t));
     auto const table_bytes = begins_.size() * sizeof(std::uint64_t);
-    call_bytes_ = table + table_bytes;
+    call_bytes_ = table_ + table_bytes;
     map_front();
     // Zeros where the call counts on them.
     auto const names = work.flat ? 0 : work.n_results * work.forked.bytes;
     std::memset(front_.data(), 0, std::min<std::uint64_t>(used_, where.results + names));
     used_ = std::max(used_, call_bytes_);
-    if (table_bytes != 0) std::memcpy(front_.data() + table, begins_.data(), table_bytes);
+    if (table_bytes != 0) std::memcpy(table(), begins_.data(), table_bytes);
 
     call_memory const memory(where, front_.data(), *file_);
     memory.prepare(plan);
@@ -96,9 +97,10 @@ template <class = void> class call_place {
     shared.layout = where;
     shared.front_bytes = call_bytes_;
     shared.front_made = front_made_;
-    shared.table = table;
+    shared.table = table_;
     shared.task_bytes = begins_.empty() ? tasks.task_bytes() : 0;
-    shared.argument_bytes = std::max(arguments_->size(), n_tasks * shared.task_bytes);
+    shared.in_chunks = in_chunks;
+    shared.argument_bytes = in_chunks ? tasks.most_chunk_bytes() : arguments_->size();
     return std::make_unique<pool_call_run>(number_, work, plan, memory, how, report, called_at);
   }
 
@@ -125,6 +127,11 @@ template <class = void> class call_place {
   }
 
  private:
+  /// Where workers find their tasks.
+  std::uint64_t* table() noexcept {
+    return reinterpret_cast<std::uint64_t*>(front_.data() + table_);
+  }
+
   /// Maps the call's stretch and makes it present.
   void map_front() {
     if (call_bytes_ > layout_->stretch_bytes()) {
@@ -153,6 +160,7 @@ template <class = void> class call_place {
   std::uint64_t front_made_ = 0;  // how often memory has been made for it
   std::uint64_t used_ = 0;        // bytes of it that may not be zero
   std::uint64_t call_bytes_ = 0;  // of the last call
+  std::uint64_t table_ = 0;
   std::unique_ptr<argument_writer> arguments_{};
   std::vector<std::uint64_t> begins_{};  // of the tasks
   kept_bytes kept_front_{}, kept_arguments_{};

@@ -75,7 +75,7 @@ template <class = void> class pool_calls {
       bool const meanwhile = n_tasks > sending::chunk;
       if (!meanwhile) n_tasks = place.send(tasks);
       if (n_tasks != 0) {
-        call = place.prepare(tasks, n_tasks, shared, how_, report, called_at);
+        call = place.prepare(tasks, n_tasks, meanwhile, shared, how_, report, called_at);
         shared.waiting.store(who);
         shared.sent.begin();
         if (!meanwhile) shared.sent.end();

@@ -19,10 +19,20 @@ class pool_tasks {
   virtual std::uint64_t task_bytes() const { return 0; }
   /// How many there will be, if that is likely before they are sent; else 0.
   virtual std::uint64_t expected() const { return 0; }
-  /// How many there are, if that is certain and each takes task_bytes(); else 0.
+  /// How many there are, if that is certain and they can be sent in chunks; else 0.
   virtual std::uint64_t task_count() const { return 0; }
+  /// Writes them so, as long as they are wanted: `places` gets the place of each chunk.
+  virtual void send_chunks(argument_writer& out, std::uint64_t* places) {
+    static_cast<void>(out);
+    static_cast<void>(places);
+  }
+  /// What that takes at most.
+  virtual std::uint64_t most_chunk_bytes() const { return 0; }
   /// What the call is, of that many tasks. Its `tasks` pointer is for workers to set.
   virtual job describe(std::uint64_t n_tasks) = 0;
+
+  /// Workers have all that they need: time for what will be needed after them.
+  virtual void look_ahead() noexcept {}
 
   std::uint64_t first_index = 0;  // where they are part of a larger range
 

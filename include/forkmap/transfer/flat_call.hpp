@@ -47,16 +47,25 @@ template <class T> T get_flat([[maybe_unused]] std::byte const* at) noexcept {
   }
 }
 
-/// The bytes of such a task; 0 of any other.
+/// The bytes of such a task; 0 of any other. Its parts are the function and the arguments, each with
+/// its place in them.
 template <class Task> struct flat_call {
   static constexpr std::size_t bytes = 0;
 };
 
 template <function_address Fn> struct flat_call<Fn> {
   static constexpr std::size_t bytes = sizeof(Fn);
+  static constexpr std::size_t n_parts = 1;
+  static constexpr std::array<std::size_t, n_parts> part_bytes{sizeof(Fn)};
+  static constexpr std::array<std::size_t, n_parts> places{};
+
+  template <std::size_t> static Fn const& part(Fn const& fn) noexcept { return fn; }
   static void write(std::byte* at, Fn const& fn) noexcept { put_flat(at, fn); }
   static auto run(std::byte const* at) {
-    auto fn = get_flat<Fn>(at);
+    return run_parts([&](std::size_t) { return at; });
+  }
+  template <class Where> static auto run_parts(Where const& where) {
+    auto fn = get_flat<Fn>(where(0));
     return std::invoke(fn);
   }
 };
@@ -66,41 +75,57 @@ template <class Fn, class... Args>
   requires(is_flat_part<Fn>() && ... && is_flat_part<Args>())
 struct flat_call<delayed_call<Fn, Args...>> {
   static constexpr std::size_t bytes = (flat_part_bytes<Fn> + ... + flat_part_bytes<Args>);
+  static constexpr std::size_t n_parts = 1 + sizeof...(Args);
+  static constexpr std::array<std::size_t, n_parts> part_bytes{flat_part_bytes<Fn>,
+                                                               flat_part_bytes<Args>...};
+  static constexpr auto places = [] {
+    std::array<std::size_t, n_parts> all{};
+    for (std::size_t k = 1; k != n_parts; ++k) all[k] = all[k - 1] + part_bytes[k - 1];
+    return all;
+  }();
 
-  static void write(std::byte* at, delayed_call<Fn, Args...> const& task) noexcept {
-    put_flat(at, task.function());
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (put_flat(at + places[I], std::get<I>(task.arguments())), ...);
-    }(std::index_sequence_for<Args...>{});
+  template <std::size_t K> static auto const& part(delayed_call<Fn, Args...> const& task) noexcept {
+    if constexpr (K == 0)
+      return task.function();
+    else
+      return std::get<K - 1>(task.arguments());
   }
 
-  /// Passes the arguments as the task itself would: lvalues of a copy that is this run's alone, so
-  /// that what is returned as a reference must be copied, too.
+  static void write(std::byte* at, delayed_call<Fn, Args...> const& task) noexcept {
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      (put_flat(at + places[K], part<K>(task)), ...);
+    }(std::make_index_sequence<n_parts>());
+  }
+
   static auto run(std::byte const* at) {
+    return run_parts([&](std::size_t k) { return at + places[k]; });
+  }
+  /// where(k): the bytes of part k. Passes the arguments as the task itself would: lvalues of a copy
+  /// that is this run's alone, so that what is returned as a reference must be copied, too.
+  template <class Where> static auto run_parts(Where const& where) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       constexpr auto moved = static_cast<std::size_t>(arguments_to_move<Fn, Args...>());
-      auto fn = get_flat<Fn>(at);
-      parts<std::index_sequence<I...>> all{{get_flat<Args>(at + places[I])}...};
-      return std::invoke(
-          fn, static_cast<passed_as<moved, I, Args>>(static_cast<part<I, Args>&>(all).value)...);
+      auto fn = get_flat<Fn>(where(0));
+      arguments<std::index_sequence<I...>> all;  // in place: a tuple of values would move them
+      (static_cast<argument<I, Args>&>(all).read(where(I + 1)), ...);
+      return std::invoke(fn, static_cast<passed_as<moved, I, Args>>(
+                                 static_cast<argument<I, Args>&>(all).value())...);
     }(std::index_sequence_for<Args...>{});
   }
 
  private:
-  template <std::size_t I, class T> struct part {
-    T value;
-  };
-  template <class Indices> struct parts;
-  template <std::size_t... I>
-  struct parts<std::index_sequence<I...>> : part<I, Args>... {};  // no tuple: that would move them
+  /// Bytes that are a T once they have been read; written once, where a T that is made of a copy would
+  /// be written twice.
+  template <std::size_t I, class T> struct argument {
+    alignas(T) std::byte bytes[sizeof(T)];
 
-  static constexpr auto places = [] {
-    constexpr std::size_t sizes[] = {flat_part_bytes<Args>..., 0};
-    std::array<std::size_t, sizeof...(Args) + 1> all{};
-    auto place = flat_part_bytes<Fn>;
-    for (std::size_t i = 0; i != sizeof...(Args); place += sizes[i++]) all[i] = place;
-    return all;
-  }();
+    void read(std::byte const* at) noexcept {
+      if constexpr (flat_part_bytes<T> != 0) std::memcpy(bytes, at, sizeof(T));
+    }
+    T& value() noexcept { return *std::launder(reinterpret_cast<T*>(bytes)); }
+  };
+  template <class Indices> struct arguments;
+  template <std::size_t... I> struct arguments<std::index_sequence<I...>> : argument<I, Args>... {};
 };
 
 }  // namespace forkmap::detail

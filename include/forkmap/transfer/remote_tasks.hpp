@@ -9,6 +9,7 @@
 
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/transfer/flat_call.hpp>
+#include <forkmap/transfer/flat_columns.hpp>
 #include <forkmap/transfer/portable.hpp>
 #include <forkmap/transfer/sending.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
@@ -19,11 +20,13 @@ namespace forkmap::detail {
 /// Where the bytes of each task lie.
 struct remote_tasks {
   argument_reader const* arguments = nullptr;
-  std::uint64_t const* table = nullptr;  // begin of each task, and of what follows the last
+  // The begin of each task, and of what follows the last; or of each chunk of tasks.
+  std::uint64_t const* table = nullptr;
   std::uint64_t n_tasks = 0;
   std::uint64_t batch_tasks = 1;
   std::uint64_t end = 0;         // of all bytes
   std::uint64_t task_bytes = 0;  // of each, where there is no table
+  bool in_chunks = false;
   sending* sent = nullptr;       // those whose tasks are still being sent wait for them
 
   std::uint64_t begin_of(std::uint64_t i) const noexcept {
@@ -46,6 +49,35 @@ template <class Task>
 using remote_result =
     std::decay_t<std::invoke_result_t<typename received_call<std::decay_t<Task>>::type&>>;
 
+/// Runs flat tasks, one after the other.
+template <class Task> class flat_runner {
+ public:
+  explicit flat_runner(remote_tasks const& tasks) noexcept : tasks_(tasks) {}
+
+  auto operator()(std::uint64_t i) {
+    if (i >= until_) [[unlikely]]
+      find(i);
+    return places_.run(i);
+  }
+
+ private:
+  [[gnu::noinline]] void find(std::uint64_t i) {
+    if (tasks_.in_chunks) {
+      auto const chunk = i / sending::chunk;
+      tasks_.sent->wait_for(i);
+      places_.in_chunk(*tasks_.arguments, tasks_.table[chunk], chunk * sending::chunk);
+      until_ = (chunk + 1) * sending::chunk;
+    } else {
+      places_.in_rows(tasks_.arguments->at(tasks_.begin_of(i)), i);
+      until_ = ~std::uint64_t{0};
+    }
+  }
+
+  remote_tasks const& tasks_;
+  std::uint64_t until_ = 0;  // what is known of the places
+  part_places<Task> places_;
+};
+
 /// Tasks of one type. Size() is known to the caller alone.
 template <class Task> class remote_source {
  public:
@@ -54,20 +86,24 @@ template <class Task> class remote_source {
 
   explicit remote_source(remote_tasks const& tasks, std::uint64_t n = 0) : tasks_(tasks), n_(n) {}
   std::uint64_t size() const { return n_; }
-  result_type operator()(std::uint64_t i) {
-    if (i >= n_sent_) n_sent_ = tasks_.sent->wait_for(i);
+  result_type operator()(std::uint64_t i) const {
     if constexpr (flat_call<Task>::bytes != 0) {
-      return flat_call<Task>::run(tasks_.arguments->at(tasks_.begin_of(i)));
+      return in_a_row()(i);
     } else {
       auto task = tasks_.get<Task>(i);
       return std::invoke(task);
     }
   }
+  /// The same, for many tasks in a row.
+  auto in_a_row() const
+    requires(flat_call<Task>::bytes != 0)
+  {
+    return flat_runner<Task>(tasks_);
+  }
 
  private:
   remote_tasks tasks_;
   std::uint64_t n_;
-  std::uint64_t n_sent_ = 0;
 };
 
 /// As fold_tasks: op lies behind the last task.

@@ -39,34 +39,30 @@ class sending {
     if (awaited_.load() != nothing) wake_all(chunks_);
   }
 
-  /// Waits until task i is sent.
-  /// Returns: how many are.
-  [[gnu::noinline]] std::uint64_t wait_for(std::uint64_t i) noexcept {
-    constexpr std::int64_t patience_ns = 50'000;
+  /// Waits until task i is sent. Who has caught up with the caller leaves the core to it for a moment,
+  /// so that both have more to do at a time.
+  [[gnu::noinline]] void wait_for(std::uint64_t i) noexcept {
+    constexpr std::uint32_t chunks_ahead = 16;
+    constexpr std::int64_t a_moment_ns = 200'000;
     constexpr std::int64_t a_while_ns = 10'000'000;
-    for (bool awake = true;; awake = false) {
-      if (auto const n = n_sent(); i < n) return n;
-      if (awake) {
-        spin_until(patience_ns, [&] { return i < n_sent(); });
-        continue;
-      }
-      auto const wanted = static_cast<std::uint32_t>(i / chunk);
+    auto const needed = static_cast<std::uint32_t>(i / chunk);
+    if (needed < chunks_.load()) return;
+    auto const begin = nanoseconds_now();
+    for (auto time = begin;; time = nanoseconds_now()) {
+      auto const rest = begin + a_moment_ns - time;
+      auto const wanted = rest > 0 ? needed + chunks_ahead : needed;
       auto awaited = awaited_.load();
       while (wanted < awaited && !awaited_.compare_exchange_weak(awaited, wanted)) {
       }
       auto const seen = chunks_.load();
-      if (i >= n_sent()) wait_while_equal(chunks_, seen, a_while_ns);
+      if (wanted < seen) return;
+      wait_while_equal(chunks_, seen, rest > 0 ? rest : a_while_ns);
     }
   }
 
  private:
   static constexpr std::uint32_t all = ~std::uint32_t{0};
   static constexpr std::uint32_t nothing = ~std::uint32_t{0};
-
-  std::uint64_t n_sent() const noexcept {
-    auto const chunks = chunks_.load();
-    return chunks == all ? ~std::uint64_t{0} : chunks * chunk;
-  }
 
   std::atomic<std::uint32_t> chunks_;  // a futex
   std::atomic<std::uint32_t> awaited_;

@@ -60,6 +60,9 @@ class argument_writer final : public writer {
     return std::exchange(cursor_, cursor_ + n);
   }
 
+  /// The bytes of this call from `offset` on, valid until the next are taken.
+  std::byte* at(std::uint64_t offset) noexcept { return map_.data() + offset; }
+
   /// How many bytes of this call there are.
   std::uint64_t size() const noexcept { return static_cast<std::uint64_t>(cursor_ - map_.data()); }
 

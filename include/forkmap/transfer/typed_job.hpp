@@ -1,12 +1,13 @@
-// From typed tasks to a job and back: the only part of the engine side that is instantiated for
-// each map call.
+// From typed tasks to a job: the only part of the engine side that is instantiated for each map call,
+// with what takes its results.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <memory>
 #include <new>
 #include <tuple>
@@ -14,12 +15,7 @@
 #include <typeinfo>
 #include <utility>
 #include <variant>
-#include <vector>
 
-#include <forkmap/indexed.hpp>
-#include <forkmap/outcome.hpp>
-#include <forkmap/system/shared_memory.hpp>
-#include <forkmap/transfer/prepared_heap.hpp>
 #include <forkmap/transfer/results.hpp>
 
 namespace forkmap::detail {
@@ -32,6 +28,43 @@ template <class Body> void for_each_task(task_loop& loop, Body&& body) {
       for (; i != loop.end; ++i) {
         loop.starts(i);
         body(i);
+      }
+    } catch (...) {
+      if (!loop.failed(i)) return;
+      ++i;
+    }
+  }
+}
+
+/// A source's tasks, to be run one after the other.
+template <class Source> decltype(auto) in_a_row(Source& source) {
+  if constexpr (requires { source.in_a_row(); })
+    return source.in_a_row();
+  else
+    return (source);
+}
+
+/// Runs the tasks of the loop, one result of type R each. What it takes beyond the tasks is a few
+/// instructions: no task can make the compiler read the loop's members again.
+template <class R, class Source> void run_map(Source& source, task_loop& loop) {
+  auto i = loop.begin;
+  auto const end = loop.end;
+  auto* const current = loop.watched ? nullptr : loop.current;
+  while (i != end) {
+    try {
+      auto&& tasks = in_a_row(source);
+      [[maybe_unused]] auto* slot = loop.results + i * loop.result_bytes;
+      for (; i != end; ++i) {
+        if (current != nullptr) [[likely]]
+          current->store(i, std::memory_order_release);  // as loop.starts(i)
+        else
+          loop.starts(i);
+        if constexpr (!std::is_void_v<R> && flat_result<R>) {
+          ::new (static_cast<void*>(slot)) R(tasks(i));
+          slot += sizeof(R);
+        } else {
+          deliver<R>(loop, i, [&]() -> decltype(auto) { return tasks(i); });
+        }
       }
     } catch (...) {
       if (!loop.failed(i)) return;
@@ -59,9 +92,7 @@ template <class R, class Source> job map_job(Source& tasks, bool stop_at_failure
   work.tasks = std::addressof(tasks);
   work.run = [](void* erased, task_loop& loop) {
     auto&& source = source_at<Source>(erased);
-    for_each_task(loop, [&](std::uint64_t i) {
-      deliver<R>(loop, i, [&]() -> decltype(auto) { return source(i); });
-    });
+    run_map<R>(source, loop);
   };
   work.destroy = destroyer<R>();
   work.result_type = typeid(R).name();
@@ -74,8 +105,9 @@ template <class R, class Source> job race_job(Source& tasks) {
   work.race = true;
   work.run = [](void* erased, task_loop& loop) {
     auto&& source = source_at<Source>(erased);
+    auto&& run = in_a_row(source);
     for_each_task(loop, [&](std::uint64_t i) {
-      deliver<R>(loop, i, [&]() -> decltype(auto) { return source(i); });
+      deliver<R>(loop, i, [&]() -> decltype(auto) { return run(i); });
       loop.won(i);
       loop.end = i + 1;
     });
@@ -208,61 +240,5 @@ template <class... Task> struct separate_tasks {
     });
   }
 };
-
-/// All results of a call without failures, in input order.
-template <class R> std::vector<R> take_all(call_results& results, std::uint64_t n) {
-  std::vector<R> all;
-  all.reserve(static_cast<std::size_t>(n));
-  if constexpr (!std::same_as<R, bool>) {
-    prepare_to_fill(all.data(), static_cast<std::size_t>(n) * sizeof(R));
-  }
-  if constexpr (flat_result<R> && !std::same_as<R, bool>) {
-    auto const bytes = static_cast<std::size_t>(n) * sizeof(R);
-    if (bytes >= populate_bytes && !results.slots_present) {
-      populate_for_reading(results.slots, bytes);
-    }
-    auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
-    if constexpr (std::is_move_assignable_v<R>) {
-      all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
-    } else {
-      for (auto* each = first; each != first + n; ++each) all.push_back(std::move(*each));
-    }
-  } else {
-    prepared_heap const heap(results.record_bytes(), n);
-    for (std::uint64_t i = 0; i != n; ++i) all.push_back(take<R>(results, i));
-  }
-  return all;
-}
-
-/// The result of a race.
-template <class R> indexed<R> take_winner(call_results& results) {
-  if (results.winner == 0) results.failures.throw_of_race();
-  auto const i = results.winner - 1;
-  if constexpr (std::is_void_v<R>) {
-    return {static_cast<std::size_t>(i), {}};
-  } else {
-    return {static_cast<std::size_t>(i), take<R>(results, i)};
-  }
-}
-
-/// Every task's fate, in input order.
-template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, std::uint64_t n) {
-  std::vector<outcome<R>> all;
-  all.reserve(static_cast<std::size_t>(n));
-  prepared_heap const heap(results.record_bytes(), n);
-  auto failure = results.failures.begin();
-  for (std::uint64_t i = 0; i != n; ++i) {
-    if (failure != results.failures.end() && failure->index == i) {
-      all.emplace_back(failure->outcome());
-      // A task has one fate; a second record could only be an engine's mistake.
-      while (failure != results.failures.end() && failure->index == i) ++failure;
-    } else if constexpr (std::is_void_v<R>) {
-      all.emplace_back(std::in_place);
-    } else {
-      all.emplace_back(std::in_place, take<R>(results, i));
-    }
-  }
-  return all;
-}
 
 }  // namespace forkmap::detail

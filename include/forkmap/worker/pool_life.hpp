@@ -140,6 +140,7 @@ template <class = void> class pool_worker {
                        call.plan.batch_tasks,
                        call.argument_bytes,
                        call.task_bytes,
+                       call.in_chunks,
                        &call.sent};
 
     auto work = call.work;

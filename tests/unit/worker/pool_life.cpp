@@ -14,6 +14,7 @@
 #include <forkmap/engine/call_place.hpp>
 #include <forkmap/sent_tasks.hpp>
 #include <forkmap/system/futex.hpp>
+#include <forkmap/transfer/take_results.hpp>
 #include <forkmap/transfer/typed_job.hpp>
 #include <forkmap/worker/pool_life.hpp>
 
@@ -53,7 +54,7 @@ class pool_of_threads {
     auto n_tasks = tasks.task_count();
     bool const meanwhile = n_tasks > sending::chunk;
     if (!meanwhile) n_tasks = place.send(tasks);
-    auto call = place.prepare(tasks, n_tasks, shared, how, report_of_this_thread, 0);
+    auto call = place.prepare(tasks, n_tasks, meanwhile, shared, how, report_of_this_thread, 0);
     shared.waiting = waits_for_call::nobody;
     shared.sent.begin();
     if (!meanwhile) shared.sent.end();
@@ -114,7 +115,7 @@ TEST_CASE("pool protocol: every task of every call runs once, whoever serves it"
         auto range = std::views::iota(0, n) |
                      std::views::transform([](int i) { return fm::delayed(twice)(i); });
         auto const call = workers.run(c, place, range, false);
-        auto const results = take_all<int>(*call, static_cast<std::uint64_t>(n));
+        auto const results = take_all<int>(*call, static_cast<std::uint64_t>(n), {});
         for (int i = 0; i != n; ++i) wrong += results[static_cast<std::size_t>(i)] != 2 * i;
         place.clear(*call);
       }

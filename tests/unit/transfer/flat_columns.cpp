@@ -1,0 +1,138 @@
+// Chunks of flat tasks, in columns: written and run again.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include <forkmap/delayed.hpp>
+#include <forkmap/transfer/flat_columns.hpp>
+
+#include "support/catch.hpp"
+
+using namespace forkmap::detail;
+using forkmap::delayed;
+
+namespace {
+
+struct triple {
+  double x[3];
+};
+double weighed(triple const& a, char b, double c) { return a.x[0] + 10 * a.x[1] + b + 1000 * c; }
+double weighed_otherwise(triple const& a, char b, double c) { return -weighed(a, b, c); }
+int seven() { return 7; }
+int eight() { return 8; }
+
+/// The chunks of one call, and a reader of them.
+template <class Task> class sent_columns {
+ public:
+  explicit sent_columns(std::vector<Task> const& tasks) {
+    column_writer<Task> columns(out_);
+    for (std::size_t i = 0; i != tasks.size(); ++i) {
+      auto const j = i % sending::chunk;
+      if (j == 0) {
+        auto const n = std::min<std::uint64_t>(sending::chunk, tasks.size() - i);
+        chunks_.push_back(columns.begin_chunk(n, tasks[i]));
+      }
+      columns.add(j, tasks[i]);
+      if (j + 1 == sending::chunk || i + 1 == tasks.size()) columns.end_chunk();
+    }
+    REQUIRE(out_.size() <= column_writer<Task>::most_bytes(tasks.size()));
+  }
+
+  std::uint64_t bytes() const { return out_.size(); }
+
+  auto run(std::uint64_t i) {
+    argument_reader arguments(file_.get(), begin, 1, cache_);
+    arguments.begin_call(out_.size());
+    part_places<Task> places;
+    auto const chunk = i / sending::chunk;
+    places.in_chunk(arguments, chunks_[chunk], chunk * sending::chunk);
+    return places.run(i);
+  }
+
+ private:
+  static constexpr std::uint64_t begin = map_grain;  // anywhere
+
+  shared_file file_{std::uint64_t{1} << 34U};
+  argument_writer out_{file_.get(), begin, std::uint64_t{1} << 33U};
+  std::vector<std::uint64_t> chunks_{};
+  call_cache cache_{};
+};
+
+/// Whether each task gives the same when it has been sent.
+template <class Task> bool all_run(std::vector<Task> tasks, sent_columns<Task>& sent) {
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < tasks.size(); i += i % 7 + 1) wrong += sent.run(i) != tasks[i]();
+  return wrong == 0;
+}
+
+constexpr std::size_t many = 3 * sending::chunk + 100;
+
+}  // namespace
+
+TEST_CASE("flat_columns: what is the same in all tasks is written once", "[transfer]") {
+  std::vector const tasks(many, delayed(weighed)(triple{{1, 2, 3}}, 'a', 0.5));
+  sent_columns sent(tasks);
+  CHECK(sent.bytes() == 4 * column_writer<std::remove_cvref_t<decltype(tasks[0])>>::head_bytes);
+  CHECK(all_run(tasks, sent));
+}
+
+TEST_CASE("flat_columns: what differs has a column", "[transfer]") {
+  std::vector<decltype(delayed(weighed)(triple{}, 'a', 0.5))> tasks;
+  SECTION("one argument") {
+    for (std::size_t i = 0; i != many; ++i)
+      tasks.push_back(delayed(weighed)(triple{{1, 2, 3}}, 'a', static_cast<double>(i)));
+    sent_columns sent(tasks);
+    CHECK(sent.bytes() < 9 * many);
+    CHECK(all_run(tasks, sent));
+  }
+  SECTION("all of them, and the function") {
+    for (std::size_t i = 0; i != many; ++i) {
+      auto const x = static_cast<double>(i);
+      tasks.push_back(delayed(i % 3 == 0 ? weighed : weighed_otherwise)(
+          triple{{x, 2, 3}}, static_cast<char>(i % 100), x));
+    }
+    sent_columns sent(tasks);
+    CHECK(all_run(tasks, sent));
+  }
+  SECTION("from somewhere within a chunk on, or once") {
+    for (std::size_t i = 0; i != many; ++i) {
+      auto const late = i < 2000 ? 2.0 : 5.0;
+      tasks.push_back(
+          delayed(weighed)(triple{{1, late, 3}}, i == 5000 ? 'b' : 'a', i + 1 == many ? 1.0 : 0.0));
+    }
+    sent_columns sent(tasks);
+    CHECK(sent.bytes() < 30 * sending::chunk);
+    CHECK(all_run(tasks, sent));
+  }
+}
+
+TEST_CASE("flat_columns: the last bytes of an argument count, too", "[transfer]") {
+  std::vector<decltype(delayed(weighed)(triple{}, 'a', 0.5))> tasks;
+  for (std::size_t i = 0; i != 100; ++i)
+    tasks.push_back(delayed(weighed)(triple{{1, 2, static_cast<double>(i)}}, 'a', 0.5));
+  sent_columns sent(tasks);
+  CHECK(sent.bytes() > 100 * sizeof(triple));
+  auto const odd = [](std::size_t n) {  // one byte in the middle of 17, in the last two, and so on
+    unsigned char a[17]{}, b[17]{};
+    b[n] = 1;
+    return same_bytes<17>(a, b);
+  };
+  for (std::size_t n = 0; n != 17; ++n) CHECK_FALSE(odd(n));
+  unsigned char const same[17]{}, as[17]{};
+  CHECK(same_bytes<17>(same, as));
+}
+
+TEST_CASE("flat_columns: functions alone, and callables without state", "[transfer]") {
+  std::vector<int (*)()> functions(5000, seven);
+  functions[4500] = eight;
+  sent_columns sent(functions);
+  CHECK(all_run(functions, sent));
+
+  auto const call = [](int i) { return delayed([](int a) { return 2 * a; })(i); };
+  std::vector<decltype(call(1))> lambdas;
+  for (int i = 0; i != 5000; ++i) lambdas.push_back(call(i));
+  sent_columns sent_lambdas(lambdas);
+  CHECK(all_run(lambdas, sent_lambdas));
+}
