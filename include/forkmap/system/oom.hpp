@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,12 +15,13 @@
 namespace forkmap::detail {
 
 /// The number behind `name` in a text of "name number" lines; 0 if it is not there.
-inline std::uint64_t number_behind(std::string const& text, std::string const& name) {
-  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
-    if (text.compare(at, name.size() + 1, name + ' ') == 0) {
-      return std::strtoull(text.c_str() + at + name.size() + 1, nullptr, 10);
-    }
-    if (text.find('\n', at) == text.npos) break;
+inline std::uint64_t number_behind(char const* text, char const* name) noexcept {
+  auto const length = std::strlen(name);
+  while (text != nullptr) {
+    if (std::strncmp(text, name, length) == 0 && text[length] == ' ')
+      return std::strtoull(text + length + 1, nullptr, 10);
+    text = std::strchr(text, '\n');
+    if (text != nullptr) ++text;
   }
   return 0;
 }
@@ -55,7 +57,11 @@ inline std::vector<std::string> oom_files(std::string const& membership, std::st
 
 inline std::uint64_t oom_kills(std::vector<std::string> const& files) {
   std::uint64_t kills = 0;
-  for (auto const& file : files) kills += number_behind(read_text_file(file), "oom_kill");
+  for (auto const& file : files) {
+    char text[1024];  // not on the heap, whose pages a fork has just made dear
+    read_text_file(file.c_str(), text);
+    kills += number_behind(text, "oom_kill");
+  }
   return kills;
 }
 

@@ -26,4 +26,12 @@ inline std::string read_text_file(std::string const& path) {
   }
 }
 
+/// The same of what fits, with a 0 behind it.
+template <std::size_t N> void read_text_file(char const* path, char (&text)[N]) noexcept {
+  descriptor const file(retry_interrupted([&] { return ::open(path, O_RDONLY | O_CLOEXEC); }));
+  ssize_t n = 0;
+  if (file) n = retry_interrupted([&] { return ::read(file.get(), text, N - 1); });
+  text[n > 0 ? n : 0] = '\0';
+}
+
 }  // namespace forkmap::detail
