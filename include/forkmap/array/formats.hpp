@@ -63,7 +63,7 @@ inline std::unique_ptr<array_directory> read_directory(byte_source const& source
   unpacked_source const inside(source, whole_file(method, source));
   auto const* format = format_that_begins(inside.first());
   if (format == nullptr) fail_foreign(source, inside.first(), "what the file unpacks to");
-  return std::make_unique<packed_directory>(method, format->read(inside));
+  return std::unique_ptr<array_directory>(new packed_directory(method, format->read(inside)));
 }
 
 /// Finds one array. `name` is its own, in a file of several.

@@ -265,7 +265,7 @@ inline std::unique_ptr<array_directory> read_joblib(byte_source const& source) {
     source.fail(
         "a pickle of protocol 0 or 1, which is not read; joblib.dump it with protocol 2 or later");
   }
-  return std::make_unique<joblib_directory>(source);
+  return std::unique_ptr<array_directory>(new joblib_directory(source));
 }
 
 inline constexpr array_format joblib_format{"joblib", begins_joblib, read_joblib, write_joblib};

@@ -207,7 +207,7 @@ class npy_directory final : public array_directory {
 };
 
 inline std::unique_ptr<array_directory> read_npy(byte_source const& /*source*/) {
-  return std::make_unique<npy_directory>();
+  return std::unique_ptr<array_directory>(new npy_directory());
 }
 
 inline constexpr array_format npy_format{"npy", begins_npy, read_npy, write_npy};

@@ -141,7 +141,7 @@ inline std::unique_ptr<array_directory> read_npz(byte_source const& source) {
   if (source.size() == unknown_size) {
     source.fail("an .npz archive that is compressed as a whole; unpack it first");
   }
-  return std::make_unique<npz_directory>(source);
+  return std::unique_ptr<array_directory>(new npz_directory(source));
 }
 
 }  // namespace forkmap::detail

@@ -107,10 +107,10 @@ class bzip2_packer final : public packer {
 };
 
 inline std::unique_ptr<unpacker> make_bzip2_unpacker() {
-  return std::make_unique<bzip2_unpacker>();
+  return std::unique_ptr<unpacker>(new bzip2_unpacker());
 }
 inline std::unique_ptr<packer> make_bzip2_packer(int level) {
-  return std::make_unique<bzip2_packer>(level);
+  return std::unique_ptr<packer>(new bzip2_packer(level));
 }
 
 #else

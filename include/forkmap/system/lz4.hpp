@@ -130,9 +130,11 @@ class lz4_packer final : public packer {
   bool begun_ = false;
 };
 
-inline std::unique_ptr<unpacker> make_lz4_unpacker() { return std::make_unique<lz4_unpacker>(); }
+inline std::unique_ptr<unpacker> make_lz4_unpacker() {
+  return std::unique_ptr<unpacker>(new lz4_unpacker());
+}
 inline std::unique_ptr<packer> make_lz4_packer(int level) {
-  return std::make_unique<lz4_packer>(level);
+  return std::unique_ptr<packer>(new lz4_packer(level));
 }
 
 #else

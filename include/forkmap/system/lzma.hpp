@@ -129,10 +129,10 @@ class lzma_packer final : public packer {
 };
 
 inline std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container container) {
-  return std::make_unique<lzma_unpacker>(container);
+  return std::unique_ptr<unpacker>(new lzma_unpacker(container));
 }
 inline std::unique_ptr<packer> make_lzma_packer(lzma_container container, int level) {
-  return std::make_unique<lzma_packer>(container, level);
+  return std::unique_ptr<packer>(new lzma_packer(container, level));
 }
 
 #else

@@ -106,10 +106,10 @@ class zlib_packer final : public packer {
 };
 
 inline std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping wrapping) {
-  return std::make_unique<zlib_unpacker>(wrapping);
+  return std::unique_ptr<unpacker>(new zlib_unpacker(wrapping));
 }
 inline std::unique_ptr<packer> make_zlib_packer(deflate_wrapping wrapping, int level) {
-  return std::make_unique<zlib_packer>(wrapping, level);
+  return std::unique_ptr<packer>(new zlib_packer(wrapping, level));
 }
 
 #else
