@@ -105,31 +105,47 @@ struct slot_of_64 {
 static_assert(sizeof(slot_of_64) == 64);
 constexpr small_argument six{{1, 2, 3, 4, 5, 6}};
 
-void send_calls(fm::pool const& workers) {
+/// The first argument of call i: the same for all, or one that is its own from its first byte to its
+/// last.
+small_argument same_six(std::size_t) { return six; }
+small_argument own_six(std::size_t i) {
+  auto const x = static_cast<double>(i);
+  return {{x, x + 1, x + 2, x + 3, x + 4, x + 5}};
+}
+
+template <auto SixOf> void send_calls(fm::pool const& workers) {
   auto const all =
       workers(std::views::iota(std::size_t{0}, n_calls) | std::views::transform([](std::size_t i) {
-                return fm::delayed(use)(six, static_cast<double>(i));
+                return fm::delayed(use)(SixOf(i), static_cast<double>(i));
               }));
   benchmark::DoNotOptimize(all.data());
 }
 
 /// The floor neither runs anything nor leaves its process.
-void calls_of_64_bytes(benchmark::State& state) {
+template <auto SixOf> void calls_vs_filling(benchmark::State& state, bench::question const& asked) {
   std::vector<slot_of_64> slots(n_calls);
   fm::pool const workers(2);
   bench::time_in_turns(
-      state,
-      {.text = "10^6 delayed calls with 64 bytes / filling 64-byte slots in one process",
-       .ratio_target = 1.5},
+      state, asked,
       [&] {
         for (std::size_t i = 0; i != n_calls; ++i) {
-          slots[i] = {use, six, static_cast<double>(i)};
+          slots[i] = {use, SixOf(i), static_cast<double>(i)};
           benchmark::ClobberMemory();
         }
       },
-      [&] { send_calls(workers); });
+      [&] { send_calls<SixOf>(workers); });
+}
+void calls_of_64_bytes(benchmark::State& state) {
+  calls_vs_filling<same_six>(
+      state, {.text = "10^6 delayed calls with 64 bytes / filling 64-byte slots in one process",
+              .ratio_target = 1.5});
 }
 BENCHMARK(calls_of_64_bytes)->Iterations(21)->UseManualTime()->Unit(benchmark::kMillisecond);
+void calls_of_64_own_bytes(benchmark::State& state) {
+  calls_vs_filling<own_six>(
+      state, {.text = "10^6 delayed calls with 64 bytes, different in each / the same"});
+}
+BENCHMARK(calls_of_64_own_bytes)->Iterations(21)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 /// The floor does what a call has to: slots are filled, run meanwhile by two processes, and the
 /// results brought home.
@@ -169,7 +185,7 @@ void calls_of_64_bytes_vs_hand(benchmark::State& state) {
         std::vector<double> results(all.results, all.results + n_calls);
         benchmark::DoNotOptimize(results.data());
       },
-      [&] { send_calls(workers); });
+      [&] { send_calls<same_six>(workers); });
   ::munmap(memory, sizeof(shared));
 }
 BENCHMARK(calls_of_64_bytes_vs_hand)

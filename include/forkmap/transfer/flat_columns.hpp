@@ -16,6 +16,7 @@
 #include <memory>
 #include <utility>
 
+#include <forkmap/plan/dispatch.hpp>
 #include <forkmap/transfer/flat_call.hpp>
 #include <forkmap/transfer/sending.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
