@@ -60,8 +60,8 @@ template <class Tasks> class sent_tasks : public pool_tasks {
   std::uint64_t n_tasks() const noexcept { return n_tasks_; }
 
  protected:
-  void send_all_chunks(argument_writer& out, std::uint64_t* places) {
-    n_tasks_ = sent_tasks::expected();
+  void send_all_chunks(argument_writer& out, std::uint64_t n_tasks, std::uint64_t* places) {
+    n_tasks_ = n_tasks;
     column_writer<task_type> columns(out);
     auto next = std::ranges::begin(tasks_);
     for (auto left = n_tasks_; left != 0;) {
@@ -94,12 +94,12 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
     else
       return 0;
   }
-  void send_chunks(argument_writer& out, std::uint64_t* places) override {
-    if constexpr (in_chunks) this->send_all_chunks(out, places);
+  void send_chunks(argument_writer& out, std::uint64_t n, std::uint64_t* places) override {
+    if constexpr (in_chunks) this->send_all_chunks(out, n, places);
   }
-  std::uint64_t most_chunk_bytes() const override {
+  std::uint64_t most_chunk_bytes(std::uint64_t n) const override {
     if constexpr (in_chunks)
-      return column_writer<typename sent_tasks<Tasks>::task_type>::most_bytes(this->expected());
+      return column_writer<typename sent_tasks<Tasks>::task_type>::most_bytes(n);
     else
       return 0;
   }

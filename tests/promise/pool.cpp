@@ -702,6 +702,18 @@ auto counted_tasks(int n, int (*fn)(int), int& n_made) {
 constexpr int too_many = 50'000'000;
 int plus(int a, int b) { return a + b; }
 int minus(int a, int b) { return a - b; }
+int twice(int i) { return 2 * i; }
+int twice_or_death(int i) {
+  if (i == 4095 || i == 4096 || i == 20'000) {
+    // 20'000 succeeds at its second attempt.
+    if (i != 20'000 || fm::this_task::attempt() == 0) ::raise(SIGKILL);
+  }
+  return 2 * i;
+}
+int twice_or_error(int i) {
+  if (i % 1000 == 999) throw std::invalid_argument("every thousandth");
+  return 2 * i;
+}
 }  // namespace
 
 TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
@@ -729,6 +741,32 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
     int wrong = 0;
     for (int i = 0; i != n; ++i) wrong += results[static_cast<std::size_t>(i)] != task(i)();
     REQUIRE(wrong == 0);
+  }
+  SECTION("calls without arguments") {
+    auto const five = [](int) { return fm::delayed([] { return 5; })(); };
+    REQUIRE(workers(std::views::iota(0, 10'000) | std::views::transform(five)) ==
+            std::vector(10'000, 5));
+  }
+  SECTION("with options that cut chunks anywhere") {
+    constexpr int n = 30'000;
+    auto const check = [](fm::options how, int (*fn)(int), int n_lost) {
+      how.n_jobs = 2;
+      fm::pool const others(how);
+      int n_made = 0;
+      auto const fates = others.outcomes(counted_tasks(n, fn, n_made));
+      int lost = 0, wrong = 0;
+      for (int i = 0; i != n; ++i) {
+        auto const& fate = fates[static_cast<std::size_t>(i)];
+        lost += !fate.has_value();
+        wrong += fate.has_value() && *fate != 2 * i;
+      }
+      REQUIRE(lost == n_lost);
+      REQUIRE(wrong == 0);
+    };
+    check({.batch_size = 1000}, twice, 0);
+    check({.max_tasks_per_worker = 5000}, twice, 0);
+    check({.retries = 1}, twice_or_death, 2);
+    check({}, twice_or_error, 30);
   }
   SECTION("a failure is known before the last is made") {
     int n_made = 0;

@@ -46,20 +46,24 @@ struct death_in_task {
   ended_process gone;
   whereabouts stuck;  // where the task was when it was given up
   retry tries;
+  bool out_of_memory;  // as its cgroup counts
 };
 
+/// Whether that end is the kernel's for want of memory. To be asked at once: the next such end is
+/// counted in the same place.
+inline bool is_out_of_memory(last_moment const& last, process_end const& end,
+                             oom_counter const& oom) {
+  return end.signal == SIGKILL && !last.given_up && oom.has_killed();
+}
+
 /// The failure of that task.
-inline task_failure failure_after(death_in_task it, job const& work, options const& how,
-                                  oom_counter& oom) {
-  bool const killed = it.gone.end.signal == SIGKILL;
+inline task_failure failure_after(death_in_task it, job const& work, options const& how) {
   auto const index = it.last.task + work.first_index;
   auto failure = it.last.given_up
                      ? timeout_of(index, it.gone, how.timeout.value(), std::move(it.stuck))
                      : death_of(index, std::move(it.gone));
   failure.attempt = it.tries.attempt_at(it.last.task);
-  if (killed && !it.last.given_up && oom.has_killed()) {
-    failure.what.message += ", out of memory, as its cgroup counts";
-  }
+  if (it.out_of_memory) failure.what.message += ", out of memory, as its cgroup counts";
   return failure;
 }
 

@@ -65,7 +65,7 @@ template <class = void> class call_place {
   /// Sends the tasks while workers run the first of them, until the call is cancelled.
   void send_meanwhile(pool_tasks& tasks, sending& progress, pool_call_run const& call) {
     arguments_->tell(progress, call.memory.header().cancelled);
-    tasks.send_chunks(*arguments_, table());
+    tasks.send_chunks(*arguments_, call.plan.n_tasks, table());
   }
 
   /// Writes all that workers need to know of the call, but for the tasks if those are sent in chunks.
@@ -79,16 +79,15 @@ template <class = void> class call_place {
     plan.n_workers = layout_->n_workers;  // any of them may come
     call_layout where(plan, work.n_results, work.forked.bytes, work.forked.align);
     where.arenas = layout_->arenas(number_);
-    if (in_chunks) begins_.assign(divide_up(n_tasks, sending::chunk), 0);
     table_ = round_up(where.mapped_bytes, sizeof(std::uint64_t));
-    auto const table_bytes = begins_.size() * sizeof(std::uint64_t);
-    call_bytes_ = table_ + table_bytes;
+    call_bytes_ = table_ + sizeof(std::uint64_t) *
+                               (in_chunks ? divide_up(n_tasks, sending::chunk) : begins_.size());
     map_front();
     // Zeros where the call counts on them.
     auto const names = work.flat ? 0 : work.n_results * work.forked.bytes;
     std::memset(front_.data(), 0, std::min<std::uint64_t>(used_, where.results + names));
     used_ = std::max(used_, call_bytes_);
-    if (table_bytes != 0) std::memcpy(table(), begins_.data(), table_bytes);
+    std::ranges::copy(begins_, table());  // of chunks as they are sent
 
     call_memory const memory(where, front_.data(), *file_);
     memory.prepare(plan);
@@ -98,9 +97,9 @@ template <class = void> class call_place {
     shared.front_bytes = call_bytes_;
     shared.front_made = front_made_;
     shared.table = table_;
-    shared.task_bytes = begins_.empty() ? tasks.task_bytes() : 0;
+    shared.task_bytes = begins_.empty() && !in_chunks ? tasks.task_bytes() : 0;
     shared.in_chunks = in_chunks;
-    shared.argument_bytes = in_chunks ? tasks.most_chunk_bytes() : arguments_->size();
+    shared.argument_bytes = in_chunks ? tasks.most_chunk_bytes(n_tasks) : arguments_->size();
     return std::make_unique<pool_call_run>(number_, work, plan, memory, how, report, called_at);
   }
 
@@ -162,7 +161,7 @@ template <class = void> class call_place {
   std::uint64_t call_bytes_ = 0;  // of the last call
   std::uint64_t table_ = 0;
   std::unique_ptr<argument_writer> arguments_{};
-  std::vector<std::uint64_t> begins_{};  // of the tasks
+  std::vector<std::uint64_t> begins_{};  // of the tasks, where they have no size in common
   kept_bytes kept_front_{}, kept_arguments_{};
   std::vector<kept_bytes> kept_arenas_{};
 };

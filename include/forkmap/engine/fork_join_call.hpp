@@ -149,12 +149,11 @@ template <class = void> class fork_join_call {
   }
 
   /// Waits in the kernel for whatever comes first.
-  /// Returns: whether a worker may have ended.
+  /// Returns: false if nothing has happened, but for a time that is over.
   bool sleep(per_worker<pollfd>& ends) {
     auto const time = now();
     auto wake = limits_.next_look(time);
-    // By then a replacement has come to its first task.
-    constexpr std::int64_t soon_ns = 2'000'000;
+    constexpr std::int64_t soon_ns = 2'000'000;  // a replacement has come to its task by then
     if (unnoted_) wake = std::min(wake, time + soon_ns);
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
       auto const& process = lives_[k].process;
@@ -210,7 +209,8 @@ template <class = void> class fork_join_call {
     bool const goes_on = !cancelled() && (rest || !fates_.all_claimed());
     if (failed) {
       note_death();
-      unnoted_.emplace(death_in_task{last, std::move(gone), std::move(it.stuck), it.again});
+      bool const oom = is_out_of_memory(last, gone.end, oom_);
+      unnoted_.emplace(death_in_task{last, std::move(gone), std::move(it.stuck), it.again, oom});
     }
     if (goes_on) replace(k, rest ? left_over : task_range{});
     return goes_on;
@@ -233,7 +233,7 @@ template <class = void> class fork_join_call {
   }
 
   void note_failure(death_in_task it) {
-    results_->failures.add(failure_after(std::move(it), work_, how_, oom_));
+    results_->failures.add(failure_after(std::move(it), work_, how_));
   }
   void note_death() {
     if (unnoted_) note_failure(*std::exchange(unnoted_, std::nullopt));
@@ -273,7 +273,7 @@ template <class = void> class fork_join_call {
       auto const last = fates_.last_moment_of(k);
       if (!last.was_running) continue;
       if (last.given_up || (gone.end.known && gone.end.signal != SIGKILL)) {
-        note_failure({last, std::move(gone), std::move(it.stuck), it.again});
+        note_failure({last, std::move(gone), std::move(it.stuck), it.again, false});
       }
     }
   }

@@ -78,7 +78,6 @@ template <class = void> class pool_calls {
         call = place.prepare(tasks, n_tasks, meanwhile, shared, how_, report, called_at);
         shared.waiting.store(who);
         shared.sent.begin();
-        if (!meanwhile) shared.sent.end();
         open(*call, meanwhile ? most_workers : wanted);
         if (meanwhile) send_meanwhile(tasks, *call);
       }
@@ -171,7 +170,9 @@ template <class = void> class pool_calls {
       throw;
     }
     // Workers that wait for what is never sent are killed with the others.
-    if (!call.cancelled()) progress.end();
+    if (call.cancelled()) return;
+    progress.end();
+    tasks.look_ahead();
   }
 
   /// Waits awake for a moment: a small call is over within it, by the one worker that was woken.

@@ -68,7 +68,6 @@ template <class = void> class pool_engine {
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
                               waits_for_call::nobody, 1);
     if (call == nullptr) return nullptr;
-    tasks.look_ahead();
     calls_.wait_for(*call);
     calls_.collect(*call);
     return call;

@@ -272,8 +272,9 @@ template <class = void> class pool_supervisor {
     bool const own_death =
         !call.cancelled() || last.given_up || (gone.end.known && gone.end.signal != SIGKILL);
     if (last.was_running && !again && own_death) {
-      call.failures.add(failure_after({last, std::move(gone), std::move(it.stuck), it.again},
-                                      call.work, how_, oom_));
+      bool const oom = is_out_of_memory(last, gone.end, oom_);
+      call.failures.add(failure_after({last, std::move(gone), std::move(it.stuck), it.again, oom},
+                                      call.work, how_));
       if (call.work.stop_at_failure) call.cancel();
     }
     if (call.cancelled() || left_over.begin >= left_over.end) return false;

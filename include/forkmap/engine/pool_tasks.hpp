@@ -21,13 +21,17 @@ class pool_tasks {
   virtual std::uint64_t expected() const { return 0; }
   /// How many there are, if that is certain and they can be sent in chunks; else 0.
   virtual std::uint64_t task_count() const { return 0; }
-  /// Writes them so, as long as they are wanted: `places` gets the place of each chunk.
-  virtual void send_chunks(argument_writer& out, std::uint64_t* places) {
+  /// Writes n of them so, as long as they are wanted: `places` gets the place of each chunk.
+  virtual void send_chunks(argument_writer& out, std::uint64_t n, std::uint64_t* places) {
     static_cast<void>(out);
+    static_cast<void>(n);
     static_cast<void>(places);
   }
   /// What that takes at most.
-  virtual std::uint64_t most_chunk_bytes() const { return 0; }
+  virtual std::uint64_t most_chunk_bytes(std::uint64_t n) const {
+    static_cast<void>(n);
+    return 0;
+  }
   /// What the call is, of that many tasks. Its `tasks` pointer is for workers to set.
   virtual job describe(std::uint64_t n_tasks) = 0;
 

@@ -61,9 +61,6 @@ template <function_address Fn> struct flat_call<Fn> {
 
   template <std::size_t> static Fn const& part(Fn const& fn) noexcept { return fn; }
   static void write(std::byte* at, Fn const& fn) noexcept { put_flat(at, fn); }
-  static auto run(std::byte const* at) {
-    return run_parts([&](std::size_t) { return at; });
-  }
   template <class Where> static auto run_parts(Where const& where) {
     auto fn = get_flat<Fn>(where(0));
     return std::invoke(fn);
@@ -97,16 +94,14 @@ struct flat_call<delayed_call<Fn, Args...>> {
     }(std::make_index_sequence<n_parts>());
   }
 
-  static auto run(std::byte const* at) {
-    return run_parts([&](std::size_t k) { return at + places[k]; });
-  }
   /// where(k): the bytes of part k. Passes the arguments as the task itself would: lvalues of a copy
   /// that is this run's alone, so that what is returned as a reference must be copied, too.
   template <class Where> static auto run_parts(Where const& where) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       constexpr auto moved = static_cast<std::size_t>(arguments_to_move<Fn, Args...>());
       auto fn = get_flat<Fn>(where(0));
-      arguments<std::index_sequence<I...>> all;  // in place: a tuple of values would move them
+      [[maybe_unused]] arguments<std::index_sequence<I...>>
+          all;  // in place: a tuple of values would move them
       (static_cast<argument<I, Args>&>(all).read(where(I + 1)), ...);
       return std::invoke(fn, static_cast<passed_as<moved, I, Args>>(
                                  static_cast<argument<I, Args>&>(all).value())...);
@@ -119,8 +114,11 @@ struct flat_call<delayed_call<Fn, Args...>> {
   template <std::size_t I, class T> struct argument {
     alignas(T) std::byte bytes[sizeof(T)];
 
-    void read(std::byte const* at) noexcept {
-      if constexpr (flat_part_bytes<T> != 0) std::memcpy(bytes, at, sizeof(T));
+    void read([[maybe_unused]] std::byte const* at) noexcept {
+      if constexpr (flat_part_bytes<T> != 0)
+        std::memcpy(bytes, at, sizeof(T));
+      else
+        std::memset(bytes, 0, sizeof(T));
     }
     T& value() noexcept { return *std::launder(reinterpret_cast<T*>(bytes)); }
   };

@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 #include <forkmap/plan/dispatch.hpp>
@@ -43,6 +45,23 @@ template <std::size_t N> bool same_bytes(void const* a, void const* b) noexcept 
   }
 }
 
+/// The bytes of a part, to be compared: what lies between its members says nothing, and nobody has
+/// written it.
+template <class Part> class comparable_bytes {
+ public:
+  explicit comparable_bytes(Part const& part) noexcept {
+    std::memcpy(at_, std::addressof(part), sizeof part);
+#if __has_builtin(__builtin_clear_padding)
+    if constexpr (!std::has_unique_object_representations_v<Part>)
+      __builtin_clear_padding(std::launder(reinterpret_cast<Part*>(at_)));
+#endif
+  }
+  std::byte const* data() const noexcept { return at_; }
+
+ private:
+  alignas(Part) std::byte at_[sizeof(Part)];
+};
+
 template <class Task> class column_writer {
   using call = flat_call<Task>;
   using part_numbers = std::make_index_sequence<call::n_parts>;
@@ -64,7 +83,9 @@ template <class Task> class column_writer {
     out_.take(head_bytes);
     places_.fill(0);
     columns_.fill(nullptr);
-    call::write(first_.data(), first);
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      (keep_part<K>(call::template part<K>(first)), ...);
+    }(part_numbers());
     return begin_;
   }
 
@@ -82,14 +103,21 @@ template <class Task> class column_writer {
   }
 
  private:
+  template <std::size_t K, class Part> void keep_part(Part const& part) noexcept {
+    if constexpr (call::part_bytes[K] != 0) {
+      comparable_bytes<Part> const bytes(part);
+      std::memcpy(first_.data() + call::places[K], bytes.data(), sizeof part);
+    }
+  }
+
   template <std::size_t K, class Part> void add_part(std::uint64_t j, Part const& part) {
-    constexpr auto bytes = call::part_bytes[K];
-    if constexpr (bytes != 0) {
+    if constexpr (call::part_bytes[K] != 0) {
       if (columns_[K] == nullptr) {
-        if (same_bytes<bytes>(std::addressof(part), first_.data() + call::places[K])) return;
+        comparable_bytes<Part> const bytes(part);
+        if (same_bytes<sizeof part>(bytes.data(), first_.data() + call::places[K])) return;
         begin_column(K, j);
       }
-      std::memcpy(columns_[K] + j * bytes, std::addressof(part), bytes);
+      std::memcpy(columns_[K] + j * sizeof part, std::addressof(part), sizeof part);
     }
   }
 

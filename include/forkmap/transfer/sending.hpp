@@ -1,9 +1,10 @@
 // How far the tasks of a call have been sent, for workers that run the first of them meanwhile.
 //
 //   1. The caller writes a chunk of tasks, adds 1 to `chunks`, then looks at `awaited`, the first
-//      chunk that anybody sleeps for. If that is there now, it takes it back and wakes all.
-//   2. A worker that comes to a task of a later chunk lowers `awaited` to that, looks at `chunks`
-//      again, and sleeps while it has not changed; who is woken too early begins anew.
+//      chunk that anybody wants to be woken for. If that is there now, it takes it back and wakes all.
+//   2. A worker that comes to a task of a later chunk lowers `awaited` to what it wants, for a moment
+//      some chunks more than it needs, looks at `chunks` again, and sleeps while it has not changed;
+//      who is woken too early begins anew.
 //   All of it seq_cst, so that one of the two sees the other. Only where two workers come to sleep
 //   at once the caller may take back what both need and wake the one: the other one looks by itself
 //   after a while. A worker that is killed in its sleep costs one system call.

@@ -46,10 +46,9 @@ class argument_writer final : public writer {
     progress_ = &progress;
     cancelled_ = &cancelled;
   }
-  /// A chunk of tasks has been written.
+  /// A chunk of tasks has been written: tells it.
   /// Returns: whether the others are wanted.
   bool chunk_done() const noexcept {
-    if (progress_ == nullptr) return true;
     progress_->advance();
     return !cancelled_->load(std::memory_order_relaxed);
   }

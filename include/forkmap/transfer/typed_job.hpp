@@ -156,11 +156,12 @@ template <class T, class Source, class Op> struct fold_tasks {
   void run(task_loop& loop) {
     auto i = loop.begin;
     try {
+      auto&& tasks = in_a_row(source);
       loop.starts(i);
-      T folded(source(i));
+      T folded(tasks(i));
       for (++i; i != loop.end; ++i) {
         loop.starts(i);
-        folded = op(std::move(folded), static_cast<T>(source(i)));
+        folded = op(std::move(folded), static_cast<T>(tasks(i)));
       }
       --i;  // what the encoding throws is the last task's
       deliver<T>(loop, loop.begin / batch_tasks, [&]() -> T&& { return std::move(folded); });

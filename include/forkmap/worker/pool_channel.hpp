@@ -60,7 +60,7 @@ struct alignas(128) pool_call {
   std::uint64_t front_made;   // how often its memory has been made anew
   std::uint64_t table;        // from the stretch's begin: where each task begins, and the last ends
   std::uint64_t task_bytes;   // of each, where there is no table; else 0
-  bool in_chunks;             // the table says where each chunk of tasks is
+  bool in_chunks;             // the table says where each chunk of tasks is instead
   std::uint64_t argument_bytes;
   sending sent;  // how far the tasks are there
 };

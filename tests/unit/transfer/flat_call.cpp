@@ -7,12 +7,13 @@
 #include <vector>
 
 #include <forkmap/delayed.hpp>
-#include <forkmap/transfer/flat_call.hpp>
+#include <forkmap/transfer/flat_columns.hpp>
 
 #include "support/catch.hpp"
 
 using forkmap::delayed;
 using forkmap::detail::flat_call;
+using forkmap::detail::part_places;
 
 namespace {
 
@@ -35,10 +36,16 @@ template <class Task> std::vector<std::byte> bytes_of(Task const& task, std::siz
   return bytes;
 }
 
+template <class Task> auto run(std::byte const* at) {
+  part_places<Task> places;
+  places.in_rows(at, 0);
+  return places.run(0);
+}
+
 template <class Task> auto run_again(Task const& task) {
   // Anywhere: tasks of odd sizes lie side by side.
   auto const bytes = bytes_of(task, 3);
-  return flat_call<Task>::run(bytes.data() + 3);
+  return run<Task>(bytes.data() + 3);
 }
 
 }  // namespace
@@ -68,15 +75,15 @@ TEST_CASE("flat_call: what is sent does not change, whatever the task does to it
           "[transfer]") {
   auto task = delayed(count_up)(41);
   auto const bytes = bytes_of(task, 0);
-  CHECK(flat_call<decltype(task)>::run(bytes.data()) == 42);
-  CHECK(flat_call<decltype(task)>::run(bytes.data()) == 42);
+  CHECK(run<decltype(task)>(bytes.data()) == 42);
+  CHECK(run<decltype(task)>(bytes.data()) == 42);
 }
 
 TEST_CASE("flat_call: a reference to an argument is copied before that is gone", "[transfer]") {
   auto task = delayed(first_of)(three{{6, 7, 8}});
   auto const bytes = bytes_of(task, 0);
-  STATIC_REQUIRE(std::is_same_v<decltype(flat_call<decltype(task)>::run(bytes.data())), double>);
-  CHECK(flat_call<decltype(task)>::run(bytes.data()) == 6);
+  STATIC_REQUIRE(std::is_same_v<decltype(run<decltype(task)>(bytes.data())), double>);
+  CHECK(run<decltype(task)>(bytes.data()) == 6);
 }
 
 TEST_CASE("flat_call: arguments that have no default, and have to be moved", "[transfer]") {

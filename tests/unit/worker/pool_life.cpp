@@ -57,7 +57,6 @@ class pool_of_threads {
     auto call = place.prepare(tasks, n_tasks, meanwhile, shared, how, report_of_this_thread, 0);
     shared.waiting = waits_for_call::nobody;
     shared.sent.begin();
-    if (!meanwhile) shared.sent.end();
     shared.number = ++n_calls_;
     control.header().open_calls.fetch_or(std::uint64_t{1} << c);
     wake();
