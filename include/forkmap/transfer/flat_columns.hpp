@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,41 +26,44 @@
 
 namespace forkmap::detail {
 
-/// As memcmp() == 0, which compilers take apart into words: here sixteen bytes at a time.
-template <std::size_t N> bool same_bytes(void const* a, void const* b) noexcept {
-  constexpr std::size_t wide = 16;
-  if constexpr (N < wide) {
-    return std::memcmp(a, b, N) == 0;
-  } else {
-    using sixteen [[gnu::vector_size(wide)]] = std::uint64_t;
-    sixteen differences{};
-    auto const look = [&](std::size_t at) {
-      sixteen from_a, from_b;
-      std::memcpy(&from_a, static_cast<std::byte const*>(a) + at, wide);
-      std::memcpy(&from_b, static_cast<std::byte const*>(b) + at, wide);
-      differences |= from_a ^ from_b;
-    };
-    for (std::size_t at = 0; at + wide <= N; at += wide) look(at);
-    if constexpr (N % wide != 0) look(N - wide);
-    return (differences[0] | differences[1]) == 0;
-  }
+/// Reads each byte, which no constant expression may do with those that nobody has written.
+template <class Part> consteval bool is_all_written(Part const& part) {
+  unsigned all = 0;
+  for (auto const byte : std::bit_cast<std::array<unsigned char, sizeof(Part)>>(part)) all |= byte;
+  return all <= 0xff;
 }
 
+/// Whether a type has no bytes between its members. False where the compiler cannot tell.
+template <class Part>
+inline constexpr bool has_no_padding = std::has_unique_object_representations_v<Part> || requires {
+  typename std::bool_constant<is_all_written(Part{})>;
+};
+
 /// The bytes of a part, to be compared: what lies between its members says nothing, and nobody has
-/// written it.
+/// written it. Where there is nothing they are read where they are: a copy of what has just been
+/// written would have to wait for it.
 template <class Part> class comparable_bytes {
  public:
   explicit comparable_bytes(Part const& part) noexcept {
     std::memcpy(at_, std::addressof(part), sizeof part);
 #if __has_builtin(__builtin_clear_padding)
-    if constexpr (!std::has_unique_object_representations_v<Part>)
-      __builtin_clear_padding(std::launder(reinterpret_cast<Part*>(at_)));
+    __builtin_clear_padding(std::launder(reinterpret_cast<Part*>(at_)));
 #endif
   }
-  std::byte const* data() const noexcept { return at_; }
+  void const* data() const noexcept { return at_; }
 
  private:
   alignas(Part) std::byte at_[sizeof(Part)];
+};
+template <class Part>
+  requires has_no_padding<Part>
+class comparable_bytes<Part> {
+ public:
+  explicit comparable_bytes(Part const& part) noexcept : part_(part) {}
+  void const* data() const noexcept { return std::addressof(part_); }
+
+ private:
+  Part const& part_;
 };
 
 template <class Task> class column_writer {
@@ -114,7 +118,7 @@ template <class Task> class column_writer {
     if constexpr (call::part_bytes[K] != 0) {
       if (columns_[K] == nullptr) {
         comparable_bytes<Part> const bytes(part);
-        if (same_bytes<sizeof part>(bytes.data(), first_.data() + call::places[K])) return;
+        if (std::memcmp(bytes.data(), first_.data() + call::places[K], sizeof part) == 0) return;
         begin_column(K, j);
       }
       std::memcpy(columns_[K] + j * sizeof part, std::addressof(part), sizeof part);
