@@ -49,8 +49,8 @@ struct death_in_task {
   bool out_of_memory;  // as its cgroup counts
 };
 
-/// Whether that end is the kernel's for want of memory. To be asked at once: the next such end is
-/// counted in the same place.
+/// Whether that end is the kernel's for want of memory. To be asked soon: the next such end is counted
+/// in the same place.
 inline bool is_out_of_memory(last_moment const& last, process_end const& end,
                              oom_counter const& oom) {
   return end.signal == SIGKILL && !last.given_up && oom.has_killed();

@@ -209,8 +209,7 @@ template <class = void> class fork_join_call {
     bool const goes_on = !cancelled() && (rest || !fates_.all_claimed());
     if (failed) {
       note_death();
-      bool const oom = is_out_of_memory(last, gone.end, oom_);
-      unnoted_.emplace(death_in_task{last, std::move(gone), std::move(it.stuck), it.again, oom});
+      unnoted_.emplace(death_in_task{last, std::move(gone), std::move(it.stuck), it.again, false});
     }
     if (goes_on) replace(k, rest ? left_over : task_range{});
     return goes_on;
@@ -233,6 +232,7 @@ template <class = void> class fork_join_call {
   }
 
   void note_failure(death_in_task it) {
+    it.out_of_memory = is_out_of_memory(it.last, it.gone.end, oom_);
     results_->failures.add(failure_after(std::move(it), work_, how_));
   }
   void note_death() {
