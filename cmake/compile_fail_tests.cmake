@@ -27,10 +27,9 @@ if(compiler_kind STREQUAL clang)
   # It reads forkmap's headers once, not for each of them. g++ would win nothing.
   set(header "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/precompiled.hpp")
   file(CONFIGURE OUTPUT "${header}" CONTENT "#include <forkmap/forkmap.hpp>\n")
-  get_target_property(forkmap_headers forkmap HEADER_SET)
   add_custom_command(OUTPUT "${header}.pch"
-    COMMAND ${compile} -x c++-header "${header}" -o "${header}.pch"
-    DEPENDS "${header}" ${forkmap_headers} VERBATIM)
+    COMMAND ${compile} -x c++-header "${header}" -o "${header}.pch" -MD -MF "${header}.d"
+    DEPENDS "${header}" DEPFILE "${header}.d" VERBATIM)
   add_custom_target(compile_fail_header ALL DEPENDS "${header}.pch")
   list(APPEND compile -include-pch "${header}.pch")
 endif()

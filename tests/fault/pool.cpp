@@ -24,6 +24,7 @@ using fault::function;
 
 namespace {
 
+int plus(int a, int b) { return a + b; }
 std::string text_of(int i) { return std::to_string(i); }
 int die_at_three(int i) {
   if (i == 3) ::raise(SIGKILL);
@@ -48,6 +49,17 @@ void use_a_pool() {
   auto const texts = workers.map(text_of, std::views::iota(0, 30));
   REQUIRE(texts.size() == 30);
   REQUIRE(texts[29] == "29");
+}
+
+/// Enough calls that the first run while the last are sent.
+void send_many_calls() {
+  constexpr int n = 100'000;
+  fm::pool const workers(2);
+  auto const sums = workers(std::views::iota(0, n) | std::views::transform([](int i) {
+                              return fm::delayed(plus)(i, 2 * i);
+                            }));
+  REQUIRE(sums.size() == n);
+  REQUIRE(sums[n - 1] == 3 * (n - 1));
 }
 
 /// Lets the first calls of f fail, one in each round.
@@ -83,6 +95,15 @@ TEST_CASE("fault: a pool without shared memory, processes or descriptors", "[fau
   }
   fault::count_only(-1);
   use_a_pool();
+}
+
+TEST_CASE("fault: a pool without memory for calls that run while others are sent", "[fault]") {
+  fault::count_only(SYS_madvise);
+  // For the call, for its arguments as they grow, and for its results, which come page by page then.
+  REQUIRE(fail_some(function::syscall, ENOMEM, 12, send_many_calls) >= 3);
+  fault::count_only(-1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory", send_many_calls) >= 3);
+  send_many_calls();
 }
 
 TEST_CASE("fault: a pool without its socket, its event, or an answer", "[fault]") {
