@@ -28,8 +28,9 @@ namespace forkmap {
 class archive {
  public:
   /// Errors: format_error for what holds no arrays; std::system_error naming the file.
+  template <class = void>
   explicit archive(std::filesystem::path const& file)
-      : file_(std::make_unique<detail::array_file>(std::filesystem::absolute(file), false)),
+      : file_(std::make_unique<detail::array_file<>>(std::filesystem::absolute(file), false)),
         names_(file_->directory().names()),
         sorted_(names_.begin(), names_.end()) {
     std::sort(sorted_.begin(), sorted_.end());
@@ -54,7 +55,7 @@ class archive {
   auto load(std::string_view name = {}, Mode mode = Mode{}) const {
     if constexpr (std::same_as<Mode, read_write_t>) {
       // It is open for reading only.
-      detail::array_file const again(path(), true);
+      detail::array_file<> const again(path(), true);
       if (again.status().device != file_->status().device ||
           again.status().inode != file_->status().inode) {
         detail::throw_system_error(ESTALE, "open",
@@ -67,7 +68,7 @@ class archive {
   }
 
  private:
-  std::unique_ptr<detail::array_file> file_;
+  std::unique_ptr<detail::array_file<>> file_;
   std::vector<std::string> names_;
   std::vector<std::string_view> sorted_;  // of names_, which stay where they are if this is moved
 };

@@ -67,8 +67,9 @@ template <class A> std::optional<own_shape> own_shape_of(A const& array) {
   }
 }
 
-inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
-                                std::optional<own_shape> const& own, dump_options const& options) {
+template <class = void>
+own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
+                         std::optional<own_shape> const& own, dump_options const& options) {
   if (own && (!options.dims.given() || options.dims == own->dims)) {
     if (options.layout == order::fortran && own->layout == order::c && own->dims.rank() > 1) {
       throw std::invalid_argument(
@@ -88,23 +89,25 @@ inline own_shape shape_to_write(std::filesystem::path const& file, std::size_t s
   return {options.dims, fortran ? order::fortran : options.layout};
 }
 
-[[noreturn]] inline void throw_other_size(std::filesystem::path const& file, std::size_t size,
-                                          std::size_t written) {
+template <class = void>
+[[noreturn]] void throw_other_size(std::filesystem::path const& file, std::size_t size,
+                                   std::size_t written) {
   throw std::invalid_argument("forkmap: dump " + file.native() + ": the range said " +
                               std::to_string(size) + " elements and gave " +
                               std::to_string(written));
 }
 
 /// Whether there are as many elements as what is said of them makes.
-[[noreturn]] inline void throw_other_dims(std::filesystem::path const& file, shape const& dims,
-                                          std::size_t size) {
+template <class = void>
+[[noreturn]] void throw_other_dims(std::filesystem::path const& file, shape const& dims,
+                                   std::size_t size) {
   throw std::invalid_argument("forkmap: dump " + file.native() +
                               ": the array says that its dims are " + dims.text() + " and has " +
                               std::to_string(size) + " elements");
 }
 
 /// A file on its way, at its position of the moment.
-class file_sink final : public byte_sink {
+template <class = void> class file_sink final : public byte_sink {
  public:
   explicit file_sink(std::filesystem::path const& file) : file_(&file), made_(file) {}
 
@@ -210,12 +213,13 @@ template <class A> class elements_content final : public array_content {
   std::filesystem::path const* file_;
 };
 
-inline void dump_content(std::filesystem::path const& file, content_value const& content,
-                         dump_options const& options) {
+template <class = void>
+void dump_content(std::filesystem::path const& file, content_value const& content,
+                  dump_options const& options) {
   auto const& format = format_for_name(file);
   auto const how = parse_packing(options.compress);
   try {
-    file_sink out(file);
+    file_sink<> out(file);
     format.write(out, content, how);
     out.commit(options.sync);
   } catch (unwritable_content const& error) {
@@ -252,7 +256,7 @@ std::shared_ptr<array_content const> make_content(A const& array, std::filesyste
   return std::make_shared<elements_content<A> const>(describe(array, file, options), array, file);
 }
 
-inline content_value array_value(array_content const& content) {
+template <class = void> content_value array_value(array_content const& content) {
   content_value value;
   value.what = content_value::kind::array;
   value.array = &content;

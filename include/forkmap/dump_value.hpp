@@ -196,8 +196,9 @@ class value_tree {
   content_value root_;
 };
 
-inline void dump_values(std::filesystem::path const& file, content_value const& content,
-                        dump_options const& options) {
+template <class = void>
+void dump_values(std::filesystem::path const& file, content_value const& content,
+                 dump_options const& options) {
   if (options.dims.given() || options.layout != order::c) {
     throw std::invalid_argument("forkmap: dump " + file.native() +
                                 ": dims and layout are for one array; arrays in containers have "

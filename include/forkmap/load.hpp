@@ -28,15 +28,16 @@
 namespace forkmap {
 namespace detail {
 
-[[noreturn]] inline void throw_dtype(std::filesystem::path const& file, std::string const& what) {
+template <class = void>
+[[noreturn]] void throw_dtype(std::filesystem::path const& file, std::string const& what) {
   throw dtype_error("forkmap: load " + file.native() + ": " + what, file);
 }
 
 /// Refuses a file whose elements are others than those asked for, saying how they differ.
 /// `name`: the array's, in a file of several.
-inline void check_elements(std::filesystem::path const& file, std::string_view name,
-                           stored_array const& array, element_type const& wanted,
-                           bool must_lie_the_same) {
+template <class = void>
+void check_elements(std::filesystem::path const& file, std::string_view name,
+                    stored_array const& array, element_type const& wanted, bool must_lie_the_same) {
   auto const what = [](element_type const& element) {
     return element.fields.empty()
                ? spelling_and_name(element.type)
@@ -60,7 +61,7 @@ inline void check_elements(std::filesystem::path const& file, std::string_view n
     }
     return;
   }
-  record_comparison const comparison(array, wanted);
+  record_comparison<> const comparison(array, wanted);
   if (!comparison.same()) {
     throw_dtype(file,
                 "the file's records are others than those asked for: " + comparison.differences());
@@ -73,15 +74,16 @@ inline void check_elements(std::filesystem::path const& file, std::string_view n
   }
 }
 
-[[noreturn]] inline void throw_unmappable(std::filesystem::path const& file,
-                                          std::string const& why) {
+template <class = void>
+[[noreturn]] void throw_unmappable(std::filesystem::path const& file, std::string const& why) {
   throw format_error(
       "forkmap: load " + file.native() + ": " + why + "; load(file, in_memory) reads it", file);
 }
 
-inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::string_view name,
-                                                element_type const& wanted, std::size_t alignment,
-                                                access mode) {
+template <class = void>
+std::shared_ptr<mapped_file> load_mapped(array_file<> const& opened, std::string_view name,
+                                         element_type const& wanted, std::size_t alignment,
+                                         access mode) {
   auto const array = opened.find(name);
   auto const& file = opened.path();
   bool const must_lie_the_same = true;
@@ -104,17 +106,18 @@ inline std::shared_ptr<mapped_file> load_mapped(array_file const& opened, std::s
                   array.type.item_bytes, mode, array.offset);
 }
 
-inline loaded_array read_copy(array_file const& opened, std::string_view name,
-                              element_type const& wanted) {
+template <class = void>
+loaded_array read_copy(array_file<> const& opened, std::string_view name,
+                       element_type const& wanted) {
   auto const array = opened.find(name);
   bool const must_lie_the_same = false;
   check_elements(opened.path(), name, array, wanted, must_lie_the_same);
 
-  array_reader reader(opened.bytes(), array);
+  array_reader<> reader(opened.bytes(), array);
   auto const read = [&reader](std::byte* out, std::size_t bytes) {
     reader.read({reinterpret_cast<char*>(out), bytes});
   };
-  element_conversion const conversion(array, wanted);
+  element_conversion<> const conversion(array, wanted);
   auto const count = array.dims.count();
   auto const wanted_bytes = wanted.type.item_bytes;
   if (count > shape::max_count / wanted_bytes) {
@@ -157,8 +160,9 @@ inline loaded_array read_copy(array_file const& opened, std::string_view name,
   return result;
 }
 
-inline loaded_array load_copy(array_file const& opened, std::string_view name,
-                              element_type const& wanted) {
+template <class = void>
+loaded_array load_copy(array_file<> const& opened, std::string_view name,
+                       element_type const& wanted) {
   try {
     return read_copy(opened, name, wanted);
   } catch (missing_library const& error) {
@@ -167,7 +171,7 @@ inline loaded_array load_copy(array_file const& opened, std::string_view name,
 }
 
 template <class T, mapping_mode Mode>
-auto load_from(array_file const& opened, std::string_view name, Mode mode) {
+auto load_from(array_file<> const& opened, std::string_view name, Mode mode) {
   using element = std::remove_const_t<T>;
   using mapped = std::conditional_t<std::same_as<Mode, read_only_t>, element const, T>;
   static_assert(check_element<element>());
@@ -176,7 +180,7 @@ auto load_from(array_file const& opened, std::string_view name, Mode mode) {
 }
 
 template <class T>
-auto load_from(array_file const& opened, std::string_view name, in_memory_t /*mode*/) {
+auto load_from(array_file<> const& opened, std::string_view name, in_memory_t /*mode*/) {
   using element = std::remove_const_t<T>;
   static_assert(check_element<element>());
   return owned_array<element>(load_copy(opened, name, describe_element<element>()));
@@ -211,7 +215,7 @@ concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 template <class T, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
   bool const writable = std::same_as<Mode, read_write_t>;
-  return detail::load_from<T>(detail::array_file(file, writable), name, mode);
+  return detail::load_from<T>(detail::array_file<>(file, writable), name, mode);
 }
 
 template <class T, detail::loading_mode Mode>

@@ -24,12 +24,12 @@ namespace forkmap {
 namespace detail {
 
 /// False if a value is no such thing, or out of range.
-inline bool read_plain(plain_value const& value, bool& out) {
+template <class = void> bool read_plain(plain_value const& value, bool& out) {
   out = value.boolean;
   return value.what == plain_value::kind::boolean;
 }
 
-inline bool read_plain(plain_value const& value, std::string& out) {
+template <class = void> bool read_plain(plain_value const& value, std::string& out) {
   out = value.text;
   return value.what == plain_value::kind::text;
 }
@@ -78,7 +78,7 @@ template <plain_scalar T> std::string plain_name() {
 }
 
 /// A value and its kind, as an error says it.
-inline std::string shown(plain_value const& value) {
+template <class = void> std::string shown(plain_value const& value) {
   switch (value.what) {
     case plain_value::kind::none:
       return "None";
@@ -192,7 +192,7 @@ template <class T> T load_value(std::filesystem::path const& file, std::string_v
                 "forkmap: load_value<T>: T is bool, an integer, a floating-point number, "
                 "std::string, or a std::vector of these; load<T>() reads arrays");
   if constexpr (detail::is_plain<T>) {
-    detail::array_file const opened(file, false);
+    detail::array_file<> const opened(file, false);
     detail::plain_reader<T> reader(opened.path(), name);
     opened.directory().show(opened.bytes(), name, reader);
     return std::move(reader.result);
@@ -206,8 +206,8 @@ template <class T> T load_value(std::filesystem::path const& file, std::string_v
 /// Errors: as of inspect().
 /// Cost: as of load_value().
 /// Example: `for (auto const& entry : contents("model.joblib")) std::puts(entry.name.c_str());`
-inline std::vector<content_entry> contents(std::filesystem::path const& file) {
-  detail::array_file const opened(file, false);
+template <class = void> std::vector<content_entry> contents(std::filesystem::path const& file) {
+  detail::array_file<> const opened(file, false);
   return opened.directory().entries(opened.bytes());
 }
 

@@ -69,7 +69,7 @@ struct mapped_file : mapped_storage<mapped_file> {
   }
 };
 
-inline std::shared_ptr<mapped_file> const& no_mapped_file() {
+template <class = void> std::shared_ptr<mapped_file> const& no_mapped_file() {
   static auto const none = [] {
     auto file = std::make_shared<mapped_file>();
     file->dims = shape{0};
@@ -79,7 +79,7 @@ inline std::shared_ptr<mapped_file> const& no_mapped_file() {
 }
 
 /// The bytes of an array, or std::invalid_argument naming what does not fit.
-inline std::size_t array_bytes(shape const& dims, std::size_t item_bytes) {
+template <class = void> std::size_t array_bytes(shape const& dims, std::size_t item_bytes) {
   auto const count = dims.count();
   if (count > shape::max_count / item_bytes) {
     throw std::invalid_argument("forkmap: dims " + dims.text() + " of " +
@@ -90,10 +90,11 @@ inline std::size_t array_bytes(shape const& dims, std::size_t item_bytes) {
 }
 
 /// Maps an open file; that the array lies inside it has been checked.
-inline std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status const& status,
-                                             std::filesystem::path const& file, shape const& dims,
-                                             order layout, std::size_t item_bytes, access mode,
-                                             std::size_t offset) {
+template <class = void>
+std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status const& status,
+                                      std::filesystem::path const& file, shape const& dims,
+                                      order layout, std::size_t item_bytes, access mode,
+                                      std::size_t offset) {
   auto result = std::make_shared<mapped_file>();
   auto const bytes = array_bytes(dims, item_bytes);
   result->take(mapped_memory(fd, mode, offset, bytes, file), dims, layout,
@@ -116,7 +117,7 @@ inline std::shared_ptr<mapped_file> map_file(descriptor const& fd, file_status c
 
 /// Maps a file that was made without a name once more, by the name that it has got, so that the
 /// system knows the mapping by it: /proc/<pid>/maps, and what is said of a worker that died there.
-inline void map_by_name(mapped_file& made, std::size_t bytes) noexcept {
+template <class = void> void map_by_name(mapped_file& made, std::size_t bytes) noexcept {
   try {
     auto const fd = open_file(made.file, true);
     auto const status = status_of(fd, made.file);
@@ -127,10 +128,11 @@ inline void map_by_name(mapped_file& made, std::size_t bytes) noexcept {
   }
 }
 
-inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path const& file,
-                                                       element_type const& element,
-                                                       shape const& dims, order layout) {
-  if (&format_for_name(file) != &npy_format) {
+template <class Lazy = void>
+std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path const& file,
+                                                element_type const& element, shape const& dims,
+                                                order layout) {
+  if (&format_for_name(file) != &npy_format<Lazy>) {
     throw std::invalid_argument("forkmap: create " + file.native() +
                                 ": there is no array to be written into in a file of this format; "
                                 "create an .npy file");
@@ -151,8 +153,9 @@ inline std::shared_ptr<mapped_file> create_mapped_file(std::filesystem::path con
 }
 
 /// Opens a regular file to be mapped, or refuses it as what it is.
-inline std::pair<descriptor, file_status> open_array_file(std::filesystem::path const& file,
-                                                          bool writable) {
+template <class = void>
+std::pair<descriptor, file_status> open_array_file(std::filesystem::path const& file,
+                                                   bool writable) {
   auto fd = open_file(file, writable);
   auto const status = status_of(fd, file);
   if (S_ISDIR(status.mode)) throw_system_error(EISDIR, "open", file.native());
@@ -165,16 +168,17 @@ inline std::pair<descriptor, file_status> open_array_file(std::filesystem::path 
 }
 
 /// An element in an error's text.
-inline std::string element_name(dtype const& type) {
+template <class = void> std::string element_name(dtype const& type) {
   auto const cpp = cpp_name(type);
   return cpp.empty() ? "records of " + std::to_string(type.item_bytes) + " bytes" : cpp;
 }
 
 /// Maps raw bytes of an open file, if it has that many.
-inline std::shared_ptr<mapped_file> map_raw(std::pair<descriptor, file_status> const& opened,
-                                            std::filesystem::path const& file, dtype const& type,
-                                            shape const& dims, order layout, access mode,
-                                            std::size_t offset) {
+template <class = void>
+std::shared_ptr<mapped_file> map_raw(std::pair<descriptor, file_status> const& opened,
+                                     std::filesystem::path const& file, dtype const& type,
+                                     shape const& dims, order layout, access mode,
+                                     std::size_t offset) {
   auto const bytes = array_bytes(dims, type.item_bytes);
   auto const size = opened.second.size;
   if (offset > size || bytes > size - offset) {
@@ -187,10 +191,10 @@ inline std::shared_ptr<mapped_file> map_raw(std::pair<descriptor, file_status> c
   return map_file(opened.first, opened.second, file, dims, layout, type.item_bytes, mode, offset);
 }
 
-inline std::shared_ptr<mapped_file> open_raw_file(std::filesystem::path const& file,
-                                                  dtype const& type, std::size_t alignment,
-                                                  shape const& dims, access mode,
-                                                  std::size_t offset) {
+template <class = void>
+std::shared_ptr<mapped_file> open_raw_file(std::filesystem::path const& file, dtype const& type,
+                                           std::size_t alignment, shape const& dims, access mode,
+                                           std::size_t offset) {
   if (offset % alignment != 0) {
     throw std::invalid_argument("forkmap: open_raw " + file.native() + ": offset " +
                                 std::to_string(offset) + " is not a multiple of " +
@@ -201,8 +205,9 @@ inline std::shared_ptr<mapped_file> open_raw_file(std::filesystem::path const& f
   return map_raw(opened, file, type, dims, order::c, mode, offset);
 }
 
-inline std::shared_ptr<mapped_file> reopen_mapped_file(mapped_file_reference const& reference,
-                                                       dtype const& type) {
+template <class = void>
+std::shared_ptr<mapped_file> reopen_mapped_file(mapped_file_reference const& reference,
+                                                dtype const& type) {
   if (reference.path.empty()) return no_mapped_file();
   std::filesystem::path const file(reference.path);
   auto const opened = open_array_file(file, reference.mode == access::read_write);

@@ -16,19 +16,20 @@
 namespace forkmap::detail {
 
 /// '<f8' (double).
-inline std::string spelling_and_name(dtype const& type) {
+template <class = void> std::string spelling_and_name(dtype const& type) {
   auto const cpp = cpp_name(type);
   return in_quotes(spelling(type)) + (cpp.empty() ? cpp : " (" + cpp + ")");
 }
 
-inline bool same_scalar(dtype const& a, dtype const& b) {
+template <class = void> bool same_scalar(dtype const& a, dtype const& b) {
   return a.kind == b.kind && a.item_bytes == b.item_bytes;
 }
 
 /// The file's field that a field of the type asked for means: that of its name, or, where C++ does
 /// not know names, the one at its position. Null if there is none.
-inline record_field const* matching_field(element_type const& file, element_type const& wanted,
-                                          std::size_t i) {
+template <class = void>
+record_field const* matching_field(element_type const& file, element_type const& wanted,
+                                   std::size_t i) {
   auto const& name = wanted.fields[i].name;
   if (name.empty()) return i < file.fields.size() ? &file.fields[i] : nullptr;
   auto const found = std::find_if(file.fields.begin(), file.fields.end(),
@@ -37,7 +38,7 @@ inline record_field const* matching_field(element_type const& file, element_type
 }
 
 /// Says field by field what a record of a file is that the one asked for is not.
-class record_comparison {
+template <class = void> class record_comparison {
  public:
   record_comparison(element_type const& file, element_type const& wanted) {
     compare(file, wanted, "");
@@ -123,7 +124,7 @@ class record_comparison {
 
 /// Takes elements of a file to those asked for, which must be the same but for places and byte
 /// order.
-class element_conversion {
+template <class = void> class element_conversion {
  public:
   element_conversion(element_type const& file, element_type const& wanted)
       : file_bytes_(file.type.item_bytes), wanted_bytes_(wanted.type.item_bytes) {

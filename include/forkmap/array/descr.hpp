@@ -22,7 +22,7 @@
 namespace forkmap::detail {
 
 /// A tuple of non-negative integers.
-inline shape parse_shape(literal_reader& in) {
+template <class = void> shape parse_shape(literal_reader<>& in) {
   std::array<std::size_t, shape::max_rank> extents{};
   std::size_t rank = 0;
   in.expect('(');
@@ -38,9 +38,9 @@ inline shape parse_shape(literal_reader& in) {
 }
 
 /// Reads a record field by field; each begins where the one before ends.
-class descr_reader {
+template <class = void> class descr_reader {
  public:
-  explicit descr_reader(literal_reader& in) : in_(&in) {}
+  explicit descr_reader(literal_reader<>& in) : in_(&in) {}
 
   element_type read() {
     if (in_->peek() == '[') return read_record();
@@ -124,13 +124,13 @@ class descr_reader {
     return name;
   }
 
-  literal_reader* in_;
+  literal_reader<>* in_;
   std::string_view last_scalar_{};
   int depth_ = 0;
 };
 
 /// A Python string literal, as Python itself writes it, for UTF-8.
-inline std::string quoted_literal(std::string_view text) {
+template <class = void> std::string quoted_literal(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
   bool const double_quotes =
       text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
@@ -155,7 +155,7 @@ inline std::string quoted_literal(std::string_view text) {
 }
 
 /// The literal of an element's type, as NumPy spells it: fields without a name are f0, f1, ...
-inline std::string descr_literal(element_type const& element) {
+template <class = void> std::string descr_literal(element_type const& element) {
   if (element.fields.empty()) return "'" + spelling(element.type) + "'";
   std::string result = "[";
   std::size_t at = 0;
@@ -177,7 +177,7 @@ inline std::string descr_literal(element_type const& element) {
 }
 
 /// An element's type for people: inspect() tells it.
-inline std::string spelling(element_type const& element) {
+template <class = void> std::string spelling(element_type const& element) {
   return element.fields.empty() ? spelling(element.type) : descr_literal(element);
 }
 

@@ -17,10 +17,12 @@
 
 namespace forkmap::detail {
 
-inline constexpr array_format const* array_formats[] = {&npy_format, &npz_format, &joblib_format};
+template <class Lazy = void>
+inline constexpr array_format const* array_formats[] = {&npy_format<Lazy>, &npz_format<Lazy>,
+                                                        &joblib_format<Lazy>};
 
 /// What a file is that no format here reads; empty if that is not known either.
-inline std::string_view foreign_format(std::string_view first) {
+template <class = void> std::string_view foreign_format(std::string_view first) {
   struct signature {
     std::string_view magic;
     std::string_view name;
@@ -37,15 +39,16 @@ inline std::string_view foreign_format(std::string_view first) {
 }
 
 /// Null if the file begins as none of them does.
-inline array_format const* format_that_begins(std::string_view first) {
-  for (auto const* format : array_formats) {
+template <class Lazy = void> array_format const* format_that_begins(std::string_view first) {
+  for (auto const* format : array_formats<Lazy>) {
     if (format->begins(first)) return format;
   }
   return nullptr;
 }
 
-[[noreturn]] inline void fail_foreign(byte_source const& source, std::string_view first,
-                                      std::string_view subject) {
+template <class = void>
+[[noreturn]] void fail_foreign(byte_source const& source, std::string_view first,
+                               std::string_view subject) {
   std::string const begin(subject);
   if (first.empty()) source.fail(begin + " is empty, not an array");
   if (auto const what = foreign_format(first); !what.empty()) {
@@ -56,27 +59,30 @@ inline array_format const* format_that_begins(std::string_view first) {
 }
 
 /// Finds out which arrays a file holds by its bytes, never by its name.
-inline std::unique_ptr<array_directory> read_directory(byte_source const& source) {
+template <class Lazy = void>
+std::unique_ptr<array_directory> read_directory(byte_source const& source) {
   if (auto const* format = format_that_begins(source.first())) return format->read(source);
   auto const method = packing_that_begins(source.first());
   if (method == packing::none) fail_foreign(source, source.first(), "the file");
-  unpacked_source const inside(source, whole_file(method, source));
+  unpacked_source<> const inside(source, whole_file(method, source));
   auto const* format = format_that_begins(inside.first());
   if (format == nullptr) fail_foreign(source, inside.first(), "what the file unpacks to");
-  return std::unique_ptr<array_directory>(new packed_directory(method, format->read(inside)));
+  return std::unique_ptr<array_directory>(new packed_directory<Lazy>(method, format->read(inside)));
 }
 
 /// Finds one array. `name` is its own, in a file of several.
-inline stored_array locate_array(byte_source const& source, std::string_view name = {}) {
+template <class = void>
+stored_array locate_array(byte_source const& source, std::string_view name = {}) {
   return read_directory(source)->find(source, name);
 }
 
 /// The format to write under this name: .npy content, unless the name promises something else.
-inline array_format const& format_for_name(std::filesystem::path const& file) {
+template <class Lazy = void>
+array_format const& format_for_name(std::filesystem::path const& file) {
   auto const extension = file.extension();
-  if (extension == ".npz") return npz_format;
-  if (extension == ".joblib" || extension == ".pkl") return joblib_format;
-  return npy_format;
+  if (extension == ".npz") return npz_format<Lazy>;
+  if (extension == ".joblib" || extension == ".pkl") return joblib_format<Lazy>;
+  return npy_format<Lazy>;
 }
 
 }  // namespace forkmap::detail

@@ -13,7 +13,8 @@
 
 namespace forkmap::detail {
 
-[[noreturn]] inline void throw_bad_index(shape const& dims, std::span<extent const> index) {
+template <class = void>
+[[noreturn]] void throw_bad_index(shape const& dims, std::span<extent const> index) {
   if (index.size() != dims.rank()) {
     throw std::out_of_range("forkmap: " + std::to_string(index.size()) +
                             " indices for an array of dims " + dims.text() + "; it takes " +
@@ -49,7 +50,7 @@ std::size_t element_position(shape const& dims, order layout, I... index) {
 }
 
 /// Throws std::out_of_range unless all of `window` lies within `size` positions.
-inline void check_window(slice window, std::size_t size) {
+template <class = void> void check_window(slice window, std::size_t size) {
   if (window.start <= window.stop && window.stop <= size) return;
   std::string const text =
       "forkmap: slice [" + std::to_string(window.start) + ", " + std::to_string(window.stop) + ")";

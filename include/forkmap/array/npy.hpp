@@ -32,12 +32,15 @@ inline constexpr std::size_t npy_alignment = 64;
 // NumPy reads headers of 10 000 bytes without asking; records with many fields may take more.
 inline constexpr std::size_t npy_longest_header = std::size_t{1} << 20U;
 
-inline bool begins_npy(std::string_view first) { return first.starts_with(npy_magic); }
+template <class = void> bool begins_npy(std::string_view first) {
+  return first.starts_with(npy_magic);
+}
 
 /// Reads the dict: exactly the three keys, each once, in any order. Sets all but offset and bytes.
-inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path const& file) {
+template <class = void>
+stored_array parse_npy_dict(std::string_view text, std::filesystem::path const& file) {
   constexpr std::string_view keys[] = {"descr", "fortran_order", "shape"};
-  literal_reader in(text, file);
+  literal_reader<> in(text, file);
   stored_array result;
   result.format = "npy";
   unsigned seen = 0;
@@ -55,7 +58,7 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
     } else if (index == 1) {
       result.layout = in.boolean() ? order::fortran : order::c;
     } else {
-      descr_reader reader(in);
+      descr_reader<> reader(in);
       auto element = reader.read();
       result.descr = element.type.kind == 'V' ? spelling(element) : reader.last_scalar();
       result.type = element.type;
@@ -73,7 +76,7 @@ inline stored_array parse_npy_dict(std::string_view text, std::filesystem::path 
 }
 
 /// Errors: format_error for what is malformed; for Python objects, too, unless they are only `listed`.
-inline stored_array locate_npy(byte_source const& source, bool listed = false) {
+template <class = void> stored_array locate_npy(byte_source const& source, bool listed = false) {
   auto const first = source.first();
   auto const byte = [first](std::size_t at) {
     return std::size_t{static_cast<unsigned char>(first[at])};
@@ -138,7 +141,7 @@ inline stored_array locate_npy(byte_source const& source, bool listed = false) {
 
 /// Magic, version, length, `dict`, and spaces up to the alignment: exactly as NumPy pads. The first
 /// version that can say it: Latin-1 with a short length, with a long one, UTF-8.
-inline std::string wrap_npy_dict(std::string dict) {
+template <class = void> std::string wrap_npy_dict(std::string dict) {
   auto latin1 = latin1_from_utf8(dict);
   for (unsigned const major : {1U, 2U, 3U}) {
     if (major < 3 && !latin1) continue;
@@ -162,7 +165,8 @@ inline std::string wrap_npy_dict(std::string dict) {
   return {};  // not reached: version 3.0 takes everything
 }
 
-inline std::string npy_head(element_type const& element, shape const& dims, order layout) {
+template <class = void>
+std::string npy_head(element_type const& element, shape const& dims, order layout) {
   std::string dict = "{'descr': " + descr_literal(element) +
                      ", 'fortran_order': " + (layout == order::fortran ? "True" : "False") +
                      ", 'shape': " + dims.text() + ", }";
@@ -175,14 +179,15 @@ inline std::string npy_head(element_type const& element, shape const& dims, orde
   return wrap_npy_dict(std::move(dict));
 }
 
-inline void write_npy_array(byte_sink& out, array_content const& content) {
+template <class = void> void write_npy_array(byte_sink& out, array_content const& content) {
   auto const head = npy_head(content, content.dims, content.layout);
   out.reserve(head.size() + content.bytes);
   out.write(head);
   out.write_array(content);
 }
 
-inline void write_npy(byte_sink& out, content_value const& content, write_options const& options) {
+template <class = void>
+void write_npy(byte_sink& out, content_value const& content, write_options const& options) {
   if (content.what != content_value::kind::array) {
     throw unwritable_content(
         "an .npy file holds one array; .npz holds several by name, .joblib also lists, tuples, "
@@ -195,7 +200,7 @@ inline void write_npy(byte_sink& out, content_value const& content, write_option
   write_npy_array(out, *content.array);
 }
 
-class npy_directory final : public array_directory {
+template <class = void> class npy_directory final : public array_directory {
  public:
   stored_array find(byte_source const& source, std::string_view name) const override {
     if (!name.empty()) {
@@ -206,10 +211,12 @@ class npy_directory final : public array_directory {
   std::vector<std::string> names() const override { return {std::string()}; }
 };
 
-inline std::unique_ptr<array_directory> read_npy(byte_source const& /*source*/) {
-  return std::unique_ptr<array_directory>(new npy_directory());
+template <class Lazy = void>
+std::unique_ptr<array_directory> read_npy(byte_source const& /*source*/) {
+  return std::unique_ptr<array_directory>(new npy_directory<Lazy>());
 }
 
-inline constexpr array_format npy_format{"npy", begins_npy, read_npy, write_npy};
+template <class Lazy = void>
+inline constexpr array_format npy_format{"npy", begins_npy<Lazy>, read_npy<Lazy>, write_npy<Lazy>};
 
 }  // namespace forkmap::detail

@@ -30,7 +30,8 @@ struct array_part {
 /// Along which axis an array is cut: rows along the first, columns along the last.
 enum class cut { rows, columns };
 
-[[noreturn]] inline void throw_bad_cut(shape const& dims, cut along, std::string const& which) {
+template <class = void>
+[[noreturn]] void throw_bad_cut(shape const& dims, cut along, std::string const& which) {
   std::string const of =
       "forkmap: " + which + (dims.rank() == 0 ? " of an array without axes, dims "
                                               : " is outside an array of dims ");
@@ -42,7 +43,7 @@ enum class cut { rows, columns };
                           (what.empty() ? "" : ", which has " + std::to_string(extent) + what));
 }
 
-[[noreturn]] inline void throw_scattered(shape const& dims, cut along) {
+template <class = void> [[noreturn]] void throw_scattered(shape const& dims, cut along) {
   bool const rows = along == cut::rows;
   throw std::invalid_argument(
       std::string("forkmap: the ") + (rows ? "rows" : "columns") + " of an array of dims " +
@@ -53,7 +54,7 @@ enum class cut { rows, columns };
 }
 
 /// Checks that an array can be cut along that axis. Returns: how many elements each has.
-inline std::size_t elements_per_cut(shape const& dims, order layout, cut along) {
+template <class = void> std::size_t elements_per_cut(shape const& dims, order layout, cut along) {
   auto const rank = dims.rank();
   if (rank > 1 && (layout == order::c) != (along == cut::rows)) throw_scattered(dims, along);
   std::size_t count = 1;
@@ -64,13 +65,14 @@ inline std::size_t elements_per_cut(shape const& dims, order layout, cut along) 
 }
 
 /// The extent of the axis that is cut; 0 where there is none.
-inline std::size_t extent_of_cut(shape const& dims, cut along) {
+template <class = void> std::size_t extent_of_cut(shape const& dims, cut along) {
   if (dims.rank() == 0) return 0;
   return along == cut::rows ? dims[0] : dims[dims.rank() - 1];
 }
 
 /// One row or column: an array with one axis less.
-inline array_part one_of(shape const& dims, order layout, cut along, std::size_t at) {
+template <class = void>
+array_part one_of(shape const& dims, order layout, cut along, std::size_t at) {
   if (at >= extent_of_cut(dims, along)) {
     throw_bad_cut(dims, along, (along == cut::rows ? "row " : "column ") + std::to_string(at));
   }
@@ -80,7 +82,8 @@ inline array_part one_of(shape const& dims, order layout, cut along, std::size_t
 }
 
 /// Rows or columns that follow one another: an array with as many axes.
-inline array_part some_of(shape const& dims, order layout, cut along, slice which) {
+template <class = void>
+array_part some_of(shape const& dims, order layout, cut along, slice which) {
   auto const extent = extent_of_cut(dims, along);
   if (which.start > which.stop || which.stop > extent || dims.rank() == 0) {
     auto const text = std::string(along == cut::rows ? "rows" : "columns") + " [" +
@@ -98,7 +101,7 @@ inline array_part some_of(shape const& dims, order layout, cut along, slice whic
 }
 
 /// The same elements in the same order, with other dims.
-inline array_part reshaped(shape const& dims, order layout, shape const& wanted) {
+template <class = void> array_part reshaped(shape const& dims, order layout, shape const& wanted) {
   std::size_t count = 0;
   if (!wanted.try_count(count) || count != dims.count()) {
     throw std::invalid_argument("forkmap: reshape of dims " + dims.text() + " to " +
@@ -111,7 +114,7 @@ inline array_part reshaped(shape const& dims, order layout, shape const& wanted)
 }
 
 /// The same elements, the axes in reverse: (i, j) becomes (j, i).
-inline array_part transposed(shape const& dims, order layout) {
+template <class = void> array_part transposed(shape const& dims, order layout) {
   std::array<std::size_t, shape::max_rank> extents{};
   std::reverse_copy(dims.begin(), dims.end(), extents.begin());
   return {0, shape(std::span(extents).first(dims.rank())),
@@ -119,8 +122,9 @@ inline array_part transposed(shape const& dims, order layout) {
 }
 
 /// Slices that make up an array and share no page: see shared_elements::page_slices().
-inline std::vector<slice> cut_at_pages(std::size_t size, std::size_t item_bytes,
-                                       std::uintptr_t address, std::size_t page, std::size_t n) {
+template <class = void>
+std::vector<slice> cut_at_pages(std::size_t size, std::size_t item_bytes, std::uintptr_t address,
+                                std::size_t page, std::size_t n) {
   if (n == 0) throw std::invalid_argument("forkmap: page_slices: n is 0; it must be 1 or more");
   // Where an element begins with a page: at `first` and every `step` elements from there; nowhere
   // if such elements never do.

@@ -22,7 +22,8 @@ enum class pickle_global : std::uint8_t {
   ordered_dict,  // collections.OrderedDict
 };
 
-inline std::optional<pickle_global> find_global(std::string_view module, std::string_view name) {
+template <class = void>
+std::optional<pickle_global> find_global(std::string_view module, std::string_view name) {
   struct allowed {
     std::string_view module;
     std::string_view name;
@@ -58,7 +59,8 @@ inline std::optional<pickle_global> find_global(std::string_view module, std::st
 }
 
 /// Why a name that is not allowed is not, and the way out.
-inline std::string refusal_of_global(std::string_view module, std::string_view name) {
+template <class = void>
+std::string refusal_of_global(std::string_view module, std::string_view name) {
   if (name == "NDArrayWrapper" || name == "ZNDArrayWrapper") {
     return "joblib 0.9 or older wrote the file and its arrays into files beside it, which is not "
            "read; load it with joblib and joblib.dump it again";

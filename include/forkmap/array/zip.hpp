@@ -31,7 +31,8 @@ inline constexpr std::uint64_t zip_saturated16 = 0xffff;
 inline constexpr std::uint64_t zip_saturated32 = 0xffffffff;  // the number stands elsewhere
 
 /// The little-endian number of so many bytes.
-inline std::uint64_t zip_number(std::string_view from, std::size_t at, std::size_t bytes) {
+template <class = void>
+std::uint64_t zip_number(std::string_view from, std::size_t at, std::size_t bytes) {
   std::uint64_t result = 0;
   for (std::size_t i = 0; i < bytes; ++i) {
     result |= std::uint64_t{static_cast<unsigned char>(from[at + i])} << (8 * i);
@@ -54,7 +55,8 @@ struct zip_member {
 
 /// Takes from the zip64 extra field the numbers that did not fit 32 bits, in this order.
 /// Returns: false if it is malformed or lacks one.
-inline bool take_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> numbers) {
+template <class = void>
+bool take_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> numbers) {
   std::string_view wide;
   while (extra.size() >= 4) {
     auto const bytes = static_cast<std::size_t>(zip_number(extra, 2, 2));
@@ -71,7 +73,7 @@ inline bool take_zip64(std::string_view extra, std::initializer_list<std::uint64
   return true;
 }
 
-class zip_archive {
+template <class = void> class zip_archive {
  public:
   /// Errors: format_error.
   explicit zip_archive(byte_source const& source) {

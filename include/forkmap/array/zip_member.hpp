@@ -17,7 +17,7 @@ inline constexpr unsigned zip_stored = 0;
 inline constexpr unsigned zip_deflated = 8;
 
 /// What is known of a method that is not read.
-inline std::string zip_method_name(unsigned method) {
+template <class = void> std::string zip_method_name(unsigned method) {
   switch (method) {
     case 9:
       return "deflate64";
@@ -35,7 +35,7 @@ inline std::string zip_method_name(unsigned method) {
 }
 
 /// A member's data, packed as it is. Its local header has been compared with the directory's entry.
-class zip_member_source final : public byte_source {
+template <class = void> class zip_member_source final : public byte_source {
  public:
   /// Errors: format_error for what is encrypted, packed by an unknown method, or contradictory.
   zip_member_source(byte_source const& archive, zip_member const& member)

@@ -63,7 +63,7 @@ class array_of_zeros final : public array_content {
 /// What can be written of a pickle, as far as a few hundred values.
 class rewriter {
  public:
-  explicit rewriter(pickle_tree const& tree) : tree_(&tree) {}
+  explicit rewriter(pickle_tree<> const& tree) : tree_(&tree) {}
 
   /// False for what has no place in a content_value.
   bool make(pickle_index at, content_value& out, int depth = 0) {
@@ -118,7 +118,7 @@ class rewriter {
 
  private:
   bool make_array(pickled_array const& array, content_value& out) {
-    pickled_types types(*tree_);
+    pickled_types<> types(*tree_);
     auto const dims = types.read_shape(array.dims);
     auto const type = dims ? types.read_type(array.type) : std::nullopt;
     auto fields = type ? types.read_fields(array.type) : std::nullopt;
@@ -134,7 +134,7 @@ class rewriter {
     return true;
   }
 
-  pickle_tree const* tree_;
+  pickle_tree<> const* tree_;
   std::vector<std::unique_ptr<array_of_zeros>> arrays_{};
   int values_ = 0;
 };

@@ -33,7 +33,7 @@ class source_in_memory final : public byte_source {
   std::string_view bytes_;
 };
 
-pickle_tree run(std::string const& opcodes) {
+pickle_tree<> run(std::string const& opcodes) {
   return pickle_machine(source_in_memory("\x80\4" + opcodes + ".")).run();
 }
 
