@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <forkmap/access.hpp>
+#include <forkmap/array/sorting.hpp>
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
 #include <forkmap/system/call.hpp>
@@ -33,7 +34,7 @@ class archive {
       : file_(std::make_unique<detail::array_file<>>(std::filesystem::absolute(file), false)),
         names_(file_->directory().names()),
         sorted_(names_.begin(), names_.end()) {
-    std::sort(sorted_.begin(), sorted_.end());
+    detail::sort(sorted_);
   }
 
   /// Absolute.
@@ -43,11 +44,11 @@ class archive {
   std::vector<std::string> const& names() const { return names_; }
 
   /// Whether names() has it.
-  bool contains(std::string_view name) const {
+  template <class = void> bool contains(std::string_view name) const {
     return std::binary_search(sorted_.begin(), sorted_.end(), name);
   }
 
-  array_info inspect(std::string_view name = {}) const {
+  template <class = void> array_info inspect(std::string_view name = {}) const {
     return detail::inspect_array(*file_, name);
   }
 

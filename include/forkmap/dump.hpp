@@ -67,7 +67,7 @@ template <class A> std::optional<own_shape> own_shape_of(A const& array) {
   }
 }
 
-template <class = void>
+template <class Lazy = void>
 own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
                          std::optional<own_shape> const& own, dump_options const& options) {
   if (own && (!options.dims.given() || options.dims == own->dims)) {
@@ -89,7 +89,7 @@ own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
   return {options.dims, fortran ? order::fortran : options.layout};
 }
 
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void throw_other_size(std::filesystem::path const& file, std::size_t size,
                                    std::size_t written) {
   throw std::invalid_argument("forkmap: dump " + file.native() + ": the range said " +
@@ -98,7 +98,7 @@ template <class = void>
 }
 
 /// Whether there are as many elements as what is said of them makes.
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void throw_other_dims(std::filesystem::path const& file, shape const& dims,
                                    std::size_t size) {
   throw std::invalid_argument("forkmap: dump " + file.native() +
@@ -107,7 +107,7 @@ template <class = void>
 }
 
 /// A file on its way, at its position of the moment.
-template <class = void> class file_sink final : public byte_sink {
+template <class Lazy = void> class file_sink final : public byte_sink {
  public:
   explicit file_sink(std::filesystem::path const& file) : file_(&file), made_(file) {}
 
@@ -213,13 +213,13 @@ template <class A> class elements_content final : public array_content {
   std::filesystem::path const* file_;
 };
 
-template <class = void>
+template <class Lazy = void>
 void dump_content(std::filesystem::path const& file, content_value const& content,
                   dump_options const& options) {
   auto const& format = format_for_name(file);
   auto const how = parse_packing(options.compress);
   try {
-    file_sink<> out(file);
+    file_sink<Lazy> out(file);
     format.write(out, content, how);
     out.commit(options.sync);
   } catch (unwritable_content const& error) {
@@ -256,7 +256,7 @@ std::shared_ptr<array_content const> make_content(A const& array, std::filesyste
   return std::make_shared<elements_content<A> const>(describe(array, file, options), array, file);
 }
 
-template <class = void> content_value array_value(array_content const& content) {
+template <class Lazy = void> content_value array_value(array_content const& content) {
   content_value value;
   value.what = content_value::kind::array;
   value.array = &content;

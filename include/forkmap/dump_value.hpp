@@ -21,6 +21,7 @@
 
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/literal.hpp>
+#include <forkmap/array/sorting.hpp>
 #include <forkmap/dump.hpp>
 
 namespace forkmap {
@@ -154,10 +155,9 @@ class value_tree {
   }
 
   /// A multimap has what no dict can have.
-  void check_keys(std::vector<std::string> keys) const {
-    std::sort(keys.begin(), keys.end());
-    auto const twice = std::adjacent_find(keys.begin(), keys.end());
-    if (twice == keys.end()) return;
+  template <class = void> void check_keys(std::vector<std::string> keys) const {
+    auto const* const twice = find_twice(keys);
+    if (twice == nullptr) return;
     throw std::invalid_argument("forkmap: dump " + file_->native() + ": the key " +
                                 in_quotes(*twice) + " is there twice");
   }

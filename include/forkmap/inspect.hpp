@@ -35,7 +35,7 @@ struct array_info {
 namespace detail {
 
 /// A file of arrays, open, and which there are in it.
-template <class = void> class array_file {
+template <class Lazy = void> class array_file {
  public:
   array_file(std::filesystem::path const& file, bool writable)
       : array_file(file, open_array_file(file, writable)) {}
@@ -83,12 +83,13 @@ template <class = void> class array_file {
   std::unique_ptr<array_directory> directory_;
 };
 
-template <class = void> std::string packing_name(stored_array const& array) {
+template <class Lazy = void> std::string packing_name(stored_array const& array) {
   auto const method = array.packed.method;
   return method == packing::none ? std::string() : std::string(name_of(method));
 }
 
-template <class = void> array_info inspect_array(array_file<> const& file, std::string_view name) {
+template <class Lazy = void>
+array_info inspect_array(array_file<Lazy> const& file, std::string_view name) {
   auto const array = file.find(name);
   return {array.descr,
           array.dims,
@@ -108,9 +109,9 @@ template <class = void> array_info inspect_array(array_file<> const& file, std::
 ///   std::system_error naming the file.
 /// Cost: one read of at most a few kilobytes; of an .npz file the directory too. No data is touched,
 ///   but what lies before the array in a compressed file is unpacked.
-template <class = void>
+template <class Lazy = void>
 array_info inspect(std::filesystem::path const& file, std::string_view name = {}) {
-  return detail::inspect_array(detail::array_file<>(file, false), name);
+  return detail::inspect_array(detail::array_file<Lazy>(file, false), name);
 }
 
 }  // namespace forkmap

@@ -28,14 +28,14 @@
 namespace forkmap {
 namespace detail {
 
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void throw_dtype(std::filesystem::path const& file, std::string const& what) {
   throw dtype_error("forkmap: load " + file.native() + ": " + what, file);
 }
 
 /// Refuses a file whose elements are others than those asked for, saying how they differ.
 /// `name`: the array's, in a file of several.
-template <class = void>
+template <class Lazy = void>
 void check_elements(std::filesystem::path const& file, std::string_view name,
                     stored_array const& array, element_type const& wanted, bool must_lie_the_same) {
   auto const what = [](element_type const& element) {
@@ -61,7 +61,7 @@ void check_elements(std::filesystem::path const& file, std::string_view name,
     }
     return;
   }
-  record_comparison<> const comparison(array, wanted);
+  record_comparison<Lazy> const comparison(array, wanted);
   if (!comparison.same()) {
     throw_dtype(file,
                 "the file's records are others than those asked for: " + comparison.differences());
@@ -74,14 +74,14 @@ void check_elements(std::filesystem::path const& file, std::string_view name,
   }
 }
 
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void throw_unmappable(std::filesystem::path const& file, std::string const& why) {
   throw format_error(
       "forkmap: load " + file.native() + ": " + why + "; load(file, in_memory) reads it", file);
 }
 
-template <class = void>
-std::shared_ptr<mapped_file> load_mapped(array_file<> const& opened, std::string_view name,
+template <class Lazy = void>
+std::shared_ptr<mapped_file> load_mapped(array_file<Lazy> const& opened, std::string_view name,
                                          element_type const& wanted, std::size_t alignment,
                                          access mode) {
   auto const array = opened.find(name);
@@ -106,18 +106,18 @@ std::shared_ptr<mapped_file> load_mapped(array_file<> const& opened, std::string
                   array.type.item_bytes, mode, array.offset);
 }
 
-template <class = void>
-loaded_array read_copy(array_file<> const& opened, std::string_view name,
+template <class Lazy = void>
+loaded_array read_copy(array_file<Lazy> const& opened, std::string_view name,
                        element_type const& wanted) {
   auto const array = opened.find(name);
   bool const must_lie_the_same = false;
   check_elements(opened.path(), name, array, wanted, must_lie_the_same);
 
-  array_reader<> reader(opened.bytes(), array);
+  array_reader<Lazy> reader(opened.bytes(), array);
   auto const read = [&reader](std::byte* out, std::size_t bytes) {
     reader.read({reinterpret_cast<char*>(out), bytes});
   };
-  element_conversion<> const conversion(array, wanted);
+  element_conversion<Lazy> const conversion(array, wanted);
   auto const count = array.dims.count();
   auto const wanted_bytes = wanted.type.item_bytes;
   if (count > shape::max_count / wanted_bytes) {
@@ -160,8 +160,8 @@ loaded_array read_copy(array_file<> const& opened, std::string_view name,
   return result;
 }
 
-template <class = void>
-loaded_array load_copy(array_file<> const& opened, std::string_view name,
+template <class Lazy = void>
+loaded_array load_copy(array_file<Lazy> const& opened, std::string_view name,
                        element_type const& wanted) {
   try {
     return read_copy(opened, name, wanted);

@@ -14,7 +14,7 @@
 
 namespace forkmap::detail {
 
-template <class = void> class array_reader {
+template <class Lazy = void> class array_reader {
  public:
   /// `source` is the file, and outlives this.
   array_reader(byte_source const& source, stored_array const& array)
@@ -80,7 +80,7 @@ template <class = void> class array_reader {
   stored_array const* array_;
   packed_section section_;
   std::size_t at_;
-  std::optional<unpacked_source<>> unpacked_{};
+  std::optional<unpacked_source<Lazy>> unpacked_{};
   crc32_sum sum_{};
 };
 

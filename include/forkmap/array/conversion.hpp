@@ -16,18 +16,18 @@
 namespace forkmap::detail {
 
 /// '<f8' (double).
-template <class = void> std::string spelling_and_name(dtype const& type) {
+template <class Lazy = void> std::string spelling_and_name(dtype const& type) {
   auto const cpp = cpp_name(type);
   return in_quotes(spelling(type)) + (cpp.empty() ? cpp : " (" + cpp + ")");
 }
 
-template <class = void> bool same_scalar(dtype const& a, dtype const& b) {
+template <class Lazy = void> bool same_scalar(dtype const& a, dtype const& b) {
   return a.kind == b.kind && a.item_bytes == b.item_bytes;
 }
 
 /// The file's field that a field of the type asked for means: that of its name, or, where C++ does
 /// not know names, the one at its position. Null if there is none.
-template <class = void>
+template <class Lazy = void>
 record_field const* matching_field(element_type const& file, element_type const& wanted,
                                    std::size_t i) {
   auto const& name = wanted.fields[i].name;
@@ -38,7 +38,7 @@ record_field const* matching_field(element_type const& file, element_type const&
 }
 
 /// Says field by field what a record of a file is that the one asked for is not.
-template <class = void> class record_comparison {
+template <class Lazy = void> class record_comparison {
  public:
   record_comparison(element_type const& file, element_type const& wanted) {
     compare(file, wanted, "");
@@ -124,7 +124,7 @@ template <class = void> class record_comparison {
 
 /// Takes elements of a file to those asked for, which must be the same but for places and byte
 /// order.
-template <class = void> class element_conversion {
+template <class Lazy = void> class element_conversion {
  public:
   element_conversion(element_type const& file, element_type const& wanted)
       : file_bytes_(file.type.item_bytes), wanted_bytes_(wanted.type.item_bytes) {

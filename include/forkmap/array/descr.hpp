@@ -4,7 +4,6 @@
 // Source: numpy/lib/format.py, dtype_to_descr and descr_to_dtype.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <span>
@@ -16,13 +15,14 @@
 #include <forkmap/array/dtype.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/record.hpp>
+#include <forkmap/array/sorting.hpp>
 #include <forkmap/array/utf8.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
 
 /// A tuple of non-negative integers.
-template <class = void> shape parse_shape(literal_reader<>& in) {
+template <class Lazy = void> shape parse_shape(literal_reader<Lazy>& in) {
   std::array<std::size_t, shape::max_rank> extents{};
   std::size_t rank = 0;
   in.expect('(');
@@ -38,9 +38,9 @@ template <class = void> shape parse_shape(literal_reader<>& in) {
 }
 
 /// Reads a record field by field; each begins where the one before ends.
-template <class = void> class descr_reader {
+template <class Lazy = void> class descr_reader {
  public:
-  explicit descr_reader(literal_reader<>& in) : in_(&in) {}
+  explicit descr_reader(literal_reader<Lazy>& in) : in_(&in) {}
 
   element_type read() {
     if (in_->peek() == '[') return read_record();
@@ -108,9 +108,9 @@ template <class = void> class descr_reader {
   void check_names(std::vector<record_field> const& fields) const {
     std::vector<std::string_view> names;
     for (auto const& field : fields) names.push_back(field.name);
-    std::sort(names.begin(), names.end());
-    auto const twice = std::adjacent_find(names.begin(), names.end());
-    if (twice != names.end()) in_->fail("the field " + in_quotes(*twice) + " twice");
+    if (auto const* const twice = find_twice(names)) {
+      in_->fail("the field " + in_quotes(*twice) + " twice");
+    }
   }
 
   /// A name, or (title, name).
@@ -124,13 +124,13 @@ template <class = void> class descr_reader {
     return name;
   }
 
-  literal_reader<>* in_;
+  literal_reader<Lazy>* in_;
   std::string_view last_scalar_{};
   int depth_ = 0;
 };
 
 /// A Python string literal, as Python itself writes it, for UTF-8.
-template <class = void> std::string quoted_literal(std::string_view text) {
+template <class Lazy = void> std::string quoted_literal(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
   bool const double_quotes =
       text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
@@ -155,7 +155,7 @@ template <class = void> std::string quoted_literal(std::string_view text) {
 }
 
 /// The literal of an element's type, as NumPy spells it: fields without a name are f0, f1, ...
-template <class = void> std::string descr_literal(element_type const& element) {
+template <class Lazy = void> std::string descr_literal(element_type const& element) {
   if (element.fields.empty()) return "'" + spelling(element.type) + "'";
   std::string result = "[";
   std::size_t at = 0;
@@ -177,7 +177,7 @@ template <class = void> std::string descr_literal(element_type const& element) {
 }
 
 /// An element's type for people: inspect() tells it.
-template <class = void> std::string spelling(element_type const& element) {
+template <class Lazy = void> std::string spelling(element_type const& element) {
   return element.fields.empty() ? spelling(element.type) : descr_literal(element);
 }
 

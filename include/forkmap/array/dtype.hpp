@@ -77,13 +77,13 @@ constexpr bool is_foreign(dtype const& type) {
 }
 
 /// NumPy's own spelling: '<f8', '|b1'.
-template <class = void> std::string spelling(dtype const& type) {
+template <class Lazy = void> std::string spelling(dtype const& type) {
   auto const number = type.kind == 'U' ? type.item_bytes / 4 : type.item_bytes;
   return std::string{type.byte_order, type.kind} + std::to_string(number);
 }
 
 /// The C++ type to ask load for; empty where there is none.
-template <class = void> std::string cpp_name(dtype const& type) {
+template <class Lazy = void> std::string cpp_name(dtype const& type) {
   auto const text = [&type](char const* name, std::size_t character_bytes) {
     if (type.item_bytes == 0) return std::string();
     return name + ("<" + std::to_string(type.item_bytes / character_bytes) + ">");
@@ -134,7 +134,7 @@ template <class = void> std::string cpp_name(dtype const& type) {
 }
 
 /// Reads NumPy's spelling; nothing for what NumPy does not write. 'O' (Python objects) has 0 bytes.
-template <class = void> std::optional<dtype> parse_dtype(std::string_view text) {
+template <class Lazy = void> std::optional<dtype> parse_dtype(std::string_view text) {
   dtype result;
   bool const has_order =
       !text.empty() && (text[0] == '<' || text[0] == '>' || text[0] == '|' || text[0] == '=');

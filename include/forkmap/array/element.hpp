@@ -111,7 +111,7 @@ template <class T> constexpr auto names_of_fields() {
 }
 
 /// Throws std::invalid_argument unless these can be names of fields.
-template <class = void> void check_field_names(std::span<std::string_view const> names) {
+template <class Lazy = void> void check_field_names(std::span<std::string_view const> names) {
   for (auto const name : names) {
     bool const repeated = std::count(names.begin(), names.end(), name) > 1;
     if (name.empty() || repeated || !is_utf8(name)) {

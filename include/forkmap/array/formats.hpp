@@ -22,7 +22,7 @@ inline constexpr array_format const* array_formats[] = {&npy_format<Lazy>, &npz_
                                                         &joblib_format<Lazy>};
 
 /// What a file is that no format here reads; empty if that is not known either.
-template <class = void> std::string_view foreign_format(std::string_view first) {
+template <class Lazy = void> std::string_view foreign_format(std::string_view first) {
   struct signature {
     std::string_view magic;
     std::string_view name;
@@ -46,7 +46,7 @@ template <class Lazy = void> array_format const* format_that_begins(std::string_
   return nullptr;
 }
 
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void fail_foreign(byte_source const& source, std::string_view first,
                                std::string_view subject) {
   std::string const begin(subject);
@@ -64,14 +64,14 @@ std::unique_ptr<array_directory> read_directory(byte_source const& source) {
   if (auto const* format = format_that_begins(source.first())) return format->read(source);
   auto const method = packing_that_begins(source.first());
   if (method == packing::none) fail_foreign(source, source.first(), "the file");
-  unpacked_source<> const inside(source, whole_file(method, source));
+  unpacked_source<Lazy> const inside(source, whole_file(method, source));
   auto const* format = format_that_begins(inside.first());
   if (format == nullptr) fail_foreign(source, inside.first(), "what the file unpacks to");
   return std::unique_ptr<array_directory>(new packed_directory<Lazy>(method, format->read(inside)));
 }
 
 /// Finds one array. `name` is its own, in a file of several.
-template <class = void>
+template <class Lazy = void>
 stored_array locate_array(byte_source const& source, std::string_view name = {}) {
   return read_directory(source)->find(source, name);
 }

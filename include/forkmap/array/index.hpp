@@ -13,7 +13,7 @@
 
 namespace forkmap::detail {
 
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void throw_bad_index(shape const& dims, std::span<extent const> index) {
   if (index.size() != dims.rank()) {
     throw std::out_of_range("forkmap: " + std::to_string(index.size()) +
@@ -50,7 +50,7 @@ std::size_t element_position(shape const& dims, order layout, I... index) {
 }
 
 /// Throws std::out_of_range unless all of `window` lies within `size` positions.
-template <class = void> void check_window(slice window, std::size_t size) {
+template <class Lazy = void> void check_window(slice window, std::size_t size) {
   if (window.start <= window.stop && window.stop <= size) return;
   std::string const text =
       "forkmap: slice [" + std::to_string(window.start) + ", " + std::to_string(window.stop) + ")";

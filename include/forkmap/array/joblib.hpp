@@ -18,12 +18,13 @@
 #include <forkmap/array/pickle_leaves.hpp>
 #include <forkmap/array/pickle_names.hpp>
 #include <forkmap/array/pickled_dtype.hpp>
+#include <forkmap/array/sorting.hpp>
 
 namespace forkmap::detail {
 
 /// Pickles: of protocol 2 and later by their first opcode, older ones by how containers and classes
 /// begin there, so that they are refused as what they are.
-template <class = void> bool begins_joblib(std::string_view first) {
+template <class Lazy = void> bool begins_joblib(std::string_view first) {
   if (first.starts_with('\x80')) return true;
   for (std::string_view const old :
        {"cjoblib.", "cnumpy", "ccopy_reg\n", "csklearn.", "(lp", "(dp", "]q", "}q"}) {
@@ -32,9 +33,9 @@ template <class = void> bool begins_joblib(std::string_view first) {
   return false;
 }
 
-template <class = void> class joblib_directory final : public array_directory {
+template <class Lazy = void> class joblib_directory final : public array_directory {
  public:
-  explicit joblib_directory(byte_source const& source) : tree_(pickle_machine<>(source).run()) {
+  explicit joblib_directory(byte_source const& source) : tree_(pickle_machine<Lazy>(source).run()) {
     for (pickle_index at = 0; at < tree_.size(); ++at) {
       if (tree_[at].kind == pickle_kind::dict) check_keys(source, at);
     }
@@ -45,8 +46,9 @@ template <class = void> class joblib_directory final : public array_directory {
     if (tree_[at].kind == pickle_kind::array) return describe_array(source, tree_[at]);
     if (name.empty()) return only_array(source);
     auto what = in_quotes(name) + " is " + described(tree_[at]) + ", not an array";
-    auto const parts = pickle_path<>(tree_).some_names(at, std::string(name));
-    bool const plain = !tree_[at].is_container() || !pickle_leaves<>(tree_).common_kind(at).empty();
+    auto const parts = pickle_path<Lazy>(tree_).some_names(at, std::string(name));
+    bool const plain =
+        !tree_[at].is_container() || !pickle_leaves<Lazy>(tree_).common_kind(at).empty();
     source.fail(what + (plain ? "; load_value reads it" : "; it consists of" + parts));
   }
 
@@ -54,7 +56,7 @@ template <class = void> class joblib_directory final : public array_directory {
   /// and find() without a name refuse such a file; what has a name is found by it all the same.
   std::vector<std::string> names() const override {
     std::vector<std::string> result;
-    for (pickle_leaves<> leaves(tree_); leaves.next();) {
+    for (pickle_leaves<Lazy> leaves(tree_); leaves.next();) {
       if (tree_[leaves.value()].kind == pickle_kind::array) result.push_back(leaves.name());
     }
     return result;
@@ -62,7 +64,7 @@ template <class = void> class joblib_directory final : public array_directory {
 
   std::vector<content_entry> entries(byte_source const& source) const override {
     std::vector<content_entry> result;
-    pickle_leaves<> leaves(tree_);
+    pickle_leaves<Lazy> leaves(tree_);
     std::size_t room = most_spelled_bytes;
     while (leaves.next()) {
       result.push_back({leaves.name(), {}, shape::scalar(), false});
@@ -83,10 +85,10 @@ template <class = void> class joblib_directory final : public array_directory {
     if (tree_[at].kind == pickle_kind::array) {
       auto const array = describe_array(source, tree_[at]);
       whole.described += " of dims " + array.dims.text() + " of " + in_quotes(array.descr);
-    } else if (auto const kind = pickle_leaves<>(tree_).common_kind(at); !kind.empty()) {
+    } else if (auto const kind = pickle_leaves<Lazy>(tree_).common_kind(at); !kind.empty()) {
       whole.described.append(" ").append(kind);
     } else {
-      whole.described += pickle_path<>(tree_).some_names(at, std::string(name));
+      whole.described += pickle_path<Lazy>(tree_).some_names(at, std::string(name));
     }
     viewer.whole(whole);
     if (whole.what != plain_value::kind::list) return;
@@ -95,7 +97,7 @@ template <class = void> class joblib_directory final : public array_directory {
 
  private:
   pickle_index locate(byte_source const& source, std::string_view name) const {
-    pickle_path<> path(tree_);
+    pickle_path<Lazy> path(tree_);
     auto const found = path.find(name);
     if (!found) source.fail(path.why_not());
     return *found;
@@ -103,7 +105,7 @@ template <class = void> class joblib_directory final : public array_directory {
 
   stored_array describe_array(byte_source const& source, pickle_value const& value) const {
     auto const& array = tree_.array(value);
-    pickled_types<> types(tree_);
+    pickled_types<Lazy> types(tree_);
     auto const dims = types.read_shape(array.dims);
     auto const type = dims ? types.read_type(array.type) : std::nullopt;
     auto fields = type ? types.read_fields(array.type) : std::nullopt;
@@ -126,7 +128,7 @@ template <class = void> class joblib_directory final : public array_directory {
     std::string names;
     pickle_index found = tree_.root;
     std::size_t count = 0;
-    pickle_leaves<> leaves(tree_);
+    pickle_leaves<Lazy> leaves(tree_);
     while (leaves.next()) {
       if (tree_[leaves.value()].kind != pickle_kind::array) continue;
       found = leaves.value();
@@ -142,12 +144,12 @@ template <class = void> class joblib_directory final : public array_directory {
                 (count > few || !all ? ", ..." : ""));
   }
 
-  void describe_leaf(byte_source const& source, pickle_leaves<>& leaves,
+  void describe_leaf(byte_source const& source, pickle_leaves<Lazy>& leaves,
                      content_entry& entry) const {
     auto const& value = tree_[leaves.value()];
     if (value.kind == pickle_kind::array) {
       auto const& array = tree_.array(value);
-      pickled_types<> types(tree_);
+      pickled_types<Lazy> types(tree_);
       auto const dims = types.read_shape(array.dims);
       auto const type = dims ? types.read_type(array.type) : std::nullopt;
       if (!type) source.fail(types.reason());
@@ -171,7 +173,7 @@ template <class = void> class joblib_directory final : public array_directory {
   void spell_record(pickle_value const& value, std::string& type, std::size_t& room) const {
     if (room == 0) return;
     auto const& array = tree_.array(value);
-    pickled_types<> types(tree_);
+    pickled_types<Lazy> types(tree_);
     auto const element = types.read_type(array.type);
     auto fields = element ? types.read_fields(array.type) : std::nullopt;
     if (!fields) room = 0;
@@ -243,12 +245,10 @@ template <class = void> class joblib_directory final : public array_directory {
     if (key_bytes_ > 8 * tree_.characters().size() + (std::size_t{1} << 20U)) {
       source.fail("dicts that share very long keys; dump them with shorter ones");
     }
-    std::sort(texts.begin(), texts.end());
-    std::sort(integers.begin(), integers.end());
-    auto const text = std::adjacent_find(texts.begin(), texts.end());
-    if (text != texts.end()) source.fail("a dict with the key " + in_quotes(*text) + " twice");
-    auto const integer = std::adjacent_find(integers.begin(), integers.end());
-    if (integer != integers.end()) {
+    if (auto const* const text = find_twice(texts)) {
+      source.fail("a dict with the key " + in_quotes(*text) + " twice");
+    }
+    if (auto const* const integer = find_twice(integers)) {
       source.fail("a dict with the key " + std::to_string(static_cast<std::int64_t>(*integer)) +
                   " twice");
     }
@@ -257,7 +257,7 @@ template <class = void> class joblib_directory final : public array_directory {
   static constexpr std::size_t long_key = 256;
   static constexpr std::size_t most_spelled_bytes = std::size_t{1} << 20U;
 
-  pickle_tree<> tree_;
+  pickle_tree<Lazy> tree_;
   std::size_t key_bytes_ = 0;  // of the long keys of all dicts, each as often as it is one
 };
 

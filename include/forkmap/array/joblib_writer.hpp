@@ -17,7 +17,7 @@
 
 namespace forkmap::detail {
 
-template <class = void> class joblib_writer {
+template <class Lazy = void> class joblib_writer {
  public:
   explicit joblib_writer(byte_sink& out) : out_(&out) {}
 
@@ -106,11 +106,11 @@ template <class = void> class joblib_writer {
   static constexpr std::size_t most_waiting = std::size_t{1} << 16U;
 
   byte_sink* out_;
-  pickle_writer<> text_{};
+  pickle_writer<Lazy> text_{};
 };
 
 /// Only counts.
-template <class = void> class counting_sink final : public byte_sink {
+template <class Lazy = void> class counting_sink final : public byte_sink {
  public:
   void reserve(std::size_t /*bytes*/) override {}
   void write(std::string_view bytes) override { position_ += bytes.size(); }
@@ -122,21 +122,21 @@ template <class = void> class counting_sink final : public byte_sink {
   std::size_t position_ = 0;
 };
 
-template <class = void>
+template <class Lazy = void>
 void write_joblib(byte_sink& out, content_value const& content, write_options const& options) {
   if (options.method == packing::deflate) {
     throw unwritable_content("joblib has no deflate; it has zlib and gzip, which hold the same");
   }
   if (options.method != packing::none) {
-    packed_sink<> packed(out, options);
-    joblib_writer<>(packed).write_file(content);
+    packed_sink<Lazy> packed(out, options);
+    joblib_writer<Lazy>(packed).write_file(content);
     packed.finish();
     return;
   }
-  counting_sink<> count;
-  joblib_writer<>(count).write_file(content);
+  counting_sink<Lazy> count;
+  joblib_writer<Lazy>(count).write_file(content);
   out.reserve(count.position());
-  joblib_writer<>(out).write_file(content);
+  joblib_writer<Lazy>(out).write_file(content);
 }
 
 }  // namespace forkmap::detail

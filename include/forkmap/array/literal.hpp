@@ -16,7 +16,7 @@
 namespace forkmap::detail {
 
 /// Text from a file, fit for an error message: short, printable, in quotes.
-template <class = void> std::string in_quotes(std::string_view text) {
+template <class Lazy = void> std::string in_quotes(std::string_view text) {
   constexpr std::size_t longest = 40;
   constexpr std::string_view digits = "0123456789abcdef";
   std::string result = "'";
@@ -32,7 +32,7 @@ template <class = void> std::string in_quotes(std::string_view text) {
 }
 
 /// Reads one token after another; every mistake is a format_error with the file and the position.
-template <class = void> class literal_reader {
+template <class Lazy = void> class literal_reader {
  public:
   literal_reader(std::string_view text, std::filesystem::path const& file)
       : text_(text), file_(&file) {}

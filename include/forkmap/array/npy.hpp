@@ -32,15 +32,15 @@ inline constexpr std::size_t npy_alignment = 64;
 // NumPy reads headers of 10 000 bytes without asking; records with many fields may take more.
 inline constexpr std::size_t npy_longest_header = std::size_t{1} << 20U;
 
-template <class = void> bool begins_npy(std::string_view first) {
+template <class Lazy = void> bool begins_npy(std::string_view first) {
   return first.starts_with(npy_magic);
 }
 
 /// Reads the dict: exactly the three keys, each once, in any order. Sets all but offset and bytes.
-template <class = void>
+template <class Lazy = void>
 stored_array parse_npy_dict(std::string_view text, std::filesystem::path const& file) {
   constexpr std::string_view keys[] = {"descr", "fortran_order", "shape"};
-  literal_reader<> in(text, file);
+  literal_reader<Lazy> in(text, file);
   stored_array result;
   result.format = "npy";
   unsigned seen = 0;
@@ -58,7 +58,7 @@ stored_array parse_npy_dict(std::string_view text, std::filesystem::path const& 
     } else if (index == 1) {
       result.layout = in.boolean() ? order::fortran : order::c;
     } else {
-      descr_reader<> reader(in);
+      descr_reader<Lazy> reader(in);
       auto element = reader.read();
       result.descr = element.type.kind == 'V' ? spelling(element) : reader.last_scalar();
       result.type = element.type;
@@ -76,7 +76,8 @@ stored_array parse_npy_dict(std::string_view text, std::filesystem::path const& 
 }
 
 /// Errors: format_error for what is malformed; for Python objects, too, unless they are only `listed`.
-template <class = void> stored_array locate_npy(byte_source const& source, bool listed = false) {
+template <class Lazy = void>
+stored_array locate_npy(byte_source const& source, bool listed = false) {
   auto const first = source.first();
   auto const byte = [first](std::size_t at) {
     return std::size_t{static_cast<unsigned char>(first[at])};
@@ -141,7 +142,7 @@ template <class = void> stored_array locate_npy(byte_source const& source, bool 
 
 /// Magic, version, length, `dict`, and spaces up to the alignment: exactly as NumPy pads. The first
 /// version that can say it: Latin-1 with a short length, with a long one, UTF-8.
-template <class = void> std::string wrap_npy_dict(std::string dict) {
+template <class Lazy = void> std::string wrap_npy_dict(std::string dict) {
   auto latin1 = latin1_from_utf8(dict);
   for (unsigned const major : {1U, 2U, 3U}) {
     if (major < 3 && !latin1) continue;
@@ -165,7 +166,7 @@ template <class = void> std::string wrap_npy_dict(std::string dict) {
   return {};  // not reached: version 3.0 takes everything
 }
 
-template <class = void>
+template <class Lazy = void>
 std::string npy_head(element_type const& element, shape const& dims, order layout) {
   std::string dict = "{'descr': " + descr_literal(element) +
                      ", 'fortran_order': " + (layout == order::fortran ? "True" : "False") +
@@ -179,14 +180,14 @@ std::string npy_head(element_type const& element, shape const& dims, order layou
   return wrap_npy_dict(std::move(dict));
 }
 
-template <class = void> void write_npy_array(byte_sink& out, array_content const& content) {
+template <class Lazy = void> void write_npy_array(byte_sink& out, array_content const& content) {
   auto const head = npy_head(content, content.dims, content.layout);
   out.reserve(head.size() + content.bytes);
   out.write(head);
   out.write_array(content);
 }
 
-template <class = void>
+template <class Lazy = void>
 void write_npy(byte_sink& out, content_value const& content, write_options const& options) {
   if (content.what != content_value::kind::array) {
     throw unwritable_content(
@@ -200,7 +201,7 @@ void write_npy(byte_sink& out, content_value const& content, write_options const
   write_npy_array(out, *content.array);
 }
 
-template <class = void> class npy_directory final : public array_directory {
+template <class Lazy = void> class npy_directory final : public array_directory {
  public:
   stored_array find(byte_source const& source, std::string_view name) const override {
     if (!name.empty()) {

@@ -20,13 +20,13 @@ namespace forkmap::detail {
 
 inline constexpr std::string_view npy_extension = ".npy";
 
-template <class = void> bool begins_npz(std::string_view first) {
+template <class Lazy = void> bool begins_npz(std::string_view first) {
   // An archive of none begins with its end.
   return first.starts_with("PK\3\4") || first.starts_with("PK\5\6");
 }
 
 /// Arrays go by the names of their members, with or without ".npy", as in NumPy.
-template <class = void> class npz_directory final : public array_directory {
+template <class Lazy = void> class npz_directory final : public array_directory {
  public:
   explicit npz_directory(byte_source const& source) : archive_(source) {}
 
@@ -107,7 +107,7 @@ template <class = void> class npz_directory final : public array_directory {
 
   static stored_array read_member(byte_source const& source, zip_member const& member,
                                   bool listed) {
-    zip_member_source<> const data(source, member);
+    zip_member_source<Lazy> const data(source, member);
     packed_section section{packing::none, data.offset(), data.size(),
                            static_cast<std::size_t>(member.unpacked_bytes), member.crc32};
     stored_array result;
@@ -117,7 +117,7 @@ template <class = void> class npz_directory final : public array_directory {
       result.offset += data.offset();
     } else {
       section.method = packing::deflate;
-      unpacked_source<> const unpacked(source, section);
+      unpacked_source<Lazy> const unpacked(source, section);
       check_is_npy(source, unpacked.first());
       result = locate_npy(unpacked, listed);
     }
@@ -134,7 +134,7 @@ template <class = void> class npz_directory final : public array_directory {
                 ", an .npy file with '\\x93NUMPY'");
   }
 
-  zip_archive<> archive_;
+  zip_archive<Lazy> archive_;
 };
 
 template <class Lazy = void> std::unique_ptr<array_directory> read_npz(byte_source const& source) {

@@ -19,7 +19,7 @@ namespace forkmap::detail {
 
 /// Why an array cannot have that name, or nothing. Members are files to those who unpack an archive:
 /// no name may lead out of a folder.
-template <class = void> std::string_view bad_array_name(std::string_view name) {
+template <class Lazy = void> std::string_view bad_array_name(std::string_view name) {
   constexpr std::size_t longest = 0xffff - npy_extension.size();
   if (name.empty()) return "is empty";
   if (name.size() > longest) return "is too long";
@@ -42,7 +42,7 @@ struct npz_member {
 };
 
 /// The members of what is to be written: a dict's by their keys, others as numpy.savez names them.
-template <class = void> std::vector<npz_member> npz_members(content_value const& content) {
+template <class Lazy = void> std::vector<npz_member> npz_members(content_value const& content) {
   using kind = content_value::kind;
   std::vector<npz_member> result;
   auto const add = [&result](std::string const& name, content_value const& value) {
@@ -68,7 +68,7 @@ template <class = void> std::vector<npz_member> npz_members(content_value const&
   return result;
 }
 
-template <class = void>
+template <class Lazy = void>
 void write_npz(byte_sink& out, content_value const& content, write_options const& options) {
   auto const method = options.method;
   if (method != packing::none && method != packing::deflate && method != packing::zlib) {
@@ -77,8 +77,8 @@ void write_npz(byte_sink& out, content_value const& content, write_options const
         std::string(name_of(method)) + "\"; .joblib files can");
   }
   auto const members = npz_members(content);
-  zip_writer<> archive(out, {method == packing::none ? method : packing::deflate, options.level},
-                       npy_alignment);
+  zip_writer<Lazy> archive(
+      out, {method == packing::none ? method : packing::deflate, options.level}, npy_alignment);
   if (method == packing::none) {
     std::vector<std::pair<std::string_view, std::size_t>> sizes;
     for (auto const& [name, array] : members) {

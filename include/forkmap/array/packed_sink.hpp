@@ -18,7 +18,7 @@ namespace forkmap::detail {
 /// Packs what is written into another sink, as one stream; complete only after finish().
 ///
 /// Errors: missing_library.
-template <class = void> class packed_sink final : public byte_sink {
+template <class Lazy = void> class packed_sink final : public byte_sink {
  public:
   /// `out` outlives this.
   packed_sink(byte_sink& out, write_options const& options)

@@ -43,7 +43,7 @@ inline constexpr packing_method packing_methods[] = {
     {packing::lz4, "lz4", 0, 16},
 };
 
-template <class = void> std::string_view name_of(packing method) {
+template <class Lazy = void> std::string_view name_of(packing method) {
   for (auto const& known : packing_methods) {
     if (known.method == method) return known.name;
   }
@@ -59,7 +59,7 @@ struct write_options {
 /// Reads a method with or without a level: "zlib", "xz:9"; "" is none.
 ///
 /// Errors: std::invalid_argument with the methods, or the levels, that there are.
-template <class = void> write_options parse_packing(std::string_view text) {
+template <class Lazy = void> write_options parse_packing(std::string_view text) {
   if (text.empty()) return {};
   auto const colon = text.find(':');
   auto const name = text.substr(0, colon);
@@ -86,7 +86,7 @@ template <class = void> write_options parse_packing(std::string_view text) {
 }
 
 /// Which method a whole file is compressed with, by its first bytes.
-template <class = void> packing packing_that_begins(std::string_view first) {
+template <class Lazy = void> packing packing_that_begins(std::string_view first) {
   using namespace std::string_view_literals;
   if (first.starts_with("\x1f\x8b"sv)) return packing::gzip;
   if (first.starts_with("BZh"sv)) return packing::bzip2;

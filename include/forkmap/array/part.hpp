@@ -30,7 +30,7 @@ struct array_part {
 /// Along which axis an array is cut: rows along the first, columns along the last.
 enum class cut { rows, columns };
 
-template <class = void>
+template <class Lazy = void>
 [[noreturn]] void throw_bad_cut(shape const& dims, cut along, std::string const& which) {
   std::string const of =
       "forkmap: " + which + (dims.rank() == 0 ? " of an array without axes, dims "
@@ -43,7 +43,7 @@ template <class = void>
                           (what.empty() ? "" : ", which has " + std::to_string(extent) + what));
 }
 
-template <class = void> [[noreturn]] void throw_scattered(shape const& dims, cut along) {
+template <class Lazy = void> [[noreturn]] void throw_scattered(shape const& dims, cut along) {
   bool const rows = along == cut::rows;
   throw std::invalid_argument(
       std::string("forkmap: the ") + (rows ? "rows" : "columns") + " of an array of dims " +
@@ -54,7 +54,8 @@ template <class = void> [[noreturn]] void throw_scattered(shape const& dims, cut
 }
 
 /// Checks that an array can be cut along that axis. Returns: how many elements each has.
-template <class = void> std::size_t elements_per_cut(shape const& dims, order layout, cut along) {
+template <class Lazy = void>
+std::size_t elements_per_cut(shape const& dims, order layout, cut along) {
   auto const rank = dims.rank();
   if (rank > 1 && (layout == order::c) != (along == cut::rows)) throw_scattered(dims, along);
   std::size_t count = 1;
@@ -65,13 +66,13 @@ template <class = void> std::size_t elements_per_cut(shape const& dims, order la
 }
 
 /// The extent of the axis that is cut; 0 where there is none.
-template <class = void> std::size_t extent_of_cut(shape const& dims, cut along) {
+template <class Lazy = void> std::size_t extent_of_cut(shape const& dims, cut along) {
   if (dims.rank() == 0) return 0;
   return along == cut::rows ? dims[0] : dims[dims.rank() - 1];
 }
 
 /// One row or column: an array with one axis less.
-template <class = void>
+template <class Lazy = void>
 array_part one_of(shape const& dims, order layout, cut along, std::size_t at) {
   if (at >= extent_of_cut(dims, along)) {
     throw_bad_cut(dims, along, (along == cut::rows ? "row " : "column ") + std::to_string(at));
@@ -82,7 +83,7 @@ array_part one_of(shape const& dims, order layout, cut along, std::size_t at) {
 }
 
 /// Rows or columns that follow one another: an array with as many axes.
-template <class = void>
+template <class Lazy = void>
 array_part some_of(shape const& dims, order layout, cut along, slice which) {
   auto const extent = extent_of_cut(dims, along);
   if (which.start > which.stop || which.stop > extent || dims.rank() == 0) {
@@ -101,7 +102,8 @@ array_part some_of(shape const& dims, order layout, cut along, slice which) {
 }
 
 /// The same elements in the same order, with other dims.
-template <class = void> array_part reshaped(shape const& dims, order layout, shape const& wanted) {
+template <class Lazy = void>
+array_part reshaped(shape const& dims, order layout, shape const& wanted) {
   std::size_t count = 0;
   if (!wanted.try_count(count) || count != dims.count()) {
     throw std::invalid_argument("forkmap: reshape of dims " + dims.text() + " to " +
@@ -114,7 +116,7 @@ template <class = void> array_part reshaped(shape const& dims, order layout, sha
 }
 
 /// The same elements, the axes in reverse: (i, j) becomes (j, i).
-template <class = void> array_part transposed(shape const& dims, order layout) {
+template <class Lazy = void> array_part transposed(shape const& dims, order layout) {
   std::array<std::size_t, shape::max_rank> extents{};
   std::reverse_copy(dims.begin(), dims.end(), extents.begin());
   return {0, shape(std::span(extents).first(dims.rank())),
@@ -122,7 +124,7 @@ template <class = void> array_part transposed(shape const& dims, order layout) {
 }
 
 /// Slices that make up an array and share no page: see shared_elements::page_slices().
-template <class = void>
+template <class Lazy = void>
 std::vector<slice> cut_at_pages(std::size_t size, std::size_t item_bytes, std::uintptr_t address,
                                 std::size_t page, std::size_t n) {
   if (n == 0) throw std::invalid_argument("forkmap: page_slices: n is 0; it must be 1 or more");

@@ -22,7 +22,7 @@
 
 namespace forkmap::detail {
 
-template <class = void> class pickle_machine {
+template <class Lazy = void> class pickle_machine {
  public:
   explicit pickle_machine(byte_source const& source) : in_(source) {}
 
@@ -30,7 +30,7 @@ template <class = void> class pickle_machine {
   ///
   /// Errors: format_error with the position, for everything that plain values and arrays do not
   ///   need, and for what is cut short or makes no sense.
-  pickle_tree<> run() {
+  pickle_tree<Lazy> run() {
     while (step()) {
     }
     return std::move(tree_);
@@ -39,7 +39,7 @@ template <class = void> class pickle_machine {
  private:
   bool step() {
     opcode_at_ = in_.position();
-    if (!tree_.has_room() || stack_.size() > pickle_tree<>::most_values) {
+    if (!tree_.has_room() || stack_.size() > pickle_tree<Lazy>::most_values) {
       fail("more than 67 million values; they are not read");
     }
     auto const opcode = in_.byte();
@@ -55,9 +55,9 @@ template <class = void> class pickle_machine {
       case pop_mark: stack_.cut(stack_.pop_mark()); break;
       case dup: push(stack_.top()); break;
 
-      case none: push(pickle_tree<>::none); break;
-      case newtrue: push(pickle_tree<>::yes); break;
-      case newfalse: push(pickle_tree<>::no); break;
+      case none: push(pickle_tree<Lazy>::none); break;
+      case newtrue: push(pickle_tree<Lazy>::yes); break;
+      case newfalse: push(pickle_tree<Lazy>::no); break;
       case binint: integer(static_cast<std::int32_t>(in_.number(4))); break;
       case binint1: integer(in_.byte()); break;
       case binint2: integer(static_cast<std::int64_t>(in_.number(2))); break;
@@ -74,7 +74,7 @@ template <class = void> class pickle_machine {
       case binbytes: text(pickle_kind::bytes, in_.number(4)); break;
       case binbytes8: case bytearray8: text(pickle_kind::bytes, in_.number(8)); break;
 
-      case empty_tuple: push(pickle_tree<>::empty_tuple); break;
+      case empty_tuple: push(pickle_tree<Lazy>::empty_tuple); break;
       case empty_list: push(tree_.add(pickle_kind::list)); break;
       case empty_dict: push(tree_.add(pickle_kind::dict)); break;
       case empty_set: push(tree_.add(pickle_kind::set)); break;
@@ -99,9 +99,9 @@ template <class = void> class pickle_machine {
 
       case global: named_global(); break;
       case stack_global: stacked_global(); break;
-      case newobj: apply(&pickled_objects<>::make); break;
-      case reduce: apply(&pickled_objects<>::call); break;
-      case build: apply(&pickled_objects<>::build); break;
+      case newobj: apply(&pickled_objects<Lazy>::make); break;
+      case reduce: apply(&pickled_objects<Lazy>::call); break;
+      case build: apply(&pickled_objects<Lazy>::build); break;
       default: fail(refusal_of_opcode(opcode));
     }
     // clang-format on
@@ -130,7 +130,7 @@ template <class = void> class pickle_machine {
     if (bytes > sizeof(std::uint64_t) + 1) {
       in_.check_left(bytes);
       while (bytes != 0) {  // taken, not stepped over: it counts
-        auto const now = std::min<std::uint64_t>(bytes, pickle_input<>::most_taken);
+        auto const now = std::min<std::uint64_t>(bytes, pickle_input<Lazy>::most_taken);
         in_.take(static_cast<std::size_t>(now));
         bytes -= now;
       }
@@ -214,17 +214,17 @@ template <class = void> class pickle_machine {
   }
 
   /// The last two values become one.
-  void apply(pickle_index (pickled_objects<>::*what)(pickle_index, pickle_index)) {
+  void apply(pickle_index (pickled_objects<Lazy>::*what)(pickle_index, pickle_index)) {
     stack_.floor_of(2);
     auto const second = stack_.take();
     auto const first = stack_.take();
     push((objects_.*what)(first, second));
   }
 
-  pickle_input<> in_;
-  pickle_tree<> tree_{};
-  pickled_objects<> objects_{tree_, in_};
-  pickle_stack<> stack_{in_};
+  pickle_input<Lazy> in_;
+  pickle_tree<Lazy> tree_{};
+  pickled_objects<Lazy> objects_{tree_, in_};
+  pickle_stack<Lazy> stack_{in_};
   std::size_t opcode_at_ = 0;
 };
 

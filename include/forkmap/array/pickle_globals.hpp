@@ -22,7 +22,7 @@ enum class pickle_global : std::uint8_t {
   ordered_dict,  // collections.OrderedDict
 };
 
-template <class = void>
+template <class Lazy = void>
 std::optional<pickle_global> find_global(std::string_view module, std::string_view name) {
   struct allowed {
     std::string_view module;
@@ -59,7 +59,7 @@ std::optional<pickle_global> find_global(std::string_view module, std::string_vi
 }
 
 /// Why a name that is not allowed is not, and the way out.
-template <class = void>
+template <class Lazy = void>
 std::string refusal_of_global(std::string_view module, std::string_view name) {
   if (name == "NDArrayWrapper" || name == "ZNDArrayWrapper") {
     return "joblib 0.9 or older wrote the file and its arrays into files beside it, which is not "

@@ -13,7 +13,7 @@
 
 namespace forkmap::detail {
 
-template <class = void> class pickle_input {
+template <class Lazy = void> class pickle_input {
  public:
   /// `source` outlives this.
   explicit pickle_input(byte_source const& source) : source_(&source), window_(source.first()) {}

@@ -15,9 +15,9 @@ namespace forkmap::detail {
 
 /// Visits leaf after leaf, in the file's order, without recursion. A file can hold one container
 /// under many names, and in itself: what is visited is bounded by what has been read.
-template <class = void> class pickle_leaves {
+template <class Lazy = void> class pickle_leaves {
  public:
-  explicit pickle_leaves(pickle_tree<> const& tree) : tree_(&tree) {
+  explicit pickle_leaves(pickle_tree<Lazy> const& tree) : tree_(&tree) {
     leaf_ = tree.root;
     root_is_leaf_ = !is_parted(tree.root);
     if (!root_is_leaf_) enter(tree.root);
@@ -94,7 +94,7 @@ template <class = void> class pickle_leaves {
 
   struct opened {
     pickle_index at;
-    pickle_tree<>::cursor items;
+    pickle_tree<Lazy>::cursor items;
     std::size_t index;
     std::size_t name_bytes;
   };
@@ -114,10 +114,10 @@ template <class = void> class pickle_leaves {
     return false;
   }
 
-  pickle_tree<> const* tree_;
+  pickle_tree<Lazy> const* tree_;
   std::vector<opened> open_{};
   std::string name_{};
-  pickle_index leaf_ = pickle_tree<>::none;
+  pickle_index leaf_ = pickle_tree<Lazy>::none;
   bool root_is_leaf_ = false;
   std::size_t work_ = 0;
   std::size_t visited_ = 0;

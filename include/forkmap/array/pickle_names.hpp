@@ -22,7 +22,7 @@
 
 namespace forkmap::detail {
 
-template <class = void> bool is_identifier(std::string_view text) {
+template <class Lazy = void> bool is_identifier(std::string_view text) {
   auto const letter = [](char c) {
     return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
   };
@@ -32,7 +32,7 @@ template <class = void> bool is_identifier(std::string_view text) {
 }
 
 /// A number as Python writes it, shortest and with a point.
-template <class = void> std::string real_literal(double value) {
+template <class Lazy = void> std::string real_literal(double value) {
   char text[32];
   auto const [end, error] = std::to_chars(text, text + sizeof text, value);
   std::string result(text, error == std::errc{} ? end : text);
@@ -41,7 +41,7 @@ template <class = void> std::string real_literal(double value) {
 }
 
 /// b'...' as Python writes it.
-template <class = void> std::string bytes_literal(std::string_view bytes) {
+template <class Lazy = void> std::string bytes_literal(std::string_view bytes) {
   constexpr std::string_view digits = "0123456789abcdef";
   constexpr std::string_view named = "\t\n\r";
   constexpr std::string_view letters = "tnr";
@@ -65,8 +65,8 @@ template <class = void> std::string bytes_literal(std::string_view bytes) {
 
 /// A dict's key as Python writes it. What is no plain key, or shared and too long to be written for
 /// every place where it stands, is only told by its kind; `depth` and `room` are of tuples.
-template <class = void>
-std::string key_literal(pickle_tree<> const& tree, pickle_index at, int depth = 0,
+template <class Lazy = void>
+std::string key_literal(pickle_tree<Lazy> const& tree, pickle_index at, int depth = 0,
                         std::size_t room = 1024) {
   constexpr std::uint32_t longest = 256;
   constexpr std::string_view left_out = "...";
@@ -113,8 +113,8 @@ std::string key_literal(pickle_tree<> const& tree, pickle_index at, int depth = 
 }
 
 /// Adds to the name of a container what leads to one of its items; `key` is for dicts.
-template <class = void>
-void append_step(std::string& name, pickle_tree<> const& tree, pickle_value const& container,
+template <class Lazy = void>
+void append_step(std::string& name, pickle_tree<Lazy> const& tree, pickle_value const& container,
                  std::size_t index, pickle_index key) {
   if (container.kind != pickle_kind::dict) {
     name += "[" + std::to_string(index) + "]";
@@ -126,7 +126,7 @@ void append_step(std::string& name, pickle_tree<> const& tree, pickle_value cons
 }
 
 /// A value in an error's text: "an int", "a list of 3".
-template <class = void> std::string described(pickle_value const& value) {
+template <class Lazy = void> std::string described(pickle_value const& value) {
   auto const of = [&value](std::string_view what) {
     return std::string(what) + " of " + std::to_string(value.size);
   };
@@ -165,9 +165,9 @@ template <class = void> std::string described(pickle_value const& value) {
 }
 
 /// Follows names from the root.
-template <class = void> class pickle_path {
+template <class Lazy = void> class pickle_path {
  public:
-  explicit pickle_path(pickle_tree<> const& tree) : tree_(&tree) {}
+  explicit pickle_path(pickle_tree<Lazy> const& tree) : tree_(&tree) {}
 
   /// What is called that, or nothing: then why_not() tells.
   std::optional<pickle_index> find(std::string_view name) {
@@ -278,8 +278,8 @@ template <class = void> class pickle_path {
     return found;
   }
 
-  pickle_tree<> const* tree_;
-  pickle_index at_ = pickle_tree<>::none;
+  pickle_tree<Lazy> const* tree_;
+  pickle_index at_ = pickle_tree<Lazy>::none;
   std::size_t here_ = 0;  // how much of the name led to at_
   bool several_ = false;  // whether more than one item of at_ is called what comes next
   std::string_view name_{};

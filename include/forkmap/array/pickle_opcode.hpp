@@ -27,7 +27,7 @@ enum class pickle_opcode : std::uint8_t {
 // clang-format on
 
 /// Why an opcode that is none of these is not read.
-template <class = void> std::string refusal_of_opcode(unsigned opcode) {
+template <class Lazy = void> std::string refusal_of_opcode(unsigned opcode) {
   constexpr std::string_view digits = "0123456789abcdef";
   constexpr std::string_view oldest = "FILSVgip";
   constexpr std::string_view objects = "\x82\x83\x84\x92PQo";

@@ -11,9 +11,9 @@
 
 namespace forkmap::detail {
 
-template <class = void> class pickle_stack {
+template <class Lazy = void> class pickle_stack {
  public:
-  explicit pickle_stack(pickle_input<> const& in) : in_(&in) {}
+  explicit pickle_stack(pickle_input<Lazy> const& in) : in_(&in) {}
 
   /// Of values and marks.
   std::size_t size() const { return values_.size() + marks_.size(); }
@@ -82,7 +82,7 @@ template <class = void> class pickle_stack {
  private:
   static constexpr pickle_index nothing = ~pickle_index{0};
 
-  pickle_input<> const* in_;
+  pickle_input<Lazy> const* in_;
   std::vector<pickle_index> values_{};
   std::vector<std::size_t> marks_{};
   std::vector<pickle_index> memo_{};

@@ -58,7 +58,7 @@ struct pickled_array {
   std::size_t bytes;
 };
 
-template <class = void> class pickle_tree {
+template <class Lazy = void> class pickle_tree {
   struct cell {
     pickle_index value;
     std::uint32_t next;

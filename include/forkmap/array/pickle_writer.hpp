@@ -21,7 +21,7 @@
 namespace forkmap::detail {
 
 /// Opcodes and their arguments, collected in memory.
-template <class = void> class pickle_writer {
+template <class Lazy = void> class pickle_writer {
  public:
   std::string const& bytes() const { return bytes_; }
   void clear() { bytes_.clear(); }

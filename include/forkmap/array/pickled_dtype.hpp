@@ -22,14 +22,15 @@
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 #include <forkmap/array/record.hpp>
+#include <forkmap/array/sorting.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap::detail {
 
 /// Reads what a pickle says of an array. A mistake is an empty result with a reason.
-template <class = void> class pickled_types {
+template <class Lazy = void> class pickled_types {
  public:
-  explicit pickled_types(pickle_tree<> const& tree) : tree_(&tree) {}
+  explicit pickled_types(pickle_tree<Lazy> const& tree) : tree_(&tree) {}
 
   std::string const& reason() const { return reason_; }
 
@@ -100,7 +101,7 @@ template <class = void> class pickled_types {
     if ((type.kind != 'M' && type.kind != 'm') || !state) return result;
     // ({}, (b'ns', 1, 1, 1))
     auto metadata = (*tree_)[state->metadata].is_sequence() ? tree_->items(state->metadata)
-                                                            : tree_->items(pickle_tree<>::none);
+                                                            : tree_->items(pickle_tree<Lazy>::none);
     if (metadata.left() != 2) return result;
     metadata.next();
     auto const unit = metadata.next();
@@ -125,7 +126,7 @@ template <class = void> class pickled_types {
   static constexpr std::uint32_t most_fields = 4096;  // in all, those of nested records too
   static constexpr std::string_view too_many = "a record of more than 4096 fields";
   static constexpr std::size_t most_name_bytes = std::size_t{1} << 20U;  // of nested ones too
-  static constexpr pickle_index nowhere = pickle_tree<>::none;
+  static constexpr pickle_index nowhere = pickle_tree<Lazy>::none;
 
   struct dtype_state {
     std::string_view order;
@@ -159,7 +160,7 @@ template <class = void> class pickled_types {
     items.next();  // bytes, which the code tells as well
     items.next();  // alignment
     auto const& flags = (*tree_)[items.next()];
-    result.metadata = items.done() ? pickle_tree<>::none : items.next();
+    result.metadata = items.done() ? pickle_tree<Lazy>::none : items.next();
     bool const known = version.kind == pickle_kind::integer && version.integer() >= 3 &&
                        version.integer() <= 4 && flags.kind == pickle_kind::integer;
     if (!known || !order.is_text() || order.size != 1) {
@@ -223,11 +224,10 @@ template <class = void> class pickled_types {
   static bool has_name_twice(std::vector<record_field> const& fields) {
     std::vector<std::string_view> names;
     for (auto const& field : fields) names.push_back(field.name);
-    std::sort(names.begin(), names.end());
-    return std::adjacent_find(names.begin(), names.end()) != names.end();
+    return find_twice(names) != nullptr;
   }
 
-  pickle_tree<> const* tree_;
+  pickle_tree<Lazy> const* tree_;
   std::string reason_{};
   std::uint32_t fields_ = 0;
   std::size_t name_bytes_ = 0;

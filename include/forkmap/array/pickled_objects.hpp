@@ -26,16 +26,16 @@
 namespace forkmap::detail {
 
 /// The bytes of a value that is some, however they are kept.
-template <class = void>
-std::optional<std::string> pickled_bytes(pickle_tree<> const& tree, pickle_value const& value) {
+template <class Lazy = void>
+std::optional<std::string> pickled_bytes(pickle_tree<Lazy> const& tree, pickle_value const& value) {
   if (value.kind == pickle_kind::bytes) return std::string(tree.text(value));
   if (value.kind == pickle_kind::latin1) return latin1_from_utf8(tree.text(value));
   return {};
 }
 
-template <class = void> class pickled_objects {
+template <class Lazy = void> class pickled_objects {
  public:
-  pickled_objects(pickle_tree<>& tree, pickle_input<>& in) : tree_(&tree), in_(&in) {}
+  pickled_objects(pickle_tree<Lazy>& tree, pickle_input<Lazy>& in) : tree_(&tree), in_(&in) {}
 
   pickle_index find(std::string_view module, std::string_view name) {
     auto const found = find_global(module, name);
@@ -65,7 +65,7 @@ template <class = void> class pickled_objects {
     switch (what) {
       case pickle_global::dtype:
         if (!is(0, pickle_kind::text)) break;
-        return tree_->add(pickle_kind::dtype, pickle_tree<>::none, given[0]);
+        return tree_->add(pickle_kind::dtype, pickle_tree<Lazy>::none, given[0]);
       case pickle_global::scalar:
         if (count == 2) return scalar(given[0], given[1]);
         break;
@@ -103,7 +103,7 @@ template <class = void> class pickled_objects {
     auto& value = (*tree_)[object];
     if (value.kind == pickle_kind::wrapper) return array(state);
     // A second one would change arrays that have been read.
-    if (value.kind != pickle_kind::dtype || value.size != pickle_tree<>::none ||
+    if (value.kind != pickle_kind::dtype || value.size != pickle_tree<Lazy>::none ||
         (*tree_)[state].kind != pickle_kind::tuple) {
       in_->fail("a state for what has none");
     }
@@ -133,7 +133,7 @@ template <class = void> class pickled_objects {
 
   /// np.float64(2.5), np.str_("a"), np.bytes_(b"a"): a dtype and its bytes.
   pickle_index scalar(pickle_index type_at, pickle_index value_at) {
-    pickled_types<> types(*tree_);
+    pickled_types<Lazy> types(*tree_);
     auto const type = types.read_type(type_at);
     if (!type) in_->fail(types.reason());
     auto const& value = (*tree_)[value_at];
@@ -178,7 +178,7 @@ template <class = void> class pickled_objects {
     auto const unused = 64 - 8 * bytes->size();
     switch (type.kind) {
       case 'b':
-        return bits != 0 ? pickle_tree<>::yes : pickle_tree<>::no;
+        return bits != 0 ? pickle_tree<Lazy>::yes : pickle_tree<Lazy>::no;
       case 'i':
         return tree_->add(static_cast<std::int64_t>(bits << unused) >> unused);
       case 'u':
@@ -221,8 +221,8 @@ template <class = void> class pickled_objects {
       }
     }
     if (!dims || !order || !type) in_->fail("a NumpyArrayWrapper without shape, order or dtype");
-    if (mappable == pickle_tree<>::no) in_->fail(std::string(pickled_types<>::objects));
-    pickled_types<> types(*tree_);
+    if (mappable == pickle_tree<Lazy>::no) in_->fail(std::string(pickled_types<Lazy>::objects));
+    pickled_types<Lazy> types(*tree_);
     auto const element = types.read_type(*type);
     auto const extents = element ? types.read_shape(*dims) : std::nullopt;
     if (!extents) in_->fail(types.reason());
@@ -252,8 +252,8 @@ template <class = void> class pickled_objects {
     std::optional<pickle_index>* place;
   };
 
-  pickle_tree<>* tree_;
-  pickle_input<>* in_;
+  pickle_tree<Lazy>* tree_;
+  pickle_input<Lazy>* in_;
   std::size_t unicode_bytes_ = 0;  // of all NumPy texts
 };
 

@@ -23,7 +23,7 @@ namespace forkmap::detail {
 ///
 /// Errors: format_error naming the file and the method, for a section that is damaged, cut short, no
 ///   such stream, or holds more or less than it says; and where the library is missing.
-template <class = void> class unpacked_source final : public byte_source {
+template <class Lazy = void> class unpacked_source final : public byte_source {
  public:
   /// `source` and its file's name outlive this.
   unpacked_source(byte_source const& source, packed_section const& section)

@@ -14,14 +14,14 @@ namespace forkmap::detail {
 
 using utf8_traits = boost::locale::utf::utf_traits<char>;
 
-template <class = void> void append_utf8(std::string& out, std::uint32_t point) {
+template <class Lazy = void> void append_utf8(std::string& out, std::uint32_t point) {
   boost::locale::utf::code_point const valid =
       boost::locale::utf::is_valid_codepoint(point) ? point : 0xfffdU;  // what Unicode puts instead
   utf8_traits::encode(valid, std::back_inserter(out));
 }
 
 /// The next code point, which is taken off `text`; boost::locale::utf::illegal for what is none.
-template <class = void> std::uint32_t next_code_point(std::string_view& text) {
+template <class Lazy = void> std::uint32_t next_code_point(std::string_view& text) {
   auto const* at = text.data();
   auto const* const end = at + text.size();
   auto const point = utf8_traits::decode(at, end);
@@ -30,12 +30,12 @@ template <class = void> std::uint32_t next_code_point(std::string_view& text) {
   return point == boost::locale::utf::incomplete ? boost::locale::utf::illegal : point;
 }
 
-template <class = void> bool is_ascii(std::string_view text) {
+template <class Lazy = void> bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-template <class = void> bool is_utf8(std::string_view text) {
+template <class Lazy = void> bool is_utf8(std::string_view text) {
   while (!text.empty()) {
     if (next_code_point(text) == boost::locale::utf::illegal) return false;
   }
@@ -43,14 +43,14 @@ template <class = void> bool is_utf8(std::string_view text) {
 }
 
 /// Latin-1 (ISO 8859-1), whose bytes are code points.
-template <class = void> std::string utf8_from_latin1(std::string_view text) {
+template <class Lazy = void> std::string utf8_from_latin1(std::string_view text) {
   std::string result;
   for (char const c : text) append_utf8(result, static_cast<unsigned char>(c));
   return result;
 }
 
 /// Nothing if there is a character that Latin-1 lacks. `text` is UTF-8.
-template <class = void> std::optional<std::string> latin1_from_utf8(std::string_view text) {
+template <class Lazy = void> std::optional<std::string> latin1_from_utf8(std::string_view text) {
   std::string result;
   while (!text.empty()) {
     auto const point = next_code_point(text);

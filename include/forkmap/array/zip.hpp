@@ -31,7 +31,7 @@ inline constexpr std::uint64_t zip_saturated16 = 0xffff;
 inline constexpr std::uint64_t zip_saturated32 = 0xffffffff;  // the number stands elsewhere
 
 /// The little-endian number of so many bytes.
-template <class = void>
+template <class Lazy = void>
 std::uint64_t zip_number(std::string_view from, std::size_t at, std::size_t bytes) {
   std::uint64_t result = 0;
   for (std::size_t i = 0; i < bytes; ++i) {
@@ -55,7 +55,7 @@ struct zip_member {
 
 /// Takes from the zip64 extra field the numbers that did not fit 32 bits, in this order.
 /// Returns: false if it is malformed or lacks one.
-template <class = void>
+template <class Lazy = void>
 bool take_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> numbers) {
   std::string_view wide;
   while (extra.size() >= 4) {
@@ -73,7 +73,7 @@ bool take_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> nu
   return true;
 }
 
-template <class = void> class zip_archive {
+template <class Lazy = void> class zip_archive {
  public:
   /// Errors: format_error.
   explicit zip_archive(byte_source const& source) {

@@ -17,7 +17,7 @@ inline constexpr unsigned zip_stored = 0;
 inline constexpr unsigned zip_deflated = 8;
 
 /// What is known of a method that is not read.
-template <class = void> std::string zip_method_name(unsigned method) {
+template <class Lazy = void> std::string zip_method_name(unsigned method) {
   switch (method) {
     case 9:
       return "deflate64";
@@ -35,7 +35,7 @@ template <class = void> std::string zip_method_name(unsigned method) {
 }
 
 /// A member's data, packed as it is. Its local header has been compared with the directory's entry.
-template <class = void> class zip_member_source final : public byte_source {
+template <class Lazy = void> class zip_member_source final : public byte_source {
  public:
   /// Errors: format_error for what is encrypted, packed by an unknown method, or contradictory.
   zip_member_source(byte_source const& archive, zip_member const& member)

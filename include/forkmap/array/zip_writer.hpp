@@ -20,7 +20,7 @@
 
 namespace forkmap::detail {
 
-template <class = void>
+template <class Lazy = void>
 void append_number(std::string& to, std::uint64_t number, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; ++i) to += static_cast<char>((number >> (8 * i)) & 0xffU);
 }
@@ -30,7 +30,7 @@ constexpr std::uint64_t saturated(std::uint64_t number, std::uint64_t at) {
 }
 
 /// What local header and directory entry have in common: versions up to the CRC-32.
-template <class = void> void append_zip_common(std::string& to, zip_member const& member) {
+template <class Lazy = void> void append_zip_common(std::string& to, zip_member const& member) {
   constexpr std::uint64_t first_of_1980 = 0x21;  // the oldest date there is: files stay comparable
   append_number(to, 45, 2);                      // the version with zip64
   append_number(to, member.flags, 2);
@@ -41,7 +41,7 @@ template <class = void> void append_zip_common(std::string& to, zip_member const
 }
 
 /// The local header, at member.offset. `alignment` is that of the data in the file.
-template <class = void>
+template <class Lazy = void>
 std::string zip_local_header(zip_member const& member, std::size_t alignment) {
   std::string extra;
   append_number(extra, 1, 2);  // zip64
@@ -68,7 +68,7 @@ std::string zip_local_header(zip_member const& member, std::size_t alignment) {
   return result + member.name + extra;
 }
 
-template <class = void> std::string zip_central_entry(zip_member const& member) {
+template <class Lazy = void> std::string zip_central_entry(zip_member const& member) {
   std::string wide;
   for (auto const number : {member.unpacked_bytes, member.packed_bytes, member.offset}) {
     if (number >= zip_saturated32) append_number(wide, number, 8);
@@ -96,7 +96,7 @@ template <class = void> std::string zip_central_entry(zip_member const& member) 
   return result + member.name + extra;
 }
 
-template <class = void>
+template <class Lazy = void>
 std::string zip_end(std::uint64_t entries, std::uint64_t bytes, std::uint64_t offset) {
   std::string result;
   if (entries >= zip_saturated16 || bytes >= zip_saturated32 || offset >= zip_saturated32) {
@@ -121,7 +121,7 @@ std::string zip_end(std::uint64_t entries, std::uint64_t bytes, std::uint64_t of
 }
 
 /// A member on its way: counted and summed up.
-template <class = void> class zip_member_sink final : public byte_sink {
+template <class Lazy = void> class zip_member_sink final : public byte_sink {
  public:
   explicit zip_member_sink(byte_sink& out) : out_(&out) {}
 
@@ -149,7 +149,7 @@ template <class = void> class zip_member_sink final : public byte_sink {
 };
 
 /// Writes one member after another, and then the directory.
-template <class = void> class zip_writer {
+template <class Lazy = void> class zip_writer {
  public:
   /// `alignment` is that of the data of stored members.
   zip_writer(byte_sink& out, write_options const& options, std::size_t alignment)
@@ -162,12 +162,12 @@ template <class = void> class zip_writer {
     out_->write(zip_local_header(member, stored ? alignment_ : 1));
     auto const data = out_->position();
     if (stored) {
-      zip_member_sink<> to(*out_);
+      zip_member_sink<Lazy> to(*out_);
       write(to);
       fill_in(member, to);
     } else {
-      packed_sink<> packed(*out_, options_);
-      zip_member_sink<> to(packed);
+      packed_sink<Lazy> packed(*out_, options_);
+      zip_member_sink<Lazy> to(packed);
       write(to);
       packed.finish();
       fill_in(member, to);
@@ -211,7 +211,7 @@ template <class = void> class zip_writer {
     return member;
   }
 
-  static void fill_in(zip_member& member, zip_member_sink<> const& written) {
+  static void fill_in(zip_member& member, zip_member_sink<Lazy> const& written) {
     member.crc32 = written.crc32();
     member.unpacked_bytes = written.position();
   }

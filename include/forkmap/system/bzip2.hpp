@@ -42,7 +42,7 @@ struct bzip2_functions {
   }
 };
 
-class bzip2_unpacker final : public unpacker {
+template <class Lazy = void> class bzip2_unpacker final : public unpacker {
  public:
   bzip2_unpacker() : bzip2_(&bzip2_functions::get()) { begin(); }
   ~bzip2_unpacker() override { bzip2_->decompress_end(&stream_); }
@@ -77,7 +77,7 @@ class bzip2_unpacker final : public unpacker {
   bz_stream stream_{};
 };
 
-class bzip2_packer final : public packer {
+template <class Lazy = void> class bzip2_packer final : public packer {
  public:
   explicit bzip2_packer(int level) : bzip2_(&bzip2_functions::get()) {
     constexpr int usual_level = 9;
@@ -106,21 +106,23 @@ class bzip2_packer final : public packer {
   std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
 };
 
-inline std::unique_ptr<unpacker> make_bzip2_unpacker() {
-  return std::unique_ptr<unpacker>(new bzip2_unpacker());
+template <class Lazy = void> std::unique_ptr<unpacker> make_bzip2_unpacker() {
+  return std::unique_ptr<unpacker>(new bzip2_unpacker<Lazy>());
 }
-inline std::unique_ptr<packer> make_bzip2_packer(int level) {
-  return std::unique_ptr<packer>(new bzip2_packer(level));
+template <class Lazy = void> std::unique_ptr<packer> make_bzip2_packer(int level) {
+  return std::unique_ptr<packer>(new bzip2_packer<Lazy>(level));
 }
 
 #else
 
-[[noreturn]] inline void throw_no_bzip2() {
+template <class Lazy = void> [[noreturn]] void throw_no_bzip2() {
   throw missing_library(
       "the program was compiled without <bzlib.h>; Debian's package libbz2-dev has it");
 }
-inline std::unique_ptr<unpacker> make_bzip2_unpacker() { throw_no_bzip2(); }
-inline std::unique_ptr<packer> make_bzip2_packer(int /*level*/) { throw_no_bzip2(); }
+template <class Lazy = void> std::unique_ptr<unpacker> make_bzip2_unpacker() { throw_no_bzip2(); }
+template <class Lazy = void> std::unique_ptr<packer> make_bzip2_packer(int /*level*/) {
+  throw_no_bzip2();
+}
 
 #endif
 

@@ -15,7 +15,7 @@ namespace forkmap::detail {
 
 /// Null for packing::none.
 /// Errors: missing_library.
-inline std::unique_ptr<unpacker> make_unpacker(packing method) {
+template <class Lazy = void> std::unique_ptr<unpacker> make_unpacker(packing method) {
   switch (method) {
     case packing::none:
       break;
@@ -39,7 +39,7 @@ inline std::unique_ptr<unpacker> make_unpacker(packing method) {
 
 /// Null for packing::none.
 /// Errors: missing_library.
-inline std::unique_ptr<packer> make_packer(write_options const& options) {
+template <class Lazy = void> std::unique_ptr<packer> make_packer(write_options const& options) {
   switch (options.method) {
     case packing::none:
       break;

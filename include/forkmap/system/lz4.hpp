@@ -60,7 +60,7 @@ struct lz4_functions {
   }
 };
 
-class lz4_unpacker final : public unpacker {
+template <class Lazy = void> class lz4_unpacker final : public unpacker {
  public:
   lz4_unpacker() : lz4_(&lz4_functions::get()) {
     if (lz4_->is_error(lz4_->create_decompression(&context_, LZ4F_VERSION)) != 0) {
@@ -84,7 +84,7 @@ class lz4_unpacker final : public unpacker {
   LZ4F_dctx* context_ = nullptr;
 };
 
-class lz4_packer final : public packer {
+template <class Lazy = void> class lz4_packer final : public packer {
  public:
   explicit lz4_packer(int level) : lz4_(&lz4_functions::get()) {
     preferences_.frameInfo.contentChecksumFlag = LZ4F_contentChecksumEnabled;
@@ -130,21 +130,23 @@ class lz4_packer final : public packer {
   bool begun_ = false;
 };
 
-inline std::unique_ptr<unpacker> make_lz4_unpacker() {
-  return std::unique_ptr<unpacker>(new lz4_unpacker());
+template <class Lazy = void> std::unique_ptr<unpacker> make_lz4_unpacker() {
+  return std::unique_ptr<unpacker>(new lz4_unpacker<Lazy>());
 }
-inline std::unique_ptr<packer> make_lz4_packer(int level) {
-  return std::unique_ptr<packer>(new lz4_packer(level));
+template <class Lazy = void> std::unique_ptr<packer> make_lz4_packer(int level) {
+  return std::unique_ptr<packer>(new lz4_packer<Lazy>(level));
 }
 
 #else
 
-[[noreturn]] inline void throw_no_lz4() {
+template <class Lazy = void> [[noreturn]] void throw_no_lz4() {
   throw missing_library(
       "the program was compiled without <lz4frame.h>; Debian's package liblz4-dev has it");
 }
-inline std::unique_ptr<unpacker> make_lz4_unpacker() { throw_no_lz4(); }
-inline std::unique_ptr<packer> make_lz4_packer(int /*level*/) { throw_no_lz4(); }
+template <class Lazy = void> std::unique_ptr<unpacker> make_lz4_unpacker() { throw_no_lz4(); }
+template <class Lazy = void> std::unique_ptr<packer> make_lz4_packer(int /*level*/) {
+  throw_no_lz4();
+}
 
 #endif
 

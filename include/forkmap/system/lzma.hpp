@@ -46,7 +46,7 @@ struct lzma_functions {
   }
 };
 
-class lzma_unpacker final : public unpacker {
+template <class Lazy = void> class lzma_unpacker final : public unpacker {
  public:
   explicit lzma_unpacker(lzma_container container)
       : lzma_(&lzma_functions::get()), container_(container) {
@@ -97,7 +97,7 @@ class lzma_unpacker final : public unpacker {
   lzma_stream stream_{};
 };
 
-class lzma_packer final : public packer {
+template <class Lazy = void> class lzma_packer final : public packer {
  public:
   lzma_packer(lzma_container container, int level) : lzma_(&lzma_functions::get()) {
     auto const preset = level < 0 ? LZMA_PRESET_DEFAULT : static_cast<std::uint32_t>(level);
@@ -128,23 +128,27 @@ class lzma_packer final : public packer {
   std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
 };
 
-inline std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container container) {
-  return std::unique_ptr<unpacker>(new lzma_unpacker(container));
+template <class Lazy = void>
+std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container container) {
+  return std::unique_ptr<unpacker>(new lzma_unpacker<Lazy>(container));
 }
-inline std::unique_ptr<packer> make_lzma_packer(lzma_container container, int level) {
-  return std::unique_ptr<packer>(new lzma_packer(container, level));
+template <class Lazy = void>
+std::unique_ptr<packer> make_lzma_packer(lzma_container container, int level) {
+  return std::unique_ptr<packer>(new lzma_packer<Lazy>(container, level));
 }
 
 #else
 
-[[noreturn]] inline void throw_no_lzma() {
+template <class Lazy = void> [[noreturn]] void throw_no_lzma() {
   throw missing_library(
       "the program was compiled without <lzma.h>; Debian's package liblzma-dev has it");
 }
-inline std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container /*container*/) {
+template <class Lazy = void>
+std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container /*container*/) {
   throw_no_lzma();
 }
-inline std::unique_ptr<packer> make_lzma_packer(lzma_container /*container*/, int /*level*/) {
+template <class Lazy = void>
+std::unique_ptr<packer> make_lzma_packer(lzma_container /*container*/, int /*level*/) {
   throw_no_lzma();
 }
 

@@ -43,7 +43,7 @@ struct zlib_functions {
   }
 };
 
-class zlib_unpacker final : public unpacker {
+template <class Lazy = void> class zlib_unpacker final : public unpacker {
  public:
   explicit zlib_unpacker(deflate_wrapping wrapping) : zlib_(&zlib_functions::get()) {
     if (zlib_->inflate_init(&stream_, static_cast<int>(wrapping), ZLIB_VERSION,
@@ -75,7 +75,7 @@ class zlib_unpacker final : public unpacker {
   z_stream stream_{};
 };
 
-class zlib_packer final : public packer {
+template <class Lazy = void> class zlib_packer final : public packer {
  public:
   zlib_packer(deflate_wrapping wrapping, int level) : zlib_(&zlib_functions::get()) {
     constexpr int usual_memory = 8;
@@ -105,23 +105,27 @@ class zlib_packer final : public packer {
   std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
 };
 
-inline std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping wrapping) {
-  return std::unique_ptr<unpacker>(new zlib_unpacker(wrapping));
+template <class Lazy = void>
+std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping wrapping) {
+  return std::unique_ptr<unpacker>(new zlib_unpacker<Lazy>(wrapping));
 }
-inline std::unique_ptr<packer> make_zlib_packer(deflate_wrapping wrapping, int level) {
-  return std::unique_ptr<packer>(new zlib_packer(wrapping, level));
+template <class Lazy = void>
+std::unique_ptr<packer> make_zlib_packer(deflate_wrapping wrapping, int level) {
+  return std::unique_ptr<packer>(new zlib_packer<Lazy>(wrapping, level));
 }
 
 #else
 
-[[noreturn]] inline void throw_no_zlib() {
+template <class Lazy = void> [[noreturn]] void throw_no_zlib() {
   throw missing_library(
       "the program was compiled without <zlib.h>; Debian's package zlib1g-dev has it");
 }
-inline std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping /*wrapping*/) {
+template <class Lazy = void>
+std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping /*wrapping*/) {
   throw_no_zlib();
 }
-inline std::unique_ptr<packer> make_zlib_packer(deflate_wrapping /*wrapping*/, int /*level*/) {
+template <class Lazy = void>
+std::unique_ptr<packer> make_zlib_packer(deflate_wrapping /*wrapping*/, int /*level*/) {
   throw_no_zlib();
 }
 
