@@ -67,10 +67,13 @@ CATCH_REGISTER_LISTENER(guard_listener)
 }  // namespace
 
 // Defaults, so that a test run by hand behaves as under ctest; the environment still has its say.
-// Workers shall die of their signals, and forked processes are what these tests are about.
+// Workers shall die of their signals, and forked processes are what these tests are about. ASan
+// does not know of fork: a child of a process whose other thread was storing the stack of an
+// allocation waits for the lock of that store for ever. Stacks of two frames are stored once, all
+// of them; for longer ones in a report, run the test with ASAN_OPTIONS=malloc_context_size=30.
 extern "C" char const* __asan_default_options() {
   return "handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigfpe=0:handle_sigill=0:"
-         "allocator_may_return_null=1";
+         "allocator_may_return_null=1:malloc_context_size=2";
 }
 extern "C" char const* __ubsan_default_options() { return "print_stacktrace=1"; }
 extern "C" char const* __tsan_default_options() { return "die_after_fork=0:handle_segv=0"; }
