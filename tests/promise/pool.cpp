@@ -20,6 +20,7 @@
 #include <set>
 #include <span>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -653,11 +654,10 @@ TEST_CASE("pool: when the process that workers come from is killed, calls say so
 TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "[pool]") {
   constexpr int n = support::shadow_memory ? 2'000 : 20'000;
   fm::pool const workers(fm::options{.n_jobs = 4});
-  std::atomic<bool> done{false};
   auto const parent = std::get<0>(workers(&::getppid));
-  std::jthread killer([&] {
+  std::jthread killer([parent](std::stop_token const& stop) {
     unsigned random = 7;
-    while (!done) {
+    while (!stop.stop_requested()) {
       auto const children = support::child_processes(parent);
       random = random * 1664525U + 1013904223U;
       if (!children.empty()) ::kill(children[(random >> 16U) % children.size()], SIGKILL);
@@ -688,7 +688,7 @@ TEST_CASE("pool: workers killed at random moments cost exactly what they ran", "
       deaths += !fates[at];
     }
   }
-  done = true;
+  killer.request_stop();
   killer.join();
   REQUIRE(wrong == 0);
   REQUIRE(deaths > 0);

@@ -69,8 +69,9 @@ CATCH_REGISTER_LISTENER(guard_listener)
 // Defaults, so that a test run by hand behaves as under ctest; the environment still has its say.
 // Workers shall die of their signals, and forked processes are what these tests are about. ASan
 // does not know of fork: a child of a process whose other thread was storing the stack of an
-// allocation waits for the lock of that store for ever. Stacks of two frames are stored once, all
-// of them; for longer ones in a report, run the test with ASAN_OPTIONS=malloc_context_size=30.
+// allocation waits for the lock of that store for ever. There are few stacks of two frames, so that
+// the store is hardly written to; for longer ones in a report, run the test with
+// ASAN_OPTIONS=malloc_context_size=30.
 extern "C" char const* __asan_default_options() {
   return "handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigfpe=0:handle_sigill=0:"
          "allocator_may_return_null=1:malloc_context_size=2";
