@@ -13,11 +13,19 @@ target_compile_options(forkmap_dev INTERFACE
   # AddressSanitizer looks for real ones.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds -Wno-restrict -Wno-stringop-overflow>)
 
+# g++ collects its garbage less often: a tenth of its time, for at most 3 GB.
+target_compile_options(forkmap_dev INTERFACE
+  $<$<CXX_COMPILER_ID:GNU>:SHELL:--param ggc-min-heapsize=1000000>)
+
 # clang compiles tests in half of the time when it does not optimise; g++ takes as long.
 target_compile_options(forkmap_dev INTERFACE $<$<AND:$<CXX_COMPILER_ID:Clang>,$<CONFIG:Debug>>:-O0>)
 
 if(FORKMAP_SANITIZE)
   set(sanitize -fsanitize=${FORKMAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  # Looking for these two at each access takes g++ a quarter of its time; clang's tests do.
+  if(FORKMAP_SANITIZE MATCHES "undefined")
+    list(APPEND sanitize $<$<CXX_COMPILER_ID:GNU>:-fno-sanitize=null,alignment>)
+  endif()
   target_compile_options(forkmap_dev INTERFACE ${sanitize})
   target_link_options(forkmap_dev INTERFACE ${sanitize})
 endif()
