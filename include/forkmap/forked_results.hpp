@@ -57,8 +57,8 @@ class forked_results final : public stream_source<stream_element<R, Ordered>> {
   /// Precondition: there are tasks.
   forked_results(std::unique_ptr<tasks_in_place<Tasks>> tasks, options how, std::uint32_t n_workers)
       : tasks_(std::move(tasks)),
-        engine_(std::move(how), n_workers),
-        results_(engine_, tasks_->sendable()) {}
+        engine_(new pool_engine<>(std::move(how), n_workers)),
+        results_(*engine_, tasks_->sendable()) {}
 
   bool next(std::optional<stream_element<R, Ordered>>& into) override {
     return results_.next(into);
@@ -68,7 +68,11 @@ class forked_results final : public stream_source<stream_element<R, Ordered>> {
   using sendable = decltype(std::declval<tasks_in_place<Tasks>&>().sendable());
 
   std::unique_ptr<tasks_in_place<Tasks>> tasks_;
-  pool_engine<> engine_;
+  // In a forked child of the program it is left alone: its workers are the program's.
+  struct remove_if_ours {
+    void operator()(pool_engine<>* it) const { it->remove(it); }
+  };
+  std::unique_ptr<pool_engine<>, remove_if_ours> engine_;
   pooled_results<sendable, R, Ordered> results_;
 };
 

@@ -36,7 +36,8 @@ template <class R> R take_submitted(submitted_call const& call) {
 
 /// What pool::submit returns. Move-only. Destroying it changes nothing: the task runs.
 ///
-/// Errors: std::logic_error from get() and cancel() without a state (valid() is false).
+/// Errors: std::logic_error from all but valid() without a state (valid() is false), and in a process
+///   that did not make the pool and where the task had not ended when that was forked.
 template <class R> class future {
  public:
   future() = default;
@@ -65,7 +66,13 @@ template <class R> class future {
   /// Returns: whether get() will not wait.
   template <class Rep, class Period> bool wait_for(std::chrono::duration<Rep, Period> time) const {
     check();
-    auto const limit = std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+    constexpr double longest = 9e18;  // nanoseconds: 285 years
+    auto const rough = std::chrono::duration<double, std::nano>(time).count();
+    std::int64_t limit = 0;
+    if (rough > 0) {
+      limit = rough < longest ? std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()
+                              : INT64_MAX;
+    }
     auto const until = detail::task_limit::saturated_sum(detail::nanoseconds_now(), limit);
     for (;;) {
       if (call_->is_done()) return true;

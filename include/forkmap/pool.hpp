@@ -43,7 +43,7 @@ namespace forkmap {
 /// parallel(). A worker that dies is replaced by one in the state of the first ones.
 ///
 /// Errors: std::system_error if the system refuses processes, memory or descriptors;
-///   std::logic_error when used in another process than that which made it.
+///   std::logic_error when used in another process than that which made it, or moved from.
 /// Cost: making it, a fork and one for each worker. A call, some microseconds while the workers are
 ///   still awake from the last one (50 microseconds), then a wake-up. Idle workers use no CPU.
 /// Forking: it keeps a thread, which sleeps, and a process that its workers are forked from.
@@ -79,7 +79,7 @@ class pool {
     using R = typename detail::portable_result<typename sent::task_type>::type;
     if constexpr (detail::check_portable<typename sent::task_type>::ok) {
       detail::sent_map<std::remove_reference_t<Tasks>, R> all(tasks, true, false);
-      auto const results = engine_->run(all);
+      auto const results = engine().run(all);
       if constexpr (std::is_void_v<R>) {
         if (results != nullptr) results->failures.throw_first();
       } else {
@@ -97,7 +97,7 @@ class pool {
       using results_type = std::tuple<detail::value_or_monostate<
           typename detail::portable_result<std::decay_t<Task>>::type>...>;
       detail::sent_separate_tasks<detail::as_sent<Task>...> all(task...);
-      auto const results = engine_->run(all);
+      auto const results = engine().run(all);
       results->failures.throw_first();
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
         return results_type{
@@ -119,7 +119,7 @@ class pool {
     using sent = detail::sent_tasks<std::remove_reference_t<Tasks>>;
     using R = typename detail::portable_result<typename sent::task_type>::type;
     detail::sent_map<std::remove_reference_t<Tasks>, R> all(tasks, false, false);
-    auto const results = engine_->run(all);
+    auto const results = engine().run(all);
     if (results == nullptr) return std::vector<outcome<R>>{};
     results->failures.throw_outside_tasks();
     return detail::take_outcomes<R>(*results, all.n_tasks());
@@ -131,7 +131,7 @@ class pool {
     using sent = detail::sent_tasks<std::remove_reference_t<Tasks>>;
     using R = typename detail::portable_result<typename sent::task_type>::type;
     detail::sent_map<std::remove_reference_t<Tasks>, R> all(tasks, false, true);
-    auto const results = engine_->run(all);
+    auto const results = engine().run(all);
     if (results == nullptr) {
       throw std::invalid_argument("forkmap: first(tasks): there are no tasks, so none can succeed");
     }
@@ -163,7 +163,7 @@ class pool {
     if constexpr (detail::check_portable<Task>::ok) {
       auto call = std::make_shared<detail::submitted_call>(
           std::make_unique<detail::sent_separate_tasks<Task>>(std::move(task)));
-      engine_->submit(call, detail::nanoseconds_now());
+      engine().submit(call, detail::nanoseconds_now());
       return future<R>(engine_, std::move(call));
     }
   }
@@ -177,8 +177,8 @@ class pool {
     if constexpr (detail::check_portable<typename sent::task_type>::ok &&
                   detail::check_portable<Op>::ok && detail::check_fold<R, T, Op>::ok) {
       detail::sent_fold<std::remove_reference_t<Tasks>, T, Op> all(tasks, op,
-                                                                   engine_->how().batch_size);
-      auto const results = engine_->run(all);
+                                                                   engine().how().batch_size);
+      auto const results = engine().run(all);
       if (results == nullptr) return init;
       results->failures.throw_first();
       for (std::uint64_t i = 0; i != all.n_results(); ++i) {
@@ -195,7 +195,7 @@ class pool {
     if constexpr (detail::check_portable<task>::ok) {
       return task_stream<R, Ordered>(
           std::make_unique<detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>>(
-              *engine_, std::views::all(std::forward<Tasks>(tasks))));
+              engine(), std::views::all(std::forward<Tasks>(tasks))));
     }
   }
 
@@ -210,6 +210,13 @@ class pool {
     auto how = detail::current_options();
     how.n_jobs = n_jobs;
     return how;
+  }
+
+  detail::pool_engine<>& engine() const {
+    if (engine_ == nullptr) {
+      throw std::logic_error("forkmap: a pool is used that was moved from: use the one it became");
+    }
+    return *engine_;
   }
 
   detail::pool_engine<>* engine_ = nullptr;

@@ -30,12 +30,14 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
   pooled_results(pool_engine<>& engine, Tasks tasks)
       : engine_(engine), tasks_(std::move(tasks)), called_at_(nanoseconds_now()) {}
   ~pooled_results() override {
+    if (!engine_.is_ours()) return;
     for (auto const& each : running_) {
       if (!each.call->is_done()) engine_.cancel(*each.call);
     }
   }
 
   bool next(std::optional<element>& into) override {
+    engine_.check_owner();
     if (!next_) next_.emplace(std::ranges::begin(tasks_));
     while (running_.size() < engine_.window() && *next_ != std::ranges::end(tasks_)) dispatch();
     if (running_.empty()) return false;

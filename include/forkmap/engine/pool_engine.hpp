@@ -10,7 +10,6 @@
 #include <list>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <utility>
 
 #include <forkmap/engine/pool_calls.hpp>
@@ -52,6 +51,9 @@ template <class = void> class pool_engine {
 
   /// Whether this process made it: others must leave it alone.
   bool is_ours() const noexcept { return owner_ == ::getpid(); }
+
+  /// Errors: std::logic_error if it did not.
+  void check_owner() const { check_pool_owner(owner_); }
 
   /// How many tasks of a stream are dispatched and not yet consumed: options::pre_dispatch.
   std::size_t window() const noexcept {
@@ -100,13 +102,6 @@ template <class = void> class pool_engine {
     std::unique_ptr<pool_call_run> call;  // null: it waits for a place
     std::int64_t called_at;
   };
-
-  void check_owner() const {
-    if (is_ours()) return;
-    throw std::logic_error(
-        "forkmap: a pool is used in a process that did not make it (a worker, or a forked child): "
-        "make one there, or use forkmap::parallel");
-  }
 
   /// On the supervisor's thread: collects submitted calls that are over, and starts others.
   void see_to_submitted() noexcept {

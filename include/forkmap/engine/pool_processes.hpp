@@ -55,6 +55,7 @@ template <class = void> class pool_processes {
         map_(file_.map(0, layout_.control_bytes, PROT_READ | PROT_WRITE)),
         control_(map_.data(), n_workers),
         event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        has_deadline_(how.deadline.is_set()),
         probe_signal_(how.timeout.is_set() ? unused_signal() : 0),
         lives_(n_workers) {
     if (!event_) throw_errno("eventfd of a pool");
@@ -81,11 +82,14 @@ template <class = void> class pool_processes {
   pool_processes(pool_processes const&) = delete;
   pool_processes& operator=(pool_processes const&) = delete;
 
-  /// Ends those that work, lets idle ones leave, and waits for all of them.
+  /// Lets idle ones leave, and waits for all of them. Where calls have a deadline, those that are
+  /// still at worker_init do not get more time.
   ~pool_processes() {
     close();
-    for (auto& it : lives_) {
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      auto& it = lives_[k];
       if (!it.process) continue;
+      if (has_deadline_ && control_.place(k).phase.load() == worker_phase::starting) kill(k);
       pollfd end{it.process.handle(), POLLIN, 0};
       while (::poll(&end, 1, -1) < 0 && errno == EINTR) {
       }
@@ -205,6 +209,7 @@ template <class = void> class pool_processes {
   mapping map_;
   pool_control control_;
   descriptor event_;
+  bool has_deadline_;
   int probe_signal_;
   loaded_modules modules_;  // that workers have
   thread_limits threads_;

@@ -1,6 +1,8 @@
 // A task that was submitted to a pool, and its result: what a future and its pool share.
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +10,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -17,6 +20,14 @@
 #include <forkmap/transfer/failures.hpp>
 
 namespace forkmap::detail {
+
+/// Throws if this is another process than the one that made a pool.
+inline void check_pool_owner(pid_t owner) {
+  if (owner == ::getpid()) return;
+  throw std::logic_error(
+      "forkmap: a pool is used in a process that did not make it (a worker, or a forked child): "
+      "make one there, or use forkmap::parallel");
+}
 
 /// Which calls of a group have ended, in the order of their ends.
 class ended_calls {
@@ -66,8 +77,12 @@ class submitted_call {
   bool is_done() const noexcept { return done_.load(std::memory_order_acquire) != 0; }
 
   /// Sleeps until it is done, or for so many nanoseconds at most.
-  void wait(std::int64_t nanoseconds) const noexcept { wait_while_equal(done_, 0, nanoseconds); }
-  void wait_until_done() const noexcept {
+  /// Errors: std::logic_error in a forked child, where it would never be done.
+  void wait(std::int64_t nanoseconds) const {
+    check_pool_owner(owner_);
+    wait_while_equal(done_, 0, nanoseconds);
+  }
+  void wait_until_done() const {
     while (!is_done()) wait(INT64_MAX);
   }
   void set_done() noexcept {
@@ -86,6 +101,7 @@ class submitted_call {
 
  private:
   std::atomic<std::uint32_t> done_{0};
+  pid_t owner_ = ::getpid();
   std::size_t number_;
   std::shared_ptr<ended_calls> group_;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -40,6 +41,7 @@ template <class = void> class pool_worker {
  public:
   pool_worker(pool_birth const& birth, std::uint32_t k)
       : birth_(birth), k_(k), place_(birth.control.place(k)), left_(tasks_per_worker(birth.how)) {
+    ::fstat(birth.file.get(), &file_status_);
     frame_.worker = static_cast<int>(k);
     frame_.seed = birth.how.seed;
     active_frame = &frame_;
@@ -206,10 +208,20 @@ template <class = void> class pool_worker {
     }
     if (cancelled || !birth_.control.is_served(c)) raise_event(c);
     place_.serving.store(0);
+    if (!has_descriptors()) left_ = 0;  // it retires
+  }
+
+  /// Whether the pool's descriptors are still here: a task may have closed all that there were, and
+  /// the program's files may have their numbers now.
+  bool has_descriptors() const noexcept {
+    struct stat now{};
+    return ::fstat(birth_.file.get(), &now) == 0 && now.st_ino == file_status_.st_ino &&
+           now.st_dev == file_status_.st_dev;
   }
 
   void raise_event(std::uint32_t c) {
     if (birth_.control.raise_event(c) != waits_for_call::the_supervisor) return;
+    if (!has_descriptors()) return;  // its end, which comes next, has the supervisor look
     std::uint64_t const one = 1;
     bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
   }
@@ -229,6 +241,7 @@ template <class = void> class pool_worker {
   std::uint32_t k_;
   pool_place& place_;
   std::uint64_t left_;
+  struct stat file_status_{};  // of the pool's file, as it was at birth
   task_frame frame_;
   std::exception_ptr not_initialised_;
   call_cache cache_;

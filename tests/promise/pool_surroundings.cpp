@@ -1,0 +1,164 @@
+// A pool in programs that fork, close what they do not know, or wait for ever.
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using namespace std::chrono_literals;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+int same(int x) { return x; }
+int same_in_a_while(int x) {
+  ::usleep(200'000);
+  return x;
+}
+auto same_tasks(int n) {
+  return std::views::iota(0, n) | std::views::transform([](int i) { return fm::delayed(same)(i); });
+}
+
+/// Runs it in a forked child of this program.
+/// Returns: its exit status; -1 if it ended otherwise.
+template <class F> int status_in_forked_child(F const& f) {
+  auto const child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::alarm(60);
+    int status = 99;
+    try {
+      status = f();
+    } catch (...) {
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+template <class F> int refused_as_not_ours(F const& f) {
+  try {
+    f();
+  } catch (std::logic_error const& e) {
+    return std::string(e.what()).find("process that did not make it") != std::string::npos ? 0 : 1;
+  }
+  return 2;
+}
+
+/// As a program that becomes a daemon does.
+int close_everything(int x) {
+  ::syscall(SYS_close_range, 3U, ~0U, 0);
+  return x;
+}
+/// Then these numbers are the program's.
+int close_everything_and_open(std::string const& name) {
+  ::syscall(SYS_close_range, 3U, ~0U, 0);
+  int last = -1;
+  while (last < 20) last = ::open(name.c_str(), O_RDWR | O_APPEND);
+  return last;
+}
+
+}  // namespace
+
+TEST_CASE("pool: a forked child of the program leaves the program's streams alone", "[pool]") {
+  auto const ends_its_copy = [](auto stream) {
+    auto it = stream.begin();
+    REQUIRE(status_in_forked_child([&] {
+              auto const mine = std::move(stream);
+              return 0;
+            }) == 0);
+    REQUIRE(status_in_forked_child([&] { return refused_as_not_ours([&] { ++it; }); }) == 0);
+    int n = 0;
+    for (; it != stream.end(); ++it) ++n;
+    REQUIRE(n == 200);
+  };
+  fm::pool const workers(2);
+  ends_its_copy(workers.stream(same_tasks(200)));
+  ends_its_copy(workers.unordered(same_tasks(200)));
+  ends_its_copy(fm::parallel(2).stream(same_tasks(200)));
+  ends_its_copy(fm::parallel(2).unordered(same_tasks(200)));
+}
+
+TEST_CASE("future: in a forked child it has what was there, and waits for nothing", "[pool]") {
+  fm::pool const workers(1);
+  auto there = workers.submit(fm::delayed(same)(7));
+  REQUIRE(there.wait_for(std::chrono::hours::max()));
+  auto to_come = workers.submit(fm::delayed(same_in_a_while)(8));
+  REQUIRE(status_in_forked_child([&] { return there.get() == 7 ? 0 : 1; }) == 0);
+  REQUIRE(status_in_forked_child(
+              [&] { return refused_as_not_ours([&] { static_cast<void>(to_come.get()); }); }) == 0);
+  REQUIRE(status_in_forked_child([&] {
+            return refused_as_not_ours([&] { static_cast<void>(to_come.wait_for(1h)); });
+          }) == 0);
+  REQUIRE(there.get() == 7);
+  REQUIRE(to_come.get() == 8);
+}
+
+TEST_CASE("future: wait_for knows durations of every length", "[pool]") {
+  fm::pool const workers(1);
+  auto to_come = workers.submit(fm::delayed(same_in_a_while)(8));
+  REQUIRE_FALSE(to_come.wait_for(0s));
+  REQUIRE_FALSE(to_come.wait_for(-1h));
+  REQUIRE_FALSE(to_come.wait_for(std::chrono::hours::min()));
+  REQUIRE(to_come.wait_for(std::chrono::hours::max()));
+  REQUIRE(to_come.wait_for(std::chrono::duration<double, std::ratio<31556952>>(1e9)));
+  REQUIRE(to_come.get() == 8);
+}
+
+TEST_CASE("pool: one that was moved from says so", "[pool]") {
+  fm::pool first(1);
+  fm::pool const second(std::move(first));
+  REQUIRE_THROWS_WITH(first.map(same, std::views::iota(0, 3)), ContainsSubstring("moved from"));
+  REQUIRE_THROWS_WITH(first.submit(fm::delayed(same)(1)), ContainsSubstring("moved from"));
+  REQUIRE_THROWS_WITH(first.stream(same_tasks(3)), ContainsSubstring("moved from"));
+  REQUIRE(second.map(same, std::views::iota(0, 3)).back() == 2);
+}
+
+TEST_CASE("pool: a task that closes every descriptor costs its worker, and no file", "[pool]") {
+  support::temporary_directory const folder;
+  auto const name = (folder.path() / "the program's").string();
+  for (int const n_workers : {1, 3}) {
+    fm::pool const workers(n_workers);
+    for (int round = 0; round != 5; ++round) {
+      REQUIRE(workers.map(close_everything, std::views::iota(0, 20)).back() == 19);
+      REQUIRE(workers.map(same, std::views::iota(0, 20)).back() == 19);
+    }
+  }
+  fm::pool const worker(1);
+  for (int round = 0; round != 5; ++round) {
+    // The first result of a worker needs a mapping, which there must be before.
+    REQUIRE(worker.submit(fm::delayed(same)(round)).get() == round);
+    REQUIRE(worker.submit(fm::delayed(close_everything)(round)).get() == round);
+    REQUIRE(worker.submit(fm::delayed(same)(round)).get() == round);
+    support::write_bytes(name, "");
+    REQUIRE(worker.submit(fm::delayed(close_everything_and_open)(name)).get() == 20);
+    REQUIRE(support::file_bytes(name).empty());
+  }
+}
+
+TEST_CASE("pool: a deadline ends the wait for a worker that is stuck in worker_init", "[pool]") {
+  fm::options how{.n_jobs = 2, .deadline = 100ms};
+  how.worker_init = [](int) {
+    for (;;) ::pause();
+  };
+  REQUIRE_THROWS_AS(fm::parallel(how).stream(same_tasks(3)).begin(), fm::deadline_exceeded);
+  fm::pool const workers(how);
+  REQUIRE_THROWS_AS(workers.map(same, std::views::iota(0, 3)), fm::deadline_exceeded);
+}
