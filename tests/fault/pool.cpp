@@ -141,7 +141,7 @@ TEST_CASE("fault: a pool that has lost an answer breaks, and mistakes no other f
 // What has been killed may live on for a moment, and its last answer lie in the socket: taken for the
 // next one's, the number of a child would be 0, which for kill() is everybody.
 TEST_CASE("fault: a pool's process that has lost an answer is asked no more", "[fault]") {
-  fm::detail::template_process makes([](std::uint32_t, pid_t, sigset_t const&) {});
+  fm::detail::template_process makes(1, [](std::uint32_t, pid_t, sigset_t const&) {});
   auto child = makes.start(0);
   fault::arm(function::recv, 1, ENOMEM);
   CHECK_FALSE(makes.collect(child).known);

@@ -1,21 +1,25 @@
 // A pool in programs that fork, close what they do not know, or wait for ever.
 #include <fcntl.h>
-#include <linux/close_range.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <optional>
 #include <ranges>
+#include <ratio>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/child_processes.hpp"
 #include "support/file_bytes.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -73,6 +77,15 @@ int close_everything_and_open(std::string const& name) {
   int last = -1;
   while (last < 20) last = ::open(name.c_str(), O_RDWR | O_APPEND);
   return last;
+}
+
+/// Dies with a child of its own that it has not waited for.
+int die_with_dead_child(int x) {
+  auto const child = ::fork();
+  if (child == 0) ::_exit(0);
+  siginfo_t dead{};
+  ::waitid(P_PID, static_cast<id_t>(child), &dead, WEXITED | WNOWAIT);
+  ::_exit(x);
 }
 
 }  // namespace
@@ -161,4 +174,24 @@ TEST_CASE("pool: a deadline ends the wait for a worker that is stuck in worker_i
   REQUIRE_THROWS_AS(fm::parallel(how).stream(same_tasks(3)).begin(), fm::deadline_exceeded);
   fm::pool const workers(how);
   REQUIRE_THROWS_AS(workers.map(same, std::views::iota(0, 3)), fm::deadline_exceeded);
+}
+
+TEST_CASE("pool: a worker that somebody has stopped ends with its pool", "[pool]") {
+  std::optional<fm::pool> workers(std::in_place, 2);
+  for (pid_t const pid : (*workers)(std::vector(2, &::getpid))) REQUIRE(::kill(pid, SIGSTOP) == 0);
+  workers.reset();
+  REQUIRE(support::child_processes().empty());
+}
+
+TEST_CASE("pool: what dead workers leave behind dead is collected", "[pool]") {
+  fm::pool const workers(1);
+  for (int round = 0; round != 20; ++round) {
+    REQUIRE_THROWS_AS(workers.submit(fm::delayed(die_with_dead_child)(1)).get(), fm::worker_died);
+  }
+  REQUIRE(workers.submit(fm::delayed(same)(7)).get() == 7);
+  auto const family = support::child_processes();
+  auto const all = support::all_processes();
+  REQUIRE(std::ranges::none_of(all, [&](support::process const& it) {
+    return it.state == 'Z' && std::ranges::find(family, it.parent) != family.end();
+  }));
 }

@@ -74,7 +74,7 @@ template <class = void> class pool_processes {
                            .share = std::max(1, effective_n_jobs(-1) / static_cast<int>(n_workers)),
                            .probe_signal = probe_signal_};
     template_ = std::make_unique<template_process>(
-        [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
+        n_workers, [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
           live_in_pool(birth, k, parent, mask);
         });
     start_missing();
@@ -89,6 +89,7 @@ template <class = void> class pool_processes {
     for (std::uint32_t k = 0; k != size(); ++k) {
       auto& it = lives_[k];
       if (!it.process) continue;
+      it.process.send(SIGCONT);  // stopped, it would never leave
       if (has_deadline_ && control_.place(k).phase.load() == worker_phase::starting) kill(k);
       pollfd end{it.process.handle(), POLLIN, 0};
       while (::poll(&end, 1, -1) < 0 && errno == EINTR) {

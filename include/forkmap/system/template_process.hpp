@@ -15,10 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <exception>
 #include <system_error>
+#include <vector>
 
 #include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
@@ -30,9 +32,11 @@ namespace forkmap::detail {
 
 class template_process {
  public:
-  /// Forks it. `body(k, signals)` is what a child with the number k runs; it must not return.
+  /// Forks it. `body(k, signals)` is what a child with the number k < n_children runs, of which there
+  /// is one at a time; it must not return.
   /// Errors: std::system_error naming what the system refused; nothing is left then.
-  template <class Body> explicit template_process(Body const& body) {
+  template <class Body> template_process(std::uint32_t n_children, Body const& body) {
+    std::vector<pid_t> children(n_children);  // made here: a child of threads had better not
     int ends[2] = {-1, -1};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
       throw_errno("socketpair of a pool");
@@ -48,7 +52,7 @@ class template_process {
     try {
       process_ = child_process::start([&] {
         socket_.reset();
-        serve(other.get(), maker.get(), before, body);
+        serve(other.get(), maker.get(), children, before, body);
       });
     } catch (...) {
       ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -131,7 +135,8 @@ class template_process {
 
   /// What it does all its life. Signals are blocked, so that only SIGKILL ends it before its maker.
   template <class Body>
-  [[noreturn]] static void serve(int socket, int maker, sigset_t const& mask, Body const& body) {
+  [[noreturn]] static void serve(int socket, int maker, std::vector<pid_t>& children,
+                                 sigset_t const& mask, Body const& body) {
     struct sigaction usual{};
     usual.sa_handler = SIG_DFL;
     ::sigaction(SIGCHLD, &usual, nullptr);  // ignored, it would leave no child to collect
@@ -155,8 +160,11 @@ class template_process {
           exit_now(127);
         }
         answer.value = pid < 0 ? -errno : pid;
+        if (pid > 0) children[what.number] = pid;
       } else {
         answer.end = collect(static_cast<pid_t>(what.number));
+        std::ranges::replace(children, static_cast<pid_t>(what.number), pid_t{0});
+        collect_orphans(children);
       }
       if (::send(socket, &answer, sizeof answer, MSG_NOSIGNAL) < 0) break;
     }
@@ -175,6 +183,17 @@ class template_process {
       end.max_rss = static_cast<std::size_t>(used.ru_maxrss) * 1024;
     }
     return end;
+  }
+
+  /// Collects what dead children have left to this process and is dead, too. Not all of it where the
+  /// kernel names another of the children first: its own turn comes.
+  static void collect_orphans(std::vector<pid_t> const& children) noexcept {
+    for (;;) {
+      siginfo_t dead{};
+      if (::waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) != 0 || dead.si_pid == 0) return;
+      if (std::ranges::find(children, dead.si_pid) != children.end()) return;
+      ::waitid(P_PID, static_cast<id_t>(dead.si_pid), &dead, WEXITED | WNOHANG);
+    }
   }
 
   /// Kills every child, and theirs, which come to this process when their parents are gone.
