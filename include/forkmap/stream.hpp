@@ -43,6 +43,7 @@ using stream_element =
 ///   ends.
 /// Errors: from begin() and ++, what a task has failed of: in order, after the results of all tasks
 ///   before it; otherwise as it happens. The range is at its end then.
+///   std::logic_error in a forked child of the program, which may destroy its copy.
 template <class R, bool Ordered> class task_stream {
  public:
   using value_type = detail::stream_element<R, Ordered>;
