@@ -13,6 +13,7 @@
 #include <ratio>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -30,9 +31,10 @@ using Catch::Matchers::ContainsSubstring;
 namespace {
 
 int same(int x) { return x; }
-int same_in_a_while(int x) {
-  ::usleep(200'000);
-  return x;
+/// What somebody writes to the pipe, when somebody does.
+int byte_from(int pipe_end) {
+  char byte = 0;
+  return ::read(pipe_end, &byte, 1) == 1 ? byte : -1;
 }
 auto same_tasks(int n) {
   return std::views::iota(0, n) | std::views::transform([](int i) { return fm::delayed(same)(i); });
@@ -110,10 +112,12 @@ TEST_CASE("pool: a forked child of the program leaves the program's streams alon
 }
 
 TEST_CASE("future: in a forked child it has what was there, and waits for nothing", "[pool]") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
   fm::pool const workers(1);
   auto there = workers.submit(fm::delayed(same)(7));
   REQUIRE(there.wait_for(std::chrono::hours::max()));
-  auto to_come = workers.submit(fm::delayed(same_in_a_while)(8));
+  auto to_come = workers.submit(fm::delayed(byte_from)(ends[0]));
   REQUIRE(status_in_forked_child([&] { return there.get() == 7 ? 0 : 1; }) == 0);
   REQUIRE(status_in_forked_child(
               [&] { return refused_as_not_ours([&] { static_cast<void>(to_come.get()); }); }) == 0);
@@ -121,18 +125,29 @@ TEST_CASE("future: in a forked child it has what was there, and waits for nothin
             return refused_as_not_ours([&] { static_cast<void>(to_come.wait_for(1h)); });
           }) == 0);
   REQUIRE(there.get() == 7);
-  REQUIRE(to_come.get() == 8);
+  REQUIRE(::write(ends[1], "8", 1) == 1);
+  REQUIRE(to_come.get() == '8');
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_CASE("future: wait_for knows durations of every length", "[pool]") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
   fm::pool const workers(1);
-  auto to_come = workers.submit(fm::delayed(same_in_a_while)(8));
+  auto to_come = workers.submit(fm::delayed(byte_from)(ends[0]));
   REQUIRE_FALSE(to_come.wait_for(0s));
   REQUIRE_FALSE(to_come.wait_for(-1h));
   REQUIRE_FALSE(to_come.wait_for(std::chrono::hours::min()));
+  std::jthread const later([&] {
+    ::usleep(50'000);
+    static_cast<void>(!::write(ends[1], "8", 1));
+  });
   REQUIRE(to_come.wait_for(std::chrono::hours::max()));
   REQUIRE(to_come.wait_for(std::chrono::duration<double, std::ratio<31556952>>(1e9)));
-  REQUIRE(to_come.get() == 8);
+  REQUIRE(to_come.get() == '8');
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_CASE("pool: one that was moved from says so", "[pool]") {
