@@ -92,9 +92,12 @@ inline whereabouts locate(child_process const& worker, std::uint32_t number, raw
   return look_at(worker.pid());
 }
 
-/// Ends a worker and all that it has started.
-inline void kill_tree(child_process const& worker) {
-  kill_descendants(worker.pid(), worker.handle());
+/// Ends a worker and all that it has started; the worker alone where no memory is left to look.
+inline void kill_tree(child_process const& worker) noexcept {
+  try {
+    kill_descendants(worker.pid(), worker.handle());
+  } catch (...) {  // the worker may be stopped by now, and must not stay so
+  }
   worker.kill();
 }
 
