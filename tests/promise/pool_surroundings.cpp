@@ -139,13 +139,14 @@ TEST_CASE("future: wait_for knows durations of every length", "[pool]") {
   REQUIRE_FALSE(to_come.wait_for(0s));
   REQUIRE_FALSE(to_come.wait_for(-1h));
   REQUIRE_FALSE(to_come.wait_for(std::chrono::hours::min()));
-  std::jthread const later([&] {
+  std::jthread later([&] {
     ::usleep(50'000);
     static_cast<void>(!::write(ends[1], "8", 1));
   });
   REQUIRE(to_come.wait_for(std::chrono::hours::max()));
   REQUIRE(to_come.wait_for(std::chrono::duration<double, std::ratio<31556952>>(1e9)));
   REQUIRE(to_come.get() == '8');
+  later.join();
   ::close(ends[0]);
   ::close(ends[1]);
 }
