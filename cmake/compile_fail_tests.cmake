@@ -23,16 +23,15 @@ set_target_properties(compile_fail_controls PROPERTIES
   UNITY_BUILD_CODE_AFTER_INCLUDE "#undef main")
 
 set(compile "${CMAKE_CXX_COMPILER}" -std=c++20 -I "${PROJECT_SOURCE_DIR}/include" ${boost_include})
-if(compiler_kind STREQUAL clang)
-  # It reads forkmap's headers once, not for each of them. g++ would win nothing.
-  set(header "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/precompiled.hpp")
-  file(CONFIGURE OUTPUT "${header}" CONTENT "#include <forkmap/forkmap.hpp>\n")
-  add_custom_command(OUTPUT "${header}.pch"
-    COMMAND ${compile} -x c++-header "${header}" -o "${header}.pch" -MD -MF "${header}.d"
-    DEPENDS "${header}" DEPFILE "${header}.d" VERBATIM)
-  add_custom_target(compile_fail_header ALL DEPENDS "${header}.pch")
-  list(APPEND compile -include-pch "${header}.pch")
-endif()
+# It reads forkmap's headers once, not for each of them.
+set(header "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/precompiled.hpp")
+set(precompiled "${header}.gch")
+file(CONFIGURE OUTPUT "${header}" CONTENT "#include <forkmap/forkmap.hpp>\n")
+add_custom_command(OUTPUT "${precompiled}"
+  COMMAND ${compile} -x c++-header "${header}" -o "${precompiled}" -MD -MF "${header}.d"
+  DEPENDS "${header}" DEPFILE "${header}.d" VERBATIM)
+add_custom_target(compile_fail_header ALL DEPENDS "${precompiled}")
+list(APPEND compile -include "${header}")
 
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM name)
