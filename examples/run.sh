@@ -11,6 +11,9 @@ name=sliding_window_mean
 if [ $# -gt 0 ] && [ -d "examples/$1" ]; then
   name=$1
   shift
+elif [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+  echo "examples/run.sh: there is no example '$1'; there are:" $(basename -a examples/*/) >&2
+  exit 1
 fi
 tests/support/install_missing.sh compiler cmake ninja boost
 [ "$name" != not_thread_safe ] || tests/support/install_missing.sh qhull

@@ -186,6 +186,9 @@ auto load_from(array_file<> const& opened, std::string_view name, in_memory_t /*
   return owned_array<element>(load_copy(opened, name, describe_element<element>()));
 }
 
+/// The element type of a load() that names none.
+struct unnamed_element;
+
 template <class Mode>
 concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 
@@ -212,20 +215,29 @@ concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 ///   An .npz file's directory is read each time: an archive reads it once.
 /// Forking: every worker shares the mapping; see memmap.
 /// Example: `auto const data = load<double>("data.npy"); double const first = data(0, 0);`
-template <class T, detail::loading_mode Mode>
+template <class T = detail::unnamed_element, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
-  bool const writable = std::same_as<Mode, read_write_t>;
-  return detail::load_from<T>(detail::array_file<>(file, writable), name, mode);
+  constexpr bool named = !std::same_as<T, detail::unnamed_element>;
+  static_assert(named,
+                "forkmap: load<T>(file): say which elements are expected, as in "
+                "load<double>(file); inspect(file).dtype tells which a file holds");
+  if constexpr (named) {
+    bool const writable = std::same_as<Mode, read_write_t>;
+    return detail::load_from<T>(detail::array_file<>(file, writable), name, mode);
+  }
 }
 
-template <class T, detail::loading_mode Mode>
+template <class T = detail::unnamed_element, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, Mode mode) {
   return load<T>(file, std::string_view{}, mode);
 }
 
-template <class T> auto load(std::filesystem::path const& file) { return load<T>(file, read_only); }
+template <class T = detail::unnamed_element> auto load(std::filesystem::path const& file) {
+  return load<T>(file, read_only);
+}
 
-template <class T> auto load(std::filesystem::path const& file, std::string_view name) {
+template <class T = detail::unnamed_element>
+auto load(std::filesystem::path const& file, std::string_view name) {
   return load<T>(file, name, read_only);
 }
 

@@ -51,24 +51,29 @@ template <class R> class outcome {
   {
     check();
   }
+  stored_type const& value() const&
+    requires(!is_void)
+  {
+    check();
+    return **this;
+  }
+  // clang-format takes the & behind a function's parameters for an operator.
+  // clang-format off
   stored_type& value() &
-      requires(!is_void) {
-        check();
-        return **this;
-      } stored_type const& value() const&
-        requires(!is_void)
+    requires(!is_void)
   {
     check();
     return **this;
   }
   stored_type&& value() &&
-      requires(!is_void) {
-        check();
-        return std::move(**this);
-      }
+    requires(!is_void)
+  {
+    check();
+    return std::move(**this);
+  }
 
-      void operator*() const& noexcept
-        requires is_void
+  void operator*() const& noexcept
+    requires is_void
   {}
   stored_type& operator*() & noexcept
     requires(!is_void)
@@ -102,17 +107,20 @@ template <class R> class outcome {
   {
     return has_value() ? **this : static_cast<stored_type>(std::forward<U>(other));
   }
- template <class U>
-     stored_type value_or(U&& other) &&
-     requires(!is_void) {
-       return has_value() ? std::move(**this) : static_cast<stored_type>(std::forward<U>(other));
-     }
+  template <class U>
+  stored_type value_or(U&& other) &&
+    requires(!is_void)
+  {
+    return has_value() ? std::move(**this) : static_cast<stored_type>(std::forward<U>(other));
+  }
 
-     private : void check() const {
+ private:
+  void check() const {
     if (!has_value()) std::rethrow_exception(std::get_if<1>(&state_)->exception);
   }
 
   std::variant<stored_type, detail::failed_task> state_;
 };
+// clang-format on
 
 }  // namespace forkmap
