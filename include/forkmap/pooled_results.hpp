@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <exception>
 #include <list>
 #include <memory>
 #include <optional>
@@ -38,9 +40,11 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
 
   bool next(std::optional<element>& into) override {
     engine_.check_owner();
-    if (!next_) next_.emplace(std::ranges::begin(tasks_));
-    while (running_.size() < engine_.window() && *next_ != std::ranges::end(tasks_)) dispatch();
-    if (running_.empty()) return false;
+    fill_window();
+    if (running_.empty()) {
+      if (not_dispatched_) std::rethrow_exception(std::exchange(not_dispatched_, nullptr));
+      return false;
+    }
     auto const done = next_done();
     auto const [index, call] = std::move(*done);
     running_.erase(done);
@@ -64,6 +68,17 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
     std::size_t index;
     std::shared_ptr<submitted_call> call;
   };
+
+  /// A range that throws while it makes a task is an error of that task: those before it come first.
+  void fill_window() {
+    if (not_dispatched_) return;
+    try {
+      if (!next_) next_.emplace(std::ranges::begin(tasks_));
+      while (running_.size() < engine_.window() && *next_ != std::ranges::end(tasks_)) dispatch();
+    } catch (...) {
+      not_dispatched_ = std::current_exception();
+    }
+  }
 
   void dispatch() {
     auto call =
@@ -91,6 +106,7 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>> {
   std::optional<std::ranges::iterator_t<Tasks>> next_{};
   std::size_t n_dispatched_ = 0;
   std::list<running> running_{};
+  std::exception_ptr not_dispatched_{};  // why nothing follows what runs
   std::shared_ptr<ended_calls> ended_ = std::make_shared<ended_calls>();
 };
 

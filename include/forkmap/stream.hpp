@@ -42,7 +42,8 @@ using stream_element =
 /// Shape: of R (std::monostate for void) in input order, or of indexed<R> in the order of their
 ///   ends.
 /// Errors: from begin() and ++, what a task has failed of: in order, after the results of all tasks
-///   before it; otherwise as it happens. The range is at its end then.
+///   before it; otherwise as it happens. What a pool's range of tasks throws while it makes one,
+///   after the results of all tasks before it. The range is at its end then.
 ///   std::logic_error in a forked child of the program, which may destroy its copy.
 template <class R, bool Ordered> class task_stream {
  public:

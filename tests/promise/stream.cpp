@@ -158,17 +158,31 @@ TEST_CASE("stream: a failure comes at its element, after all before it", "[strea
   }
 }
 
-TEST_CASE("stream: a range that throws while it makes a task ends the stream", "[stream]") {
+TEST_CASE("stream: a range that throws while it makes a task ends it, after all results before",
+          "[stream]") {
+  int const n_first = GENERATE(0, 1, 7, 100);
+  CAPTURE(n_first);
   fm::pool const workers(2);
-  auto tasks = std::views::iota(0) | std::views::transform([](int i) {
-                 if (i == 100) throw std::runtime_error("no more");
-                 return fm::delayed(squared)(i);
-               });
-  REQUIRE_THROWS_AS(
+  auto const gives = [n_first](int i) {
+    if (i == n_first) throw std::runtime_error("no more");
+    return fm::delayed(squared)(i);
+  };
+  auto tasks = std::views::iota(0) | std::views::transform(gives);
+  std::vector<int> in_order;
+  REQUIRE_THROWS_WITH(
       [&] {
-        for (int const x : workers.stream(tasks)) static_cast<void>(x);
+        for (int const x : workers.stream(tasks)) in_order.push_back(x);
       }(),
-      std::runtime_error);
+      "no more");
+  REQUIRE(in_order.size() == static_cast<std::size_t>(n_first));
+  for (int i = 0; i != n_first; ++i) REQUIRE(in_order[static_cast<std::size_t>(i)] == i * i);
+  int n_unordered = 0;
+  REQUIRE_THROWS_WITH(
+      [&] {
+        for (auto const& each : workers.unordered(tasks)) n_unordered += each.value >= 0;
+      }(),
+      "no more");
+  REQUIRE(n_unordered == n_first);
   REQUIRE(workers.map(squared, std::views::iota(0, 3)) == std::vector{0, 1, 4});
 }
 
