@@ -152,6 +152,11 @@ class parallel_map {
     return run_map(source);
   }
 
+  // clang-format off
+  template <class... Unsuitable>
+  void map(Unsuitable&&...) const = delete;  // forkmap: map(fn, xs) calls fn(x) for each x of the range xs: this fn cannot be called so, or this xs is no range
+  // clang-format on
+
   /// Runs a range of tasks to the end, whatever becomes of each.
   /// Returns: std::vector<outcome<R>>, one per task, in input order.
   /// Errors: none for a task. What worker_init or worker_exit throws is thrown.
