@@ -12,18 +12,10 @@ get_target_property(boost_include Boost::headers INTERFACE_INCLUDE_DIRECTORIES)
 list(REMOVE_ITEM boost_include ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
 list(TRANSFORM boost_include PREPEND -isystem)
 
-# What must compile, all in one: with -DCONTROL each file is a right program.
-add_library(compile_fail_controls OBJECT ${sources})
-target_link_libraries(compile_fail_controls PRIVATE forkmap::forkmap)
-target_compile_definitions(compile_fail_controls PRIVATE CONTROL)
-target_compile_options(compile_fail_controls PRIVATE -Wno-return-type)  # main needs none
-set_target_properties(compile_fail_controls PROPERTIES
-  UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 11 UNITY_BUILD_UNIQUE_ID UNIQUE_ID
-  UNITY_BUILD_CODE_BEFORE_INCLUDE "#define main UNIQUE_ID"
-  UNITY_BUILD_CODE_AFTER_INCLUDE "#undef main")
-
-set(compile "${CMAKE_CXX_COMPILER}" -std=c++20 -I "${PROJECT_SOURCE_DIR}/include" ${boost_include})
-# It reads forkmap's headers once, not for each of them.
+separate_arguments(flags NATIVE_COMMAND "${CMAKE_CXX_FLAGS}")
+set(compile "${CMAKE_CXX_COMPILER}" ${flags} -std=c++20 -I "${PROJECT_SOURCE_DIR}/include"
+  ${boost_include})
+# They read forkmap's headers once, not each for itself.
 set(header "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/precompiled.hpp")
 set(precompiled "${header}.gch")
 file(CONFIGURE OUTPUT "${header}" CONTENT "#include <forkmap/forkmap.hpp>\n")
@@ -32,6 +24,19 @@ add_custom_command(OUTPUT "${precompiled}"
   DEPENDS "${header}" DEPFILE "${header}.d" VERBATIM)
 add_custom_target(compile_fail_header ALL DEPENDS "${precompiled}")
 list(APPEND compile -include "${header}")
+
+# What must compile, all in one: with -DCONTROL each file is a right program.
+add_library(compile_fail_controls OBJECT ${sources})
+target_link_libraries(compile_fail_controls PRIVATE forkmap::forkmap)
+target_compile_definitions(compile_fail_controls PRIVATE CONTROL)
+target_compile_options(compile_fail_controls PRIVATE
+  -O0 -g0 "SHELL:-include \"${header}\""  # as that was compiled
+  -Wno-return-type)                       # main needs none
+add_dependencies(compile_fail_controls compile_fail_header)
+set_target_properties(compile_fail_controls PROPERTIES
+  UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12 UNITY_BUILD_UNIQUE_ID UNIQUE_ID
+  UNITY_BUILD_CODE_BEFORE_INCLUDE "#define main UNIQUE_ID"
+  UNITY_BUILD_CODE_AFTER_INCLUDE "#undef main")
 
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM name)

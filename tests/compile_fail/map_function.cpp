@@ -7,14 +7,15 @@
 #include <forkmap/forkmap.hpp>
 
 namespace {
-std::size_t length(std::string const& s) { return s.size(); }
+std::size_t count_characters(std::string const& s) { return s.size(); }
 }  // namespace
 
 int main() {
 #ifdef CONTROL
-  auto const lengths = forkmap::parallel(2).map(length, std::vector<std::string>{"1", "2"});
+  auto const lengths =
+      forkmap::parallel(2).map(count_characters, std::vector<std::string>{"1", "2"});
 #else
-  auto const lengths = forkmap::parallel(2).map(length, std::vector{1, 2});
+  auto const lengths = forkmap::parallel(2).map(count_characters, std::vector{1, 2});
 #endif
   return static_cast<int>(lengths.size());
 }
