@@ -99,6 +99,12 @@ template <class = void> class pool_calls {
     return call;
   }
 
+  /// So many workers a call wakes at once: one, which may do all of it before a second one is awake;
+  /// or all that it has work for, when the last call has shown that this takes longer.
+  std::uint64_t at_once() const noexcept {
+    return calls_are_long_.load(std::memory_order_relaxed) ? most_workers : 1;
+  }
+
   /// Waits until the call is over, for which one worker is awake.
   void wait_for(pool_call_run& call) {
     bool awake = true;
@@ -121,10 +127,15 @@ template <class = void> class pool_calls {
   }
 
   /// After the end of a call: its failures, and the report.
-  static void collect(pool_call_run& call) {
+  void collect(pool_call_run& call) {
     if (call.broken) std::rethrow_exception(call.broken);
+    std::int64_t busy_ns = 0;
     for (std::uint32_t k = 0; k != call.plan.n_workers; ++k) {
+      busy_ns += call.memory.slots()[k].busy.load(std::memory_order_relaxed);
       read_failures(call.arenas, call.memory.slots()[k], call.work.first_index, call.failures);
+    }
+    if (call.plan.n_batches > 1) {
+      calls_are_long_.store(busy_ns > 2 * alone_ns, std::memory_order_relaxed);
     }
     call.results_are_many = call.record_bytes() > most_kept_bytes;
     call.winner = call.memory.header().winner.load(std::memory_order_acquire);
@@ -179,7 +190,6 @@ template <class = void> class pool_calls {
   /// Wakes the others when that one is seen to have more to do.
   bool is_over_soon(pool_call_run const& call, std::uint32_t seen) const noexcept {
     constexpr std::int64_t patience_ns = 20'000;
-    constexpr std::int64_t alone_ns = 3'000;
     auto const& event = supervisor_.control().call(call.place).event;
     bool alone = call.plan.n_batches > 1;
     std::int64_t served_from = 0;
@@ -207,9 +217,13 @@ template <class = void> class pool_calls {
     wake_all(given_back_);
   }
 
+  // A worker that is busy for longer than that is helped.
+  static constexpr std::int64_t alone_ns = 3'000;
+
   options const& how_;
   call_place<> places_[most_calls];
   std::atomic<std::uint32_t> given_back_{0};
+  std::atomic<bool> calls_are_long_{false};
   pool_supervisor<> supervisor_;  // last: its thread uses all of these
 };
 

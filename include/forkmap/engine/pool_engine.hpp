@@ -68,7 +68,7 @@ template <class = void> class pool_engine {
     auto const called_at = nanoseconds_now();
     calls_.wake_early(tasks.expected());
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
-                              waits_for_call::nobody, 1);
+                              waits_for_call::nobody, calls_.at_once());
     if (call == nullptr) return nullptr;
     calls_.wait_for(*call);
     calls_.collect(*call);
