@@ -100,7 +100,7 @@ template <class = void> class pool_calls {
   }
 
   /// So many workers a call wakes at once: one, which may do all of it before a second one is awake;
-  /// or all that it has work for, when the last call has shown that this takes longer.
+  /// or all that it has work for, where the last call was long enough.
   std::uint64_t at_once() const noexcept {
     return calls_are_long_.load(std::memory_order_relaxed) ? most_workers : 1;
   }
@@ -135,7 +135,7 @@ template <class = void> class pool_calls {
       read_failures(call.arenas, call.memory.slots()[k], call.work.first_index, call.failures);
     }
     if (call.plan.n_batches > 1) {
-      calls_are_long_.store(busy_ns > 2 * alone_ns, std::memory_order_relaxed);
+      calls_are_long_.store(busy_ns > patience_ns, std::memory_order_relaxed);
     }
     call.results_are_many = call.record_bytes() > most_kept_bytes;
     call.winner = call.memory.header().winner.load(std::memory_order_acquire);
@@ -189,7 +189,7 @@ template <class = void> class pool_calls {
   /// Waits awake for a moment: a small call is over within it, by the one worker that was woken.
   /// Wakes the others when that one is seen to have more to do.
   bool is_over_soon(pool_call_run const& call, std::uint32_t seen) const noexcept {
-    constexpr std::int64_t patience_ns = 20'000;
+    constexpr std::int64_t alone_ns = 3'000;
     auto const& event = supervisor_.control().call(call.place).event;
     bool alone = call.plan.n_batches > 1;
     std::int64_t served_from = 0;
@@ -217,8 +217,8 @@ template <class = void> class pool_calls {
     wake_all(given_back_);
   }
 
-  // A worker that is busy for longer than that is helped.
-  static constexpr std::int64_t alone_ns = 3'000;
+  // Two wake-ups take about as long.
+  static constexpr std::int64_t patience_ns = 20'000;
 
   options const& how_;
   call_place<> places_[most_calls];
