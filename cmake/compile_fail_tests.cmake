@@ -30,10 +30,11 @@ add_library(compile_fail_controls OBJECT ${sources})
 target_link_libraries(compile_fail_controls PRIVATE forkmap::forkmap)
 target_compile_definitions(compile_fail_controls PRIVATE CONTROL)
 target_compile_options(compile_fail_controls PRIVATE
-  -O0 -g0 "SHELL:-include \"${header}\""  # as that was compiled
+  -O0 -g0 "SHELL:-include \"${header}\""  # as that was compiled; CXX_EXTENSIONS, too
   -Wno-return-type)                       # main needs none
 add_dependencies(compile_fail_controls compile_fail_header)
 set_target_properties(compile_fail_controls PROPERTIES
+  CXX_EXTENSIONS OFF
   UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12 UNITY_BUILD_UNIQUE_ID UNIQUE_ID
   UNITY_BUILD_CODE_BEFORE_INCLUDE "#define main UNIQUE_ID"
   UNITY_BUILD_CODE_AFTER_INCLUDE "#undef main")
