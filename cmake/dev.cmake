@@ -36,21 +36,22 @@ if(FORKMAP_SANITIZE)
   target_link_options(forkmap_dev INTERFACE ${sanitize})
 endif()
 
-# forkmap_dev_program(<target>): an example or a benchmark. A Debug build only tells whether it
-# compiles and runs: it does not optimise, and reads forkmap's headers once for all of them.
+# Examples and benchmarks of a Debug build only tell whether they compile and run: they are not
+# optimised, and read forkmap's headers once for all of them.
+if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND (FORKMAP_BUILD_EXAMPLES OR FORKMAP_BUILD_BENCH))
+  set(source "${PROJECT_BINARY_DIR}/forkmap_read_once.cpp")
+  file(CONFIGURE OUTPUT "${source}" CONTENT "")
+  add_library(forkmap_read_once OBJECT "${source}")
+  target_link_libraries(forkmap_read_once PRIVATE forkmap::forkmap forkmap_dev)
+  target_compile_options(forkmap_read_once PRIVATE -O0)
+  target_precompile_headers(forkmap_read_once PRIVATE <forkmap/forkmap.hpp>)
+endif()
+
+# forkmap_dev_program(<target>): an example or a benchmark.
 function(forkmap_dev_program target)
   target_link_libraries(${target} PRIVATE forkmap::forkmap forkmap_dev)
-  if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
-    return()
+  if(TARGET forkmap_read_once)
+    target_compile_options(${target} PRIVATE -O0)
+    target_precompile_headers(${target} REUSE_FROM forkmap_read_once)
   endif()
-  if(NOT TARGET forkmap_read_once)
-    set(source "${PROJECT_BINARY_DIR}/forkmap_read_once.cpp")
-    file(CONFIGURE OUTPUT "${source}" CONTENT "")
-    add_library(forkmap_read_once OBJECT "${source}")
-    target_link_libraries(forkmap_read_once PRIVATE forkmap::forkmap forkmap_dev)
-    target_compile_options(forkmap_read_once PRIVATE -O0)
-    target_precompile_headers(forkmap_read_once PRIVATE <forkmap/forkmap.hpp>)
-  endif()
-  target_compile_options(${target} PRIVATE -O0)
-  target_precompile_headers(${target} REUSE_FROM forkmap_read_once)
 endfunction()
