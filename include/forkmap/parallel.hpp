@@ -153,6 +153,7 @@ class parallel_map {
   }
 
   // clang-format off
+  /// What a map is not: the compiler shows the sentence behind it.
   template <class... Unsuitable>
   void map(Unsuitable&&...) const = delete;  // forkmap: map(fn, xs) calls fn(x) for each x of the range xs: this fn cannot be called so, or this xs is no range
   // clang-format on
