@@ -74,6 +74,22 @@ TEST_CASE("pool: calls of several threads run at once", "[pool]") {
   }
 }
 
+TEST_CASE("pool: workers come to all tasks of a call, whether the last one was short or long",
+          "[pool]") {
+  int const n = GENERATE(2, 5);
+  fm::pool const workers(fm::options{.n_jobs = n, .deadline = 60s});
+  for (int round = 0; round != 100; ++round) {
+    if (round % 2 == 0) workers.map(small_square, std::views::iota(0, n));
+    if (round % 3 == 0) let_them_park();
+    for (int const of : {n, 2}) {
+      fm::shared_array<int> const arrived({1});
+      REQUIRE_NOTHROW(workers(std::views::iota(0, of) | std::views::transform([&](int) {
+                                return fm::delayed(meet)(arrived, of);
+                              })));
+    }
+  }
+}
+
 TEST_CASE("pool: a call does not wait for a dead worker's replacement while another one sleeps",
           "[pool]") {
   fm::shared_array<int> const closed({1});

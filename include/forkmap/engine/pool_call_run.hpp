@@ -47,6 +47,7 @@ class pool_call_run final : public shared_results {
 
   std::uint32_t place;
   std::uint64_t number = 0;  // among the pool's
+  std::uint64_t woken = 0;   // workers that were to be awake for it when it was made
   job work;
   dispatch_plan plan;
   fates fate;

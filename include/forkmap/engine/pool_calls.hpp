@@ -105,7 +105,7 @@ template <class = void> class pool_calls {
     return calls_are_long_.load(std::memory_order_relaxed) ? most_workers : 1;
   }
 
-  /// Waits until the call is over, for which one worker is awake.
+  /// Waits until the call is over, for which at least one worker is awake.
   void wait_for(pool_call_run& call) {
     bool awake = true;
     auto& shared = supervisor_.control().call(call.place);
@@ -187,11 +187,11 @@ template <class = void> class pool_calls {
   }
 
   /// Waits awake for a moment: a small call is over within it, by the one worker that was woken.
-  /// Wakes the others when that one is seen to have more to do.
+  /// Wakes the others, where they were not, when that one is seen to have more to do.
   bool is_over_soon(pool_call_run const& call, std::uint32_t seen) const noexcept {
     constexpr std::int64_t alone_ns = 3'000;
     auto const& event = supervisor_.control().call(call.place).event;
-    bool alone = call.plan.n_batches > 1;
+    bool alone = call.plan.n_batches > call.woken;
     std::int64_t served_from = 0;
     bool const over = spin_until(patience_ns, [&] {
       if (event.load() != seen) return true;
@@ -217,7 +217,7 @@ template <class = void> class pool_calls {
     wake_all(given_back_);
   }
 
-  // Two wake-ups take about as long.
+  // What it takes to sleep and to be woken.
   static constexpr std::int64_t patience_ns = 20'000;
 
   options const& how_;

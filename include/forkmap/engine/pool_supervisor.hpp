@@ -74,7 +74,8 @@ template <class = void> class pool_supervisor {
     calls_[call.place] = &call;
     control().header().open_calls.fetch_or(std::uint64_t{1} << call.place);
     if (call.limits.exist()) poke();
-    processes_.wake(std::min(call.plan.n_batches, wanted));
+    call.woken = std::min(call.plan.n_batches, wanted);
+    processes_.wake(call.woken);
   }
 
   /// Wakes up to that many idle workers. Without the mutex, too.

@@ -3,8 +3,9 @@
 // A call lies in one of most_calls places. Nobody assigns it to workers: they look for it.
 //
 //   1. The caller writes the call and its memory, then sets its bit in open_calls, then looks for
-//      parked workers and wakes as many as there are batches (all seq_cst: a worker that parks
-//      looks at open_calls after it has said that it parks).
+//      parked workers and wakes one, and the others when it is seen to have more to do; or at once
+//      as many as there are batches (all seq_cst: a worker that parks looks at open_calls after it
+//      has said that it parks).
 //   2. A worker that sees the bit stores serving = place, then looks at the bits again. If that one
 //      is gone, the call may be gone too: the worker touches nothing of it. Otherwise the place
 //      cannot be used for another call until serving says something else. If there are others it
