@@ -27,6 +27,10 @@ int meet(fm::shared_array<int> const& arrived, int n) {
   return ::getpid();
 }
 int small_square(int x) { return x * x; }
+int slow_next(int x) {
+  std::this_thread::sleep_for(300us);
+  return x + 1;
+}
 
 /// Longer than workers stay awake; any state of theirs must do.
 void let_them_park() { std::this_thread::sleep_for(2ms); }
@@ -72,6 +76,26 @@ TEST_CASE("pool: calls of several threads run at once", "[pool]") {
     other.join();
     REQUIRE(met == 2);
   }
+}
+
+// With many more of them than cores, callers that look whether their call is over are interrupted at
+// every place; a worker that comes and claims the task meanwhile must not go unseen.
+TEST_CASE("pool: no call ends before its task, with many callers and workers", "[pool]") {
+  int const n_callers = 32, n_calls = 200;
+  fm::pool const workers(fm::options{.n_jobs = 64, .deadline = 60s});
+  std::atomic<int> right{0};
+  {
+    std::vector<std::jthread> callers;
+    for (int caller = 0; caller != n_callers; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (int i = 0; i != n_calls; ++i) {
+          int const x = caller * n_calls + i;
+          if (workers(fm::delayed(slow_next)(x)) == std::tuple(x + 1)) ++right;
+        }
+      });
+    }
+  }
+  CHECK(right == n_callers * n_calls);
 }
 
 TEST_CASE("pool: workers come to all tasks of a call, whether the last one was short or long",

@@ -84,21 +84,20 @@ template <class = void> class pool_supervisor {
   /// Nobody comes to the call any more; those that serve it are ended.
   void end(pool_call_run& call) {
     call.cancel();
-    control().header().open_calls.fetch_and(~(std::uint64_t{1} << call.place));
+    close(call.place);
     for (std::uint32_t k = 0; k != processes_.size(); ++k) processes_.end(k, call.place);
   }
 
-  /// Step 5: whether the call is over.
-  bool is_over(pool_call_run const& call) const noexcept {
-    if (control().is_served(call.place)) return false;
-    return call.cancelled() || call.broken || call.all_claimed();
+  /// Step 5: whether the call is over. In this order: a worker may come, claim what there is, and
+  /// run it while this looks.
+  bool is_over(pool_call_run const& call) noexcept {
+    if (!call.cancelled() && !call.broken && !call.all_claimed()) return false;
+    close(call.place);  // whoever serves the call from here on was there before
+    return !control().is_served(call.place);
   }
 
   /// The call's memory is no longer used.
-  void forget(pool_call_run const& call) noexcept {
-    control().header().open_calls.fetch_and(~(std::uint64_t{1} << call.place));
-    calls_[call.place] = nullptr;
-  }
+  void forget(pool_call_run const& call) noexcept { calls_[call.place] = nullptr; }
 
   /// Has the thread look at everything. Without the mutex, too.
   void poke() const noexcept { processes_.poke(); }
@@ -106,6 +105,11 @@ template <class = void> class pool_supervisor {
   std::mutex mutex;
 
  private:
+  /// Who looks for a call does not find this one any more.
+  void close(std::uint32_t c) const noexcept {
+    control().header().open_calls.fetch_and(~(std::uint64_t{1} << c));
+  }
+
   void watch() {
     try {
       watch_until_closed();

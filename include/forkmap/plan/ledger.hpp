@@ -60,7 +60,7 @@ struct alignas(128) worker_slot {  // two lines: the neighbour's prefetcher take
   std::atomic<std::uint64_t> batch_end;
   std::atomic<std::uint64_t> cursor;
   std::atomic<std::uint64_t> region_end;
-  std::atomic<std::uint64_t> claimed;     // batches; a hint that saves the last sweep
+  std::atomic<std::uint64_t> claimed;     // batches; too few after a death
   std::atomic<std::uint64_t> arena_next;  // where in the file its next record goes
   std::atomic<std::uint64_t> failures;    // its last failure record; 0 = none
   std::atomic<worker_phase> phase;
@@ -153,7 +153,8 @@ class claimant {
       slot_.batch_end.store(tasks.end, std::memory_order_release);
       if (word.compare_exchange_strong(seen, claimed, std::memory_order_acq_rel, relaxed)) {
         slot_.cursor.store(last, relaxed);
-        slot_.claimed.store(slot_.claimed.load(relaxed) + (last - at), relaxed);
+        // Release: whoever sees all batches claimed sees this worker in the call.
+        slot_.claimed.store(slot_.claimed.load(relaxed) + (last - at), std::memory_order_release);
         return true;
       }
     }

@@ -19,8 +19,9 @@
 //      Who ends a call compares and swaps serving = place -> place | doomed, and only then kills the
 //      worker; leaving is a compare-and-swap, too, and waits for that end if it comes second. So no
 //      worker is killed that has gone on to another call.
-//   5. The call is over when no worker serves it (leaving ones do not) and all is claimed, or it is
-//      cancelled. Only who made it decides that.
+//   5. The call is over when all is claimed, or it is cancelled, its bit is gone, and then no worker
+//      serves it (leaving ones do not). Only who made it decides that, and looks in this order:
+//      workers that it finds elsewhere might come afterwards, and claim the rest.
 //
 // A worker may be killed at any instruction: `serving` then tells which call it was in, and the
 // call's ledger what it was doing. Who collects it raises every event.
