@@ -34,6 +34,9 @@ struct array_info {
 
 namespace detail {
 
+/// The type that a load<T>() is for, where the call names none.
+struct unnamed {};
+
 /// A file of arrays, open, and which there are in it.
 template <class Lazy = void> class array_file {
  public:

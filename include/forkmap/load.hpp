@@ -186,9 +186,6 @@ auto load_from(array_file<> const& opened, std::string_view name, in_memory_t /*
   return owned_array<element>(load_copy(opened, name, describe_element<element>()));
 }
 
-/// The element type of a load() that names none.
-struct unnamed_element;
-
 template <class Mode>
 concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 
@@ -215,9 +212,9 @@ concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 ///   An .npz file's directory is read each time: an archive reads it once.
 /// Forking: every worker shares the mapping; see memmap.
 /// Example: `auto const data = load<double>("data.npy"); double const first = data(0, 0);`
-template <class T = detail::unnamed_element, detail::loading_mode Mode>
+template <class T = detail::unnamed, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
-  constexpr bool named = !std::same_as<T, detail::unnamed_element>;
+  constexpr bool named = !std::same_as<T, detail::unnamed>;
   static_assert(named,
                 "forkmap: load<T>(file): say which elements are expected, as in "
                 "load<double>(file); inspect(file).dtype tells which a file holds");
@@ -227,16 +224,16 @@ auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
   }
 }
 
-template <class T = detail::unnamed_element, detail::loading_mode Mode>
+template <class T = detail::unnamed, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, Mode mode) {
   return load<T>(file, std::string_view{}, mode);
 }
 
-template <class T = detail::unnamed_element> auto load(std::filesystem::path const& file) {
+template <class T = detail::unnamed> auto load(std::filesystem::path const& file) {
   return load<T>(file, read_only);
 }
 
-template <class T = detail::unnamed_element>
+template <class T = detail::unnamed>
 auto load(std::filesystem::path const& file, std::string_view name) {
   return load<T>(file, name, read_only);
 }

@@ -187,7 +187,8 @@ template <class T> inline constexpr bool is_plain<std::vector<T>> = plain_scalar
 ///   std::system_error naming the file.
 /// Cost: what stands beside the arrays is read, no data of an array is.
 /// Example: `auto const classes = load_value<std::vector<std::string>>("model.joblib", "classes");`
-template <class T> T load_value(std::filesystem::path const& file, std::string_view name = {}) {
+template <class T = detail::unnamed>
+T load_value(std::filesystem::path const& file, std::string_view name = {}) {
   static_assert(detail::is_plain<T>,
                 "forkmap: load_value<T>: T is bool, an integer, a floating-point number, "
                 "std::string, or a std::vector of these; load<T>() reads arrays");

@@ -26,6 +26,11 @@ namespace {
 
 int plus(int a, int b) { return a + b; }
 std::string text_of(int i) { return std::to_string(i); }
+std::string repeated(std::string const& text, int n) {
+  std::string all;
+  for (int i = 0; i != n; ++i) all += text;
+  return all;
+}
 int die_at_three(int i) {
   if (i == 3) ::raise(SIGKILL);
   return i;
@@ -60,6 +65,21 @@ void send_many_calls() {
                             }));
   REQUIRE(sums.size() == n);
   REQUIRE(sums[n - 1] == 3 * (n - 1));
+}
+
+/// Texts that need memory of their own for each task, one after the other.
+void stream_texts() {
+  fm::pool const workers(2);
+  int n_seen = 0;
+  for (auto const& text :
+       workers.stream(std::views::iota(0, 200) | std::views::transform([](int i) {
+                        return fm::delayed(repeated)(std::to_string(i), 1000);
+                      }))) {
+    REQUIRE(text.starts_with(std::to_string(n_seen)));
+    REQUIRE(text.size() == 1000 * std::to_string(n_seen).size());
+    ++n_seen;
+  }
+  REQUIRE(n_seen == 200);
 }
 
 /// Lets the first calls of f fail, one in each round.
@@ -104,6 +124,15 @@ TEST_CASE("fault: a pool without memory for calls that run while others are sent
   fault::count_only(-1);
   REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory", send_many_calls) >= 3);
   send_many_calls();
+}
+
+// A task that cannot be dispatched is an error of its element; whatever comes before it is right.
+TEST_CASE("fault: a pool's stream whose dispatch the system refuses", "[fault]") {
+  fault::count_only(SYS_madvise);
+  REQUIRE(fail_some(function::syscall, ENOMEM, 30, stream_texts) >= 10);
+  fault::count_only(-1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory", stream_texts) >= 10);
+  stream_texts();
 }
 
 TEST_CASE("fault: a pool without its socket, its event, or an answer", "[fault]") {
