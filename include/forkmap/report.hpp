@@ -38,7 +38,7 @@ struct map_report {
   std::size_t max_rss = 0;
   /// Memory in bytes that workers no longer shared with the caller at their end, because one of the
   /// two has written to it, or that they have allocated. The sum of those that lived for at least
-  /// 50 ms: looking costs too much for others.
+  /// 50 ms: looking costs too much for others. 0 for a pool's calls, whose workers live on.
   std::size_t unshared = 0;
 };
 

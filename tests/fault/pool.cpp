@@ -69,17 +69,16 @@ void send_many_calls() {
 
 /// Texts that need memory of their own for each task, one after the other.
 void stream_texts() {
-  fm::pool const workers(2);
+  fm::pool const workers(fm::options{.n_jobs = 2, .pre_dispatch = 4});
   int n_seen = 0;
-  for (auto const& text :
-       workers.stream(std::views::iota(0, 200) | std::views::transform([](int i) {
-                        return fm::delayed(repeated)(std::to_string(i), 1000);
-                      }))) {
+  for (auto const& text : workers.stream(std::views::iota(0, 20) | std::views::transform([](int i) {
+                                           return fm::delayed(repeated)(std::to_string(i), 1000);
+                                         }))) {
     REQUIRE(text.starts_with(std::to_string(n_seen)));
     REQUIRE(text.size() == 1000 * std::to_string(n_seen).size());
     ++n_seen;
   }
-  REQUIRE(n_seen == 200);
+  REQUIRE(n_seen == 20);
 }
 
 /// Lets the first calls of f fail, one in each round.

@@ -67,7 +67,7 @@ template <class = void> class fork_join_call {
     }
     results_->failures.sort();
     results_->winner = winner();
-    report_.publish(work_, plan_, *results_);
+    report_.publish(work_, plan_, *results_, true);
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
       report_.replaced(k, lives_[k].replacements);
     }
@@ -206,6 +206,8 @@ template <class = void> class fork_join_call {
       cancel();
     }
     bool const rest = left_over.begin < left_over.end;
+    // What is left of the batch stays marked as this slot's, the task that it died of does not.
+    slot.current.store(waiting_for_replacement(left_over), std::memory_order_relaxed);
     bool const goes_on = !cancelled() && (rest || !fates_.all_claimed());
     if (failed) {
       note_death();
@@ -241,10 +243,6 @@ template <class = void> class fork_join_call {
 
   void replace(std::uint32_t k, task_range left_over) {
     auto& slot = memory().slots()[k];
-    // What is left of the batch stays marked as this slot's, also while no worker runs it.
-    slot.current.store(
-        left_over.begin < left_over.end ? left_over.begin | not_begun : nothing_running,
-        std::memory_order_relaxed);
     slot.phase.store(worker_phase::starting, std::memory_order_relaxed);
     ++lives_[k].replacements;
     // Nobody but other threads has printed anything since the workers were started.
@@ -273,6 +271,8 @@ template <class = void> class fork_join_call {
       auto const last = fates_.last_moment_of(k);
       if (!last.was_running) continue;
       if (last.given_up || (gone.end.known && gone.end.signal != SIGKILL)) {
+        memory().slots()[k].current.store(waiting_for_replacement(last.left_over),
+                                          std::memory_order_relaxed);
         note_failure({last, std::move(gone), std::move(it.stuck), it.again, false});
       }
     }

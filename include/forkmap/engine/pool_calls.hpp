@@ -51,11 +51,12 @@ template <class = void> class pool_calls {
   std::uint32_t find_place() {
     std::lock_guard const lock(supervisor_.mutex);
     for (std::uint32_t c = 0; c != most_calls; ++c) {
-      // A worker that came too late for the last call may still be looking at the place.
-      if (places_[c].taken || supervisor_.control().is_served(c)) continue;
+      // A worker that came too late for the last call touches nothing, or finds this one.
+      if (places_[c].taken) continue;
       places_[c].taken = true;
       return c;
     }
+    place_is_wanted_ = true;
     return most_calls;
   }
 
@@ -109,17 +110,15 @@ template <class = void> class pool_calls {
   void wait_for(pool_call_run& call) {
     bool awake = true;
     auto& shared = supervisor_.control().call(call.place);
-    for (bool ended = false;;) {
+    for (;;) {
       auto const seen = shared.event.load();
       {
         std::lock_guard const lock(supervisor_.mutex);
-        if (call.cancelled() && !ended) {
-          supervisor_.end(call);
-          ended = true;
-        }
         if (supervisor_.is_over(call)) return supervisor_.forget(call);
       }
-      if (std::exchange(awake, false) && is_over_soon(call, seen)) continue;
+      // An event need not be the end: then the others may be still to be woken.
+      if (awake && is_over_soon(call, seen)) continue;
+      awake = false;
       shared.waiting.store(waits_for_call::a_thread);
       wait_while_equal(shared.event, seen);
       shared.waiting.store(waits_for_call::nobody);
@@ -141,7 +140,7 @@ template <class = void> class pool_calls {
     call.winner = call.memory.header().winner.load(std::memory_order_acquire);
     if (call.ended) call.fate.note_unfinished(*call.ended);
     call.failures.sort();
-    call.report.publish(call.work, call.plan, call);
+    call.report.publish(call.work, call.plan, call, false);
   }
 
   /// Whether the call is over; its workers and the supervisor know no more of it then.
@@ -209,10 +208,13 @@ template <class = void> class pool_calls {
   }
 
   void give_back(std::uint32_t c) noexcept {
+    bool is_wanted = false;
     {
       std::lock_guard const lock(supervisor_.mutex);
       places_[c].taken = false;
+      is_wanted = std::exchange(place_is_wanted_, false);
     }
+    if (is_wanted) supervisor_.poke();  // by a submitted call, perhaps
     given_back_.fetch_add(1);
     wake_all(given_back_);
   }
@@ -222,6 +224,7 @@ template <class = void> class pool_calls {
 
   options const& how_;
   call_place<> places_[most_calls];
+  bool place_is_wanted_ = false;  // with the supervisor's mutex
   std::atomic<std::uint32_t> given_back_{0};
   std::atomic<bool> calls_are_long_{false};
   pool_supervisor<> supervisor_;  // last: its thread uses all of these

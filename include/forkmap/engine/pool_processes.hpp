@@ -188,6 +188,11 @@ template <class = void> class pool_processes {
   /// Has workers leave by themselves, when they serve no call.
   void close() {
     control_.header().closing.store(true);
+    rouse();
+  }
+
+  /// Wakes all that sleep, however they are marked.
+  void rouse() const noexcept {
     for (std::uint32_t k = 0; k != size(); ++k) {
       auto& place = control_.place(k);
       place.work.fetch_add(1);
@@ -197,9 +202,14 @@ template <class = void> class pool_processes {
 
   /// The template process is gone, and nobody collects workers.
   void abandon() noexcept {
+    constexpr int patience_ms = 5'000;  // a kill takes less, but for what the kernel holds
+    for (std::uint32_t k = 0; k != size(); ++k) lives_[k].process.kill();
     for (std::uint32_t k = 0; k != size(); ++k) {
-      lives_[k].process.kill();
-      lives_[k].process.forget();
+      auto& process = lives_[k].process;
+      // As long as it runs it may come to a call.
+      pollfd end{process.handle(), POLLIN, 0};
+      if (process) ::poll(&end, 1, patience_ms);
+      process.forget();
       control_.place(k).serving.store(0);
     }
   }

@@ -15,6 +15,7 @@
 
 #include <forkmap/engine/after_death.hpp>
 #include <forkmap/engine/pool_call_run.hpp>
+#include <forkmap/engine/pool_limits.hpp>
 #include <forkmap/engine/pool_processes.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/system/background_thread.hpp>
@@ -83,16 +84,18 @@ template <class = void> class pool_supervisor {
 
   /// Nobody comes to the call any more; those that serve it are ended.
   void end(pool_call_run& call) {
+    call.is_ended = true;
     call.cancel();
-    close(call.place);
+    control().close(call.place);
     for (std::uint32_t k = 0; k != processes_.size(); ++k) processes_.end(k, call.place);
   }
 
-  /// Step 5: whether the call is over. In this order: a worker may come, claim what there is, and
-  /// run it while this looks.
-  bool is_over(pool_call_run const& call) noexcept {
-    if (!call.cancelled() && !call.broken && !call.all_claimed()) return false;
-    close(call.place);  // whoever serves the call from here on was there before
+  /// Step 5: whether the call is over; one that a task has cancelled is ended. In this order: a
+  /// worker may come, claim what there is, and run it while this looks.
+  bool is_over(pool_call_run& call) {
+    if (call.cancelled() && !call.is_ended) end(call);
+    if (!call.is_ended && !call.all_claimed()) return false;
+    control().close(call.place);  // whoever serves the call from here on was there before
     return !control().is_served(call.place);
   }
 
@@ -105,18 +108,16 @@ template <class = void> class pool_supervisor {
   std::mutex mutex;
 
  private:
-  /// Who looks for a call does not find this one any more.
-  void close(std::uint32_t c) const noexcept {
-    control().header().open_calls.fetch_and(~(std::uint64_t{1} << c));
-  }
-
   void watch() {
     try {
       watch_until_closed();
     } catch (...) {
       // No memory: workers that nobody watches over must not go on.
-      std::lock_guard const lock(mutex);
-      break_pool(std::current_exception());
+      {
+        std::lock_guard const lock(mutex);
+        break_pool(std::current_exception());
+      }
+      further_.look(further_.owner);  // what waits for the thread must know
     }
   }
 
@@ -158,7 +159,7 @@ template <class = void> class pool_supervisor {
       events.push_back({processes_.life(k).process.handle(), POLLIN, 0});
     }
     auto const time = nanoseconds_now();
-    auto const wake = next_look(time);
+    auto const wake = next_limit(calls_, processes_, time);
     return wake == INT64_MAX ? wake : std::max<std::int64_t>(0, wake - time);
   }
 
@@ -170,21 +171,6 @@ template <class = void> class pool_supervisor {
     processes_.abandon();
   }
 
-  std::int64_t next_look(std::int64_t time) const noexcept {
-    auto wake = INT64_MAX;
-    for (auto const* call : calls_) {
-      if (call == nullptr || !call->limits.exist() || call->cancelled()) continue;
-      wake = std::min(wake, call->limits.next_look(time));
-      if (!call->limits.task.is_set()) continue;
-      for (std::uint32_t k = 0; k != processes_.size(); ++k) {
-        wake = std::min(wake, processes_.serves(k, call->place)
-                                  ? call->limits.task.due(call->memory.slots()[k], time)
-                                  : call->limits.task.limit_from(time));
-      }
-    }
-    return wake;
-  }
-
   void see_to_limits(std::int64_t time) {
     for (auto* call : calls_) {
       if (call == nullptr || !call->limits.exist() || call->cancelled()) continue;
@@ -192,13 +178,8 @@ template <class = void> class pool_supervisor {
         call->ended = ended;
         end(*call);
         control().raise_event(call->place);
-        continue;
-      }
-      for (std::uint32_t k = 0; call->limits.task.is_set() && k != processes_.size(); ++k) {
-        if (!processes_.serves(k, call->place)) continue;
-        if (!call->limits.task.gives_up(call->memory.slots()[k], time)) continue;
-        processes_.life(k).stuck = processes_.locate(k);
-        processes_.kill(k);
+      } else if (call->limits.task.is_set()) {
+        end_stuck_tasks(*call, processes_, time);
       }
     }
   }
@@ -237,6 +218,8 @@ template <class = void> class pool_supervisor {
     }
     // Somebody may have counted on this one, which looked awake, and its replacement takes its time.
     if (control().header().open_calls.load() != 0) processes_.wake(1);
+    // It may have marked one as awake, and not come to wake it: that one would sleep for ever.
+    if (phase != worker_phase::retired) processes_.rouse();
   }
 
   void fail_all(std::exception_ptr const& why) {
@@ -282,8 +265,12 @@ template <class = void> class pool_supervisor {
                                       call.work, how_));
       if (call.work.stop_at_failure) call.cancel();
     }
+    // A task that has its failure, or is tried again, is not the one that runs any more. What the
+    // end of the call has killed is: fates::note_unfinished finds it so.
+    if (!last.was_running || again || own_death) {
+      slot.current.store(waiting_for_replacement(left_over), std::memory_order_relaxed);
+    }
     if (call.cancelled() || left_over.begin >= left_over.end) return false;
-    slot.current.store(left_over.begin | not_begun, std::memory_order_relaxed);
     place.left_over = left_over;
     place.again = it.again;
     return true;

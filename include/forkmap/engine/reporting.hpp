@@ -50,7 +50,9 @@ class call_report {
     }
   }
 
-  void publish(job const& work, dispatch_plan const& plan, shared_results const& results) {
+  /// `ended_with_call`: whether the workers did.
+  void publish(job const& work, dispatch_plan const& plan, shared_results const& results,
+               bool ended_with_call) {
     using std::chrono::nanoseconds;
     constexpr auto relaxed = std::memory_order_relaxed;
     auto& report = report_;
@@ -60,7 +62,8 @@ class call_report {
     report.failures = results.failures.size();
     report.workers.resize(plan.n_workers);
     auto const& memory = results.memory;
-    bool const measured = report.wall >= worth_measuring;  // its page is not touched otherwise
+    // Its page is not touched otherwise. A pool's workers, which live on, note nothing there.
+    bool const measured = report.wall >= worth_measuring && ended_with_call;
     for (std::uint32_t k = 0; k != plan.n_workers; ++k) {
       auto const& slot = memory.slots()[k];
       auto& worker = report.workers[k];

@@ -50,6 +50,11 @@ inline constexpr std::uint64_t not_begun = std::uint64_t{1} << 62U;
 inline constexpr std::uint64_t over_limit = std::uint64_t{1} << 63U;
 inline constexpr std::uint64_t task_bits = not_begun - 1;
 
+/// What slot.current holds while no worker runs what is left of its last claim.
+constexpr std::uint64_t waiting_for_replacement(task_range left) noexcept {
+  return left.begin < left.end ? left.begin | not_begun : nothing_running;
+}
+
 /// A retiring worker has left work to its replacement (options::max_tasks_per_worker).
 enum class worker_phase : std::uint32_t { starting, working, leaving, finished, retiring, retired };
 

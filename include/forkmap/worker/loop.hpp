@@ -169,7 +169,11 @@ class task_runner {
   /// Returns: whether work is left for a replacement.
   bool run() {
     auto const& left_over = birth_.left_over;
-    bool const all_of_it = left_over.begin == left_over.end || run_range(left_over);
+    bool all_of_it = left_over.begin == left_over.end;
+    if (!all_of_it) {
+      handed_on_ = loop_.cancelled();  // it stays marked as not begun
+      all_of_it = !handed_on_ && run_range(left_over);
+    }
     bool const retires =
         !all_of_it || (birth_.plan.n_batches > paced_batches ? run_many() : run_few());
     if (!handed_on_ && !loop_.watched) {

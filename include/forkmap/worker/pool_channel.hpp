@@ -153,6 +153,11 @@ class pool_control {
     return false;
   }
 
+  /// Nobody who looks for a call finds this one any more.
+  void close(std::uint32_t c) const noexcept {
+    header().open_calls.fetch_and(~(std::uint64_t{1} << c));
+  }
+
   /// Raises a call's event, and wakes a thread that waits for it.
   /// Returns: who waits.
   waits_for_call raise_event(std::uint32_t c) const noexcept {

@@ -196,7 +196,7 @@ template <class = void> class pool_worker {
       // collected.
       return;
     }
-    header().open_calls.fetch_and(~(std::uint64_t{1} << c));
+    birth_.control.close(c);
     leave(c, loop.cancelled());
   }
 
