@@ -284,9 +284,9 @@ TEST_CASE("chaos: ten thousand calls in a row use no more than the first", "[cha
     return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
   };
   // With a sanitizer what is forked is ten times as large.
-  constexpr int calls = support::thread_sanitizer ? 50 : support::address_sanitizer ? 500 : 10'000;
+  constexpr int calls = support::thread_sanitizer ? 50 : support::address_sanitizer ? 200 : 10'000;
   int wrong = 0;
-  for (int i = 0; i != 200; ++i) wrong += !call(i);
+  for (int i = 0; i != calls / 50 + 20; ++i) wrong += !call(i);
   auto const pages = resident();
   auto const open = descriptors();
   for (int i = 0; i != calls; ++i) wrong += !call(i);

@@ -19,6 +19,7 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 #include "support/file_bytes.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -133,13 +134,16 @@ TEST_CASE("output: an unbuffered stdout is written in whole lines, too", "[outpu
 }
 
 TEST_CASE("output: what other threads print meanwhile appears once", "[output]") {
+  constexpr int calls = support::shadow_memory ? 15 : 50;
   auto const text = printed_by(STDOUT_FILENO, [] {
     std::atomic<bool> done{false};
     int lines = 0;
     std::thread printer([&] {
       for (; !done; ++lines) std::printf("line %d\n", lines);
     });
-    for (int call = 0; call != 50; ++call) fm::parallel(2).map([](int) {}, std::views::iota(0, 4));
+    for (int call = 0; call != calls; ++call) {
+      fm::parallel(2).map([](int) {}, std::views::iota(0, 4));
+    }
     done = true;
     printer.join();
     std::printf("%d\n", lines);
