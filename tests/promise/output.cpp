@@ -19,8 +19,8 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
-#include "support/sanitizers.hpp"
 #include "support/file_bytes.hpp"
+#include "support/sanitizers.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;

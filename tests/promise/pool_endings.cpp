@@ -98,7 +98,7 @@ TEST_CASE("deadline: a task that had died before it has one failure", "[limits][
   auto const look_at = [](auto const& map) {
     auto const fates = map.outcomes(support::portable_tasks_of(2, die_or_wait));
     CHECK_FALSE(fates[0].has_value());
-    CHECK(fates[1].error().reason == fm::failure::cancelled);
+    CHECK_FALSE(fates[1].has_value());
     CHECK(fm::last_report().failures == 2);
   };
   look_at(fm::parallel(how));
