@@ -45,6 +45,12 @@ std::string printed_by(int descriptor, std::function<void()> const& body) {
   return support::file_bytes(file);
 }
 
+int print_and_throw(int i) {
+  std::printf("%s.", std::string(3'000, 'x').c_str());
+  if (i % 2 != 0) throw std::runtime_error("no result");
+  return i;
+}
+
 std::vector<std::string> sorted_lines(std::string const& text) {
   std::vector<std::string> lines;
   std::istringstream in(text);
@@ -153,6 +159,46 @@ TEST_CASE("output: what other threads print meanwhile appears once", "[output]")
   int next = 0;
   while (std::getline(in, line) && line == "line " + std::to_string(next)) ++next;
   REQUIRE(line == std::to_string(next));
+}
+
+TEST_CASE("output: a pool's tasks that throw have printed, and cost no worker", "[output][pool]") {
+  auto const text = printed_by(STDOUT_FILENO, [] {
+    constexpr int n_tasks = 200;
+    int const out = ::dup(STDOUT_FILENO);
+    std::array<int, 2> pipe_ends{};
+    if (::pipe(pipe_ends.data()) != 0) throw std::runtime_error("no pipe");
+    ::dup2(pipe_ends[1], STDOUT_FILENO);
+    ::close(pipe_ends[1]);
+    // Who reads it is slow, so that workers wait for their output to go.
+    std::string printed;
+    std::thread reader([&] {
+      std::array<char, 4096> some;
+      for (ssize_t n = 0; (n = ::read(pipe_ends[0], some.data(), some.size())) > 0;) {
+        printed.append(some.data(), static_cast<std::size_t>(n));
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+    });
+    fm::shared_array<int> const births({1});
+    {
+      fm::pool const workers(
+          fm::options{.n_jobs = 3, .worker_init = [births](int) { ++std::atomic_ref(births[0]); }});
+      std::vector<fm::future<int>> all;
+      for (int i = 0; i != n_tasks; ++i)
+        all.push_back(workers.submit(fm::delayed(print_and_throw)(i)));
+      for (auto& each : all) {
+        try {
+          each.get();
+        } catch (std::runtime_error const&) {
+        }
+      }
+    }
+    ::dup2(out, STDOUT_FILENO);  // nobody writes into the pipe any more
+    reader.join();
+    ::close(pipe_ends[0]);
+    ::close(out);
+    std::printf("%td of %d, %d workers", std::ranges::count(printed, '.'), n_tasks, births[0]);
+  });
+  REQUIRE(text == "200 of 200, 3 workers");
 }
 
 TEST_CASE("output: a program that has closed stdout can map, and its workers print nothing",

@@ -67,10 +67,11 @@ TEST_CASE("pool: a task submitted while calls take all places runs when they are
   for (int i = 0; i != n_places; ++i) {
     callers.emplace_back([&] { workers(fm::delayed(come_and_wait)(counts)); });
   }
-  REQUIRE(support::wait_until([&] { return count(counts, 0) == n_places; }));
+  bool const all_came = support::wait_until([&] { return count(counts, 0) == n_places; });
   auto late = workers.submit(fm::delayed(doze)(1));
   count(counts, 1) = 1;
   callers.clear();
+  REQUIRE(all_came);
   REQUIRE(late.wait_for(60s));
   CHECK(late.get() == 1);
 }

@@ -169,13 +169,17 @@ template <class = void> class pool_calls {
     std::lock_guard const lock(supervisor_.mutex);
     supervisor_.open(call, wanted);
   }
+  void end(pool_call_run& call) {
+    std::lock_guard const lock(supervisor_.mutex);
+    supervisor_.end(call);
+  }
 
   void send_meanwhile(pool_tasks& tasks, pool_call_run& call) {
     auto& progress = supervisor_.control().call(call.place).sent;
     try {
       places_[call.place].send_meanwhile(tasks, progress, call);
     } catch (...) {
-      call.cancel();
+      end(call);
       wait_for(call);
       throw;
     }

@@ -90,11 +90,13 @@ template <class = void> class pool_supervisor {
     for (std::uint32_t k = 0; k != processes_.size(); ++k) processes_.end(k, call.place);
   }
 
-  /// Step 5: whether the call is over; one that a task has cancelled is ended. In this order: a
-  /// worker may come, claim what there is, and run it while this looks.
+  /// Step 5: whether the call is over. In this order: a worker may come, claim what there is, and
+  /// run it while this looks.
   bool is_over(pool_call_run& call) {
-    if (call.cancelled() && !call.is_ended) end(call);
-    if (!call.is_ended && !call.all_claimed()) return false;
+    bool const given_up = control().call(call.place).given_up.load() == call.number;
+    if (given_up) end_tasks_of(call, processes_);
+    if (control().is_served(call.place)) return false;  // soon told
+    if (!given_up && !call.is_ended && !call.all_claimed()) return false;
     control().close(call.place);  // whoever serves the call from here on was there before
     return !control().is_served(call.place);
   }
@@ -165,20 +167,19 @@ template <class = void> class pool_supervisor {
 
   /// Nothing runs in this pool any more.
   void break_pool(std::exception_ptr why) {
-    if (broken_) return;
-    broken_ = std::move(why);
+    if (!broken_) broken_ = std::move(why);
     fail_all(broken_);
     processes_.abandon();
   }
 
   void see_to_limits(std::int64_t time) {
     for (auto* call : calls_) {
-      if (call == nullptr || !call->limits.exist() || call->cancelled()) continue;
+      if (call == nullptr || !call->limits.exist() || call->is_ended) continue;
       if (auto const ended = call->limits.reached(time)) {
-        call->ended = ended;
+        if (!call->cancelled()) call->ended = ended;
         end(*call);
         control().raise_event(call->place);
-      } else if (call->limits.task.is_set()) {
+      } else if (call->limits.task.is_set() && !call->cancelled()) {
         end_stuck_tasks(*call, processes_, time);
       }
     }
@@ -192,8 +193,9 @@ template <class = void> class pool_supervisor {
     auto const end = gone.end;
     auto const phase = place.phase.load();
     auto const serving = place.serving.load() & ~pool_place::doomed;
-    bool const in_call = serving != 0 && (serving & pool_place::leaving) == 0;
-    auto* const call = in_call ? calls_[serving - 1] : nullptr;
+    auto const c = serving & ~pool_place::leaving;
+    auto* const last_call = c != 0 ? calls_[c - 1] : nullptr;
+    auto* const call = c == serving ? last_call : nullptr;
     place.left_over = {};
     place.again = {};
     bool goes_on_with_call = false;
@@ -209,7 +211,13 @@ template <class = void> class pool_supervisor {
         return fail_all(broken_);
       }
     }
-    if (!goes_on_with_call) place.serving.store(0);
+    if (!goes_on_with_call) {
+      place.serving.store(0);
+      // Who has cancelled a call may not have come to say so.
+      if (last_call != nullptr && last_call->cancelled()) {
+        control().call(last_call->place).given_up.store(last_call->number);
+      }
+    }
     try {
       processes_.start(k);
     } catch (...) {

@@ -85,7 +85,12 @@ class worker_loop final : public task_loop {
 
   /// A task has failed and the call wants no more, or the caller has cancelled it.
   bool cancelled() const noexcept { return header_.cancelled.load(std::memory_order_relaxed); }
-  void cancel() noexcept { header_.cancelled.store(true, std::memory_order_release); }
+  void cancel() noexcept {
+    has_cancelled_ = true;
+    header_.cancelled.store(true, std::memory_order_release);
+  }
+  /// Whether it was this worker that has cancelled the call, or one of several.
+  bool has_cancelled() const noexcept { return has_cancelled_; }
 
   child_clock clock;
 
@@ -128,6 +133,7 @@ class worker_loop final : public task_loop {
   // the caller who may end it.
   std::atomic<std::uint64_t> running_{nothing_running};
   bool failed_ = false;
+  bool has_cancelled_ = false;
 };
 
 /// Keeps the longest tasks of a worker, for the report.

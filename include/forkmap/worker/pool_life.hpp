@@ -115,7 +115,7 @@ template <class = void> class pool_worker {
     if ((still_open >> c & 1U) != 0)
       serve(c);
     else
-      leave(c, false);
+      leave(c, false, 0);
     return true;
   }
 
@@ -145,6 +145,7 @@ template <class = void> class pool_worker {
                        call.in_chunks,
                        &call.sent};
 
+    auto const number = call.number.load(std::memory_order_relaxed);
     auto work = call.work;
     work.tasks = &tasks;
     worker_birth const birth{.work = work,
@@ -197,14 +198,18 @@ template <class = void> class pool_worker {
       return;
     }
     birth_.control.close(c);
-    leave(c, loop.cancelled());
+    leave(c, loop.cancelled(), loop.has_cancelled() ? number : 0);
   }
 
-  /// Step 4.
-  void leave(std::uint32_t c, bool cancelled) {
+  /// Step 4. `given_up`: the call's number if this worker has cancelled it.
+  void leave(std::uint32_t c, bool cancelled, std::uint64_t given_up) {
     auto here = c + 1;
     if (!place_.serving.compare_exchange_strong(here, here | pool_place::leaving)) {
       for (;;) bound().syscall(SYS_pause);  // doomed
+    }
+    auto& last = birth_.control.call(c).given_up;
+    for (auto seen = last.load(); seen < given_up;) {
+      if (last.compare_exchange_weak(seen, given_up)) break;
     }
     if (cancelled || !birth_.control.is_served(c)) raise_event(c);
     place_.serving.store(0);
