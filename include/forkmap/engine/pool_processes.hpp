@@ -202,13 +202,15 @@ template <class = void> class pool_processes {
 
   /// The template process is gone, and nobody collects workers.
   void abandon() noexcept {
-    constexpr int patience_ms = 5'000;  // a kill takes less, but for what the kernel holds
+    constexpr std::int64_t patience_ns = 5'000'000'000;  // for all: the kernel may hold some
     for (std::uint32_t k = 0; k != size(); ++k) lives_[k].process.kill();
+    auto const end_of_patience = nanoseconds_now() + patience_ns;
     for (std::uint32_t k = 0; k != size(); ++k) {
       auto& process = lives_[k].process;
       // As long as it runs it may come to a call.
       pollfd end{process.handle(), POLLIN, 0};
-      if (process) ::poll(&end, 1, patience_ms);
+      auto const rest = std::max<std::int64_t>(0, end_of_patience - nanoseconds_now());
+      if (process) ::poll(&end, 1, static_cast<int>(rest / 1'000'000));
       process.forget();
       control_.place(k).serving.store(0);
     }

@@ -9,21 +9,22 @@
 //   2. A worker that sees the bit stores serving = place, then looks at the bits again. If that one
 //      is gone, the call may be gone too: the worker touches nothing of it. Otherwise it serves the
 //      call that is in the place by now, which cannot be used for another one until serving says
-//      something else. If there are others it
-//      wakes a parked worker, which does the same: who made them may have counted on this one.
+//      something else. If there are others it wakes a parked worker, which does the same: who made
+//      them may have counted on this one.
 //   3. It claims batches (plan/ledger.hpp) until there are none, and then clears the bit, so that
 //      nobody else comes for nothing.
 //   4. It stores serving = place | leaving, and from then on touches nothing of the call but its
-//      event, and given_up if it has cancelled the call. If it sees no worker that serves the call and is not leaving, or if the call is
-//      cancelled, it raises the event and wakes who waits. Of two that leave at the same time at
-//      least the second sees the first leaving (seq_cst).
+//      event, and given_up if it has cancelled the call. If it sees no worker that serves the call
+//      and is not leaving, or if the call is cancelled, it raises the event and wakes who waits. Of
+//      two that leave at the same time at least the second sees the first leaving (seq_cst).
 //      Who ends a call compares and swaps serving = place -> place | doomed, and only then kills the
 //      worker; leaving is a compare-and-swap, too, and waits for that end if it comes second. So no
 //      worker is killed that has gone on to another call.
-//   5. The call is over when all is claimed, or it is ended, its bit is gone, and then no worker
-//      serves it (leaving ones do not). Only who made it decides that, and looks in this order:
-//      workers that it finds elsewhere might come afterwards, and claim the rest. It ends a call that
-//      was cancelled, but not before who has cancelled it has left: that one says what it has printed.
+//   5. The call is over when all is claimed, or it is given up or ended, its bit is gone, and then
+//      no worker serves it (leaving ones do not). Only who made it decides that, and looks in this
+//      order: workers that it finds elsewhere might come afterwards, and claim the rest. What still
+//      runs of a call that was cancelled is ended when who has cancelled it has left, and has
+//      therefore printed all that it had to.
 //
 // A worker may be killed at any instruction: `serving` then tells which call it was in, and the
 // call's ledger what it was doing. Who collects it raises every event.
@@ -57,8 +58,7 @@ struct alignas(128) pool_call {
   std::atomic<std::uint32_t> event;  // a futex
   std::atomic<waits_for_call> waiting;
   std::atomic<std::uint64_t> number;  // among the pool's: the lowest is served first
-  // The last call here that a worker has cancelled and left; its number.
-  std::atomic<std::uint64_t> given_up;
+  std::atomic<std::uint64_t> given_up;  // the last one here that a worker has cancelled and left
   job work;                           // without pointers into the caller
   dispatch_plan plan;
   call_layout layout;
