@@ -14,7 +14,7 @@ function(consumer_test folder)
     --build-generator "${CMAKE_GENERATOR}" --build-makeprogram "${CMAKE_MAKE_PROGRAM}"
     --build-noclean --build-options
       "-DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}" "-DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}"
-      "-DCMAKE_BUILD_TYPE=Debug" ${ARGN}
+      ${ARGN}
     --test-command program)
   set_tests_properties("consumer: ${folder}" PROPERTIES
     TIMEOUT 300 ENVIRONMENT "TMPDIR=${test_tmp}")

@@ -3,7 +3,8 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/forkmap")  # share/: nothing depends on the machine
-install(TARGETS forkmap EXPORT forkmap-targets FILE_SET HEADERS FILE_SET adaptors)
+install(TARGETS forkmap EXPORT forkmap-targets
+  FILE_SET HEADERS FILE_SET internals FILE_SET adaptors)
 install(EXPORT forkmap-targets NAMESPACE forkmap:: DESTINATION "${package_dir}")
 
 # Below 1.0 a minor version may break its users.

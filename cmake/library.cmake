@@ -7,11 +7,16 @@ file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/*.hpp
 set(adaptors ${headers})
 list(FILTER adaptors INCLUDE REGEX "/include/forkmap/adapt/")
 list(FILTER headers EXCLUDE REGEX "/include/forkmap/adapt/")
+# Those in folders are not for users: public headers include them.
+set(internals ${headers})
+list(FILTER internals INCLUDE REGEX "/include/forkmap/.+/")
+list(FILTER headers EXCLUDE REGEX "/include/forkmap/.+/")
 
 add_library(forkmap INTERFACE)
 add_library(forkmap::forkmap ALIAS forkmap)
 target_sources(forkmap INTERFACE
   FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${headers}
+  FILE_SET internals TYPE HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${internals}
   FILE_SET adaptors TYPE HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${adaptors})
 set_target_properties(forkmap PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
 target_compile_features(forkmap INTERFACE cxx_std_20)

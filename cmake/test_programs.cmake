@@ -8,7 +8,7 @@
 find_package(Catch2 REQUIRED)
 include(Catch)
 
-set(test_timeout 300)  # seconds; ten thousand calls take a third of it where forking is slow
+set(test_timeout 300)  # seconds; thousands of calls take a third of it where forking is slow
 if(FORKMAP_SANITIZE)
   set(test_timeout 600)
 endif()
@@ -38,6 +38,13 @@ if(NOT FORKMAP_SANITIZE MATCHES "thread")
 endif()
 set_source_files_properties(support/main.cpp PROPERTIES
   SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "${main_options}")
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND FORKMAP_SANITIZE MATCHES "address")
+  target_sources(test_main PRIVATE support/quick_fork.cpp)
+  set_source_files_properties(support/quick_fork.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  target_link_options(test_main INTERFACE
+    LINKER:--wrap=_ZN11__sanitizer24StackDepotLockBeforeForkEv
+    LINKER:--wrap=_ZN11__sanitizer25StackDepotUnlockAfterForkEb)
+endif()
 
 # forkmap_test_program(<name> <source>...): an executable of test cases, none registered.
 function(forkmap_test_program name)
@@ -52,7 +59,7 @@ function(forkmap_tests folder)
     return()
   endif()
   forkmap_test_program(${folder}_tests ${sources})
-  set_target_properties(${folder}_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+  set_target_properties(${folder}_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 9)
   catch_discover_tests(${folder}_tests
     TEST_PREFIX "${folder}/"
     PROPERTIES TIMEOUT ${test_timeout}

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include <forkmap/advice.hpp>
 #include <forkmap/shape.hpp>

@@ -24,6 +24,7 @@
 #include <forkmap/forked_results.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/outcome.hpp>
+#include <forkmap/report.hpp>
 #include <forkmap/stream.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/take_results.hpp>
@@ -166,7 +167,7 @@ class parallel_map {
   auto outcomes(Tasks&& tasks) const {
     detail::source_of<Tasks> source(tasks);
     using R = checked_result<detail::source_of<Tasks>>;
-    if (source.size() == 0) return std::vector<outcome<R>>{};
+    if (detail::nothing_to_run(source.size())) return std::vector<outcome<R>>{};
     auto const results = detail::run(detail::map_job<R>(source, false), how_);
     results->failures.throw_outside_tasks();
     return detail::take_outcomes<R>(*results, source.size());
@@ -180,7 +181,7 @@ class parallel_map {
   auto first(Tasks&& tasks) const {
     detail::source_of<Tasks> source(tasks);
     using R = checked_result<detail::source_of<Tasks>>;
-    if (source.size() == 0) {
+    if (detail::nothing_to_run(source.size())) {
       throw std::invalid_argument("forkmap: first(tasks): there are no tasks, so none can succeed");
     }
     return detail::take_winner<R>(*detail::run(detail::race_job<R>(source), how_));
@@ -213,7 +214,7 @@ class parallel_map {
     using R = detail::result_of_source<detail::source_of<Tasks>>;
     if constexpr (detail::check_fold<R, T, Op>::ok) {
       auto const n = source.size();
-      if (n == 0) return init;
+      if (detail::nothing_to_run(n)) return init;
       auto const batch =
           how_.batch_size != 0 ? how_.batch_size : (n - 1) / detail::reduce_batches + 1;
       detail::fold_tasks<T, detail::source_of<Tasks>, Op> fold{source, op, batch};
@@ -235,33 +236,28 @@ class parallel_map {
 
   template <bool Ordered, class Tasks> auto stream_of(Tasks&& tasks) const {
     using view = std::views::all_t<Tasks>;
-    using in_place = detail::tasks_in_place<view>;
-    using R = checked_result<in_place>;
-    using stream = task_stream<R, Ordered>;
+    using R = checked_result<detail::called_tasks<view>>;
+    using source = detail::forked_results<view, R, Ordered>;
     if (!how_.resume.empty())
       detail::refuse_option("resume is the journal of one call: not for a stream");
-    auto source = std::make_unique<in_place>(std::views::all(std::forward<Tasks>(tasks)));
-    auto const n = source->size();
-    if (n == 0) {
-      return stream(std::make_unique<detail::no_results<typename stream::value_type>>());
+    auto* const results = new source(std::views::all(std::forward<Tasks>(tasks)), how_);
+    task_stream<R, Ordered> stream(results);
+    auto const n = results->n_tasks();
+    if (n != 0 && !detail::runs_here(how_)) {
+      auto const n_workers =
+          std::min<std::uint64_t>(n, static_cast<std::uint64_t>(effective_n_jobs(how_.n_jobs)));
+      results->fork(static_cast<std::uint32_t>(n_workers));
     }
-    if (detail::runs_here(how_)) {
-      return stream(
-          std::make_unique<detail::serial_stream<view, R, Ordered>>(std::move(source), how_));
-    }
-    auto const n_workers =
-        std::min<std::uint64_t>(n, static_cast<std::uint64_t>(effective_n_jobs(how_.n_jobs)));
-    return stream(std::make_unique<detail::forked_results<view, R, Ordered>>(
-        std::move(source), how_, static_cast<std::uint32_t>(n_workers)));
+    return stream;
   }
 
   template <class Source> auto run_map(Source& source) const {
     using R = checked_result<Source>;
     if constexpr (std::is_void_v<R>) {
-      if (source.size() == 0) return;
+      if (detail::nothing_to_run(source.size())) return;
       detail::run(detail::map_job<R>(source, true), how_)->failures.throw_first();
     } else {
-      if (source.size() == 0) return std::vector<R>{};
+      if (detail::nothing_to_run(source.size())) return std::vector<R>{};
       auto const results = detail::run(detail::map_job<R>(source, true), how_);
       results->failures.throw_first();
       return detail::take_all<R>(*results, source.size(), detail::room_for<R>(source.size()));

@@ -109,8 +109,12 @@ class pool {
 
   template <class F, std::ranges::input_range Xs> auto map(F fn, Xs&& xs) const {
     auto const call = delayed(std::move(fn));
-    return (*this)(
-        std::views::transform(xs, [&](auto&& x) { return call(std::forward<decltype(x)>(x)); }));
+    return (*this)(std::views::transform(xs, [&](auto&& x) {
+      if constexpr (detail::stands_for_value<Xs>)
+        return call(static_cast<std::ranges::range_value_t<Xs>>(x));
+      else
+        return call(std::forward<decltype(x)>(x));
+    }));
   }
 
   template <std::ranges::input_range Tasks>
@@ -161,8 +165,8 @@ class pool {
   auto submit(Task task) const {
     using R = typename detail::portable_result<Task>::type;
     if constexpr (detail::check_portable<Task>::ok) {
-      auto call = std::make_shared<detail::submitted_call>(
-          std::make_unique<detail::sent_separate_tasks<Task>>(std::move(task)));
+      auto call = std::make_shared<detail::submitted_call>(std::unique_ptr<detail::pool_tasks>(
+          new detail::sent_separate_tasks<Task>(std::move(task))));
       engine().submit(call, detail::nanoseconds_now());
       return future<R>(engine_, std::move(call));
     }
@@ -194,7 +198,7 @@ class pool {
     using R = typename detail::portable_result<task>::type;
     if constexpr (detail::check_portable<task>::ok) {
       return task_stream<R, Ordered>(
-          std::make_unique<detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>>(
+          new detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>(
               engine(), std::views::all(std::forward<Tasks>(tasks))));
     }
   }

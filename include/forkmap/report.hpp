@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace forkmap {
@@ -44,6 +45,12 @@ struct map_report {
 
 namespace detail {
 inline thread_local map_report report_of_this_thread;
+
+/// Whether a call of that many tasks has nothing to run: its report says so.
+inline bool nothing_to_run(std::uint64_t n_tasks) {
+  if (n_tasks == 0) report_of_this_thread = map_report{};
+  return n_tasks == 0;
+}
 }  // namespace detail
 
 /// This thread's last map, whether it returned or threw.

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>

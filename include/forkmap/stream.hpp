@@ -36,7 +36,8 @@ using stream_element =
 }  // namespace detail
 
 /// What stream and unordered return: an input range, to be iterated once. Tasks are dispatched as
-/// results are consumed: so many are dispatched and not yet consumed as options::pre_dispatch says.
+/// results are consumed: so many are dispatched and not yet consumed as options::pre_dispatch says,
+/// and no more of a pool's range is read.
 /// Destroying it, or coming to its end, ends what still runs.
 ///
 /// Shape: of R (std::monostate for void) in input order, or of indexed<R> in the order of their
@@ -74,8 +75,8 @@ template <class R, bool Ordered> class task_stream {
     task_stream* stream_ = nullptr;
   };
 
-  explicit task_stream(std::unique_ptr<detail::stream_source<value_type>> from)
-      : source_(std::move(from)) {}
+  // Takes it over. A pointer, since each type in a std::unique_ptr is dear to compile.
+  explicit task_stream(detail::stream_source<value_type>* from) noexcept : source_(from) {}
 
   /// Once. Waits for the first result.
   iterator begin() {

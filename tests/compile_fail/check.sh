@@ -31,6 +31,8 @@ expectations() {
   for keyword; do sed -n "s|^// $keyword: *||p" "$file"; done
 }
 
+# The rest of the first error is notes: where none is asked for, that error is the last.
+grep -q '^// mention:' "$file" || compile+=(-Wfatal-errors)
 output=$("${compile[@]}" "$file" 2>&1) && fail 'compiles, but must not'
 
 first=$(grep -m 1 'error:' <<<"$output") || fail 'failed without an error'

@@ -419,4 +419,6 @@ TEST_CASE("report: what the last map of this thread did", "[limits]") {
   REQUIRE(fm::last_report().workers[0].tasks == 7);
   fm::parallel(3).reduce(support::tasks_of(10, [](int i) { return i; }), 0, std::plus<int>());
   REQUIRE(fm::last_report().tasks == 10);
+  fm::parallel(3).map([](int i) { return i; }, std::views::iota(0, 0));
+  REQUIRE(fm::last_report().tasks == 0);
 }

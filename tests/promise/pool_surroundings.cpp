@@ -30,14 +30,15 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-int same(int x) { return x; }
+int unchanged(int x) { return x; }
 /// What somebody writes to the pipe, when somebody does.
 int byte_from(int pipe_end) {
   char byte = 0;
   return ::read(pipe_end, &byte, 1) == 1 ? byte : -1;
 }
-auto same_tasks(int n) {
-  return std::views::iota(0, n) | std::views::transform([](int i) { return fm::delayed(same)(i); });
+auto unchanged_tasks(int n) {
+  return std::views::iota(0, n) |
+         std::views::transform([](int i) { return fm::delayed(unchanged)(i); });
 }
 
 /// Runs it in a forked child of this program.
@@ -105,17 +106,17 @@ TEST_CASE("pool: a forked child of the program leaves the program's streams alon
     REQUIRE(n == 200);
   };
   fm::pool const workers(2);
-  ends_its_copy(workers.stream(same_tasks(200)));
-  ends_its_copy(workers.unordered(same_tasks(200)));
-  ends_its_copy(fm::parallel(2).stream(same_tasks(200)));
-  ends_its_copy(fm::parallel(2).unordered(same_tasks(200)));
+  ends_its_copy(workers.stream(unchanged_tasks(200)));
+  ends_its_copy(workers.unordered(unchanged_tasks(200)));
+  ends_its_copy(fm::parallel(2).stream(unchanged_tasks(200)));
+  ends_its_copy(fm::parallel(2).unordered(unchanged_tasks(200)));
 }
 
 TEST_CASE("future: in a forked child it has what was there, and waits for nothing", "[pool]") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   fm::pool const workers(1);
-  auto there = workers.submit(fm::delayed(same)(7));
+  auto there = workers.submit(fm::delayed(unchanged)(7));
   REQUIRE(there.wait_for(std::chrono::hours::max()));
   auto to_come = workers.submit(fm::delayed(byte_from)(ends[0]));
   REQUIRE(status_in_forked_child([&] { return there.get() == 7 ? 0 : 1; }) == 0);
@@ -154,10 +155,11 @@ TEST_CASE("future: wait_for knows durations of every length", "[pool]") {
 TEST_CASE("pool: one that was moved from says so", "[pool]") {
   fm::pool first(1);
   fm::pool const second(std::move(first));
-  REQUIRE_THROWS_WITH(first.map(same, std::views::iota(0, 3)), ContainsSubstring("moved from"));
-  REQUIRE_THROWS_WITH(first.submit(fm::delayed(same)(1)), ContainsSubstring("moved from"));
-  REQUIRE_THROWS_WITH(first.stream(same_tasks(3)), ContainsSubstring("moved from"));
-  REQUIRE(second.map(same, std::views::iota(0, 3)).back() == 2);
+  REQUIRE_THROWS_WITH(first.map(unchanged, std::views::iota(0, 3)),
+                      ContainsSubstring("moved from"));
+  REQUIRE_THROWS_WITH(first.submit(fm::delayed(unchanged)(1)), ContainsSubstring("moved from"));
+  REQUIRE_THROWS_WITH(first.stream(unchanged_tasks(3)), ContainsSubstring("moved from"));
+  REQUIRE(second.map(unchanged, std::views::iota(0, 3)).back() == 2);
 }
 
 TEST_CASE("pool: a task that closes every descriptor costs its worker, and no file", "[pool]") {
@@ -167,15 +169,15 @@ TEST_CASE("pool: a task that closes every descriptor costs its worker, and no fi
     fm::pool const workers(n_workers);
     for (int round = 0; round != 5; ++round) {
       REQUIRE(workers.map(close_everything, std::views::iota(0, 20)).back() == 19);
-      REQUIRE(workers.map(same, std::views::iota(0, 20)).back() == 19);
+      REQUIRE(workers.map(unchanged, std::views::iota(0, 20)).back() == 19);
     }
   }
   fm::pool const worker(1);
   for (int round = 0; round != 5; ++round) {
     // The first result of a worker needs a mapping, which there must be before.
-    REQUIRE(worker.submit(fm::delayed(same)(round)).get() == round);
+    REQUIRE(worker.submit(fm::delayed(unchanged)(round)).get() == round);
     REQUIRE(worker.submit(fm::delayed(close_everything)(round)).get() == round);
-    REQUIRE(worker.submit(fm::delayed(same)(round)).get() == round);
+    REQUIRE(worker.submit(fm::delayed(unchanged)(round)).get() == round);
     support::write_bytes(name, "");
     REQUIRE(worker.submit(fm::delayed(close_everything_and_open)(name)).get() == 20);
     REQUIRE(support::file_bytes(name).empty());
@@ -187,9 +189,9 @@ TEST_CASE("pool: a deadline ends the wait for a worker that is stuck in worker_i
   how.worker_init = [](int) {
     for (;;) ::pause();
   };
-  REQUIRE_THROWS_AS(fm::parallel(how).stream(same_tasks(3)).begin(), fm::deadline_exceeded);
+  REQUIRE_THROWS_AS(fm::parallel(how).stream(unchanged_tasks(3)).begin(), fm::deadline_exceeded);
   fm::pool const workers(how);
-  REQUIRE_THROWS_AS(workers.map(same, std::views::iota(0, 3)), fm::deadline_exceeded);
+  REQUIRE_THROWS_AS(workers.map(unchanged, std::views::iota(0, 3)), fm::deadline_exceeded);
 }
 
 TEST_CASE("pool: a worker that somebody has stopped ends with its pool", "[pool]") {
@@ -204,7 +206,7 @@ TEST_CASE("pool: what dead workers leave behind dead is collected", "[pool]") {
   for (int round = 0; round != 20; ++round) {
     REQUIRE_THROWS_AS(workers.submit(fm::delayed(die_with_dead_child)(1)).get(), fm::worker_died);
   }
-  REQUIRE(workers.submit(fm::delayed(same)(7)).get() == 7);
+  REQUIRE(workers.submit(fm::delayed(unchanged)(7)).get() == 7);
   auto const family = support::child_processes();
   auto const all = support::all_processes();
   REQUIRE(std::ranges::none_of(all, [&](support::process const& it) {

@@ -11,6 +11,7 @@
 #include <list>
 #include <memory>
 #include <ranges>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <variant>
@@ -108,6 +109,22 @@ TEST_CASE("stream: a slow consumer slows an endless producer down", "[stream]") 
     // The range is evaluated once for each task.
     REQUIRE(made <= 200 + most);
   }
+}
+
+TEST_CASE("stream: no more of an input range is read than is dispatched", "[stream]") {
+  fm::pool const worker(fm::options{.n_jobs = 1, .pre_dispatch = 1});
+  std::istringstream in("0 1 2 3 4 5 6 7 8 9");
+  auto tasks = std::views::istream<int>(in) |
+               std::views::transform([](int i) { return fm::delayed(squared)(i); });
+  int n = 0;
+  for (int const x : worker.stream(tasks)) {
+    REQUIRE(x == n * n);
+    REQUIRE(in.tellg() == 2 * n + 1);
+    if (++n == 5) break;
+  }
+  int next = 0;
+  in >> next;
+  REQUIRE(next == 5);
 }
 
 TEST_CASE("stream: leaving early ends what runs, and the pool goes on", "[stream]") {

@@ -2,6 +2,7 @@
 // forkmap.hpp.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>

@@ -1,6 +1,7 @@
 // One call of a pool, as its caller keeps it while workers serve it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>

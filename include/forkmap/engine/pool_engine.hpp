@@ -69,7 +69,10 @@ template <class = void> class pool_engine {
     calls_.wake_early(tasks.expected());
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
                               waits_for_call::nobody, calls_.at_once());
-    if (call == nullptr) return nullptr;
+    if (call == nullptr) {
+      report_of_this_thread = map_report{};
+      return nullptr;
+    }
     calls_.wait_for(*call);
     calls_.collect(*call);
     return call;

@@ -4,20 +4,27 @@
 // cannot bind bit-fields; so these questions are asked first, in ways that cannot fail to compile.
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
 #include <utility>
 
+#include <boost/pfr/core.hpp>
+
 namespace forkmap::detail {
 
 template <class T> consteval bool points_into_worker();  // see transfer/traits.hpp
+
+// Their conversions are never run, but some compilers warn of what has no body.
 
 /// Converts to any member type, but not to the aggregate itself.
 template <class Owner> struct anything {
   template <class U>
     requires(!std::same_as<std::remove_cv_t<U>, Owner>)
-  constexpr operator U() const noexcept;  // NOLINT(google-explicit-constructor): that is its use
+  operator U() const noexcept {  // NOLINT(google-explicit-constructor): that is its use
+    __builtin_unreachable();
+  }
 };
 
 /// The same, but forbidden for types that hold a pointer. Forbidden, not absent: braces are left
@@ -27,9 +34,27 @@ template <class Owner> struct anything_without_pointer {
   template <class U>
     requires(!std::same_as<std::remove_cv_t<U>, Owner> &&
              !points_into_worker<std::remove_cv_t<U>>())
-  constexpr operator U() const noexcept;  // NOLINT(google-explicit-constructor): that is its use
+  operator U() const noexcept {  // NOLINT(google-explicit-constructor): that is its use
+    __builtin_unreachable();
+  }
   template <class U>
     requires(!std::same_as<std::remove_cv_t<U>, Owner> && points_into_worker<std::remove_cv_t<U>>())
+  constexpr operator U() const noexcept = delete;
+};
+
+/// Whether g++ 12 stops with an internal error when it makes a U{} while it looks for an overload, as
+/// Boost.PFR has it do to count members: where a std::array of class objects is in it.
+template <class U> consteval bool stops_gcc();
+
+/// Converts to any member type but those.
+template <class Owner> struct anything_for_gcc {
+  template <class U>
+    requires(!std::same_as<std::remove_cv_t<U>, Owner> && !stops_gcc<std::remove_cv_t<U>>())
+  operator U() const noexcept {  // NOLINT(google-explicit-constructor): that is its use
+    __builtin_unreachable();
+  }
+  template <class U>
+    requires(!std::same_as<std::remove_cv_t<U>, Owner> && stops_gcc<std::remove_cv_t<U>>())
   constexpr operator U() const noexcept = delete;
 };
 
@@ -37,7 +62,9 @@ template <class Owner> struct anything_without_pointer {
 template <class Owner> struct any_base {
   template <class U>
     requires(!std::same_as<U, Owner> && std::is_base_of_v<U, Owner>)
-  constexpr operator U() const noexcept;  // NOLINT(google-explicit-constructor): that is its use
+  operator U() const noexcept {  // NOLINT(google-explicit-constructor): that is its use
+    __builtin_unreachable();
+  }
 };
 
 template <class T, std::size_t> using anything_at = anything<T>;
@@ -55,6 +82,11 @@ consteval bool takes_without_pointer(std::index_sequence<I...>, std::index_seque
 template <class T, std::size_t... I, std::size_t... Rest>
 consteval bool takes_empty(std::index_sequence<I...>, std::index_sequence<Rest...>) {
   return requires { T{anything_at<T, I>{}..., {}, anything_at<T, Rest>{}...}; };
+}
+
+template <class T, std::size_t... I, std::size_t... Rest>
+consteval bool takes_for_gcc(std::index_sequence<I...>, std::index_sequence<Rest...>) {
+  return requires { T{anything_at<T, I>{}..., anything_for_gcc<T>{}, anything_at<T, Rest>{}...}; };
 }
 
 /// Initialisers looked at: an aggregate of more is judged by its first ones.
@@ -102,5 +134,51 @@ template <class T> consteval bool has_base_or_array_member() {
     }(std::make_index_sequence<n>{});
   }
 }
+
+template <class U> inline constexpr bool is_array_of_objects = false;
+template <class E, std::size_t N>
+inline constexpr bool is_array_of_objects<std::array<E, N>> = !std::is_trivially_copyable_v<E>;
+
+template <class U> consteval bool stops_gcc() {
+  if constexpr (is_array_of_objects<U>) {
+    return true;
+  } else if constexpr (!std::is_class_v<U> || !std::is_aggregate_v<U> ||
+                       std::is_trivially_copyable_v<U>) {
+    return false;
+  } else {
+    constexpr auto n = count_initialisers<U>();
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+      return (
+          !takes_for_gcc<U>(std::make_index_sequence<I>{}, std::make_index_sequence<n - I - 1>{}) ||
+          ...);
+    }(std::make_index_sequence<n>{});
+  }
+}
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+inline constexpr bool is_stoppable_gcc = true;
+#else
+inline constexpr bool is_stoppable_gcc = false;
+#endif
+
+/// How many members an aggregate without bases and C arrays has.
+template <class T> consteval std::size_t n_members() {
+  if constexpr (is_stoppable_gcc && stops_gcc<T>())
+    return count_initialisers<T>();
+  else
+    return boost::pfr::tuple_size_v<T>;
+}
+
+/// One of them.
+template <std::size_t I, class T> constexpr auto const& member_of(T const& value) noexcept {
+  if constexpr (is_stoppable_gcc && stops_gcc<T>()) {
+    namespace pfr = boost::pfr::detail;
+    return pfr::sequence_tuple::get<I>(pfr::tie_as_tuple(value, pfr::size_t_<n_members<T>()>{}));
+  } else {
+    return boost::pfr::get<I>(value);
+  }
+}
+template <std::size_t I, class T>
+using member_type = std::remove_cvref_t<decltype(member_of<I>(std::declval<T const&>()))>;
 
 }  // namespace forkmap::detail

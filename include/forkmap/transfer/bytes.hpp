@@ -15,7 +15,8 @@ namespace forkmap {
 ///       static matrix load(forkmap::reader& in) { auto rows = in.get<std::size_t>(); ... }
 ///     };
 ///
-/// Errors: what save throws is that task's exception; what load throws leaves the call.
+/// Errors: what save throws is that task's exception; what load throws leaves the call, or is that
+///   task's failure among outcomes.
 /// Forking: save runs in the worker, load in the caller, on the same machine and program.
 template <class T> struct serializer;
 

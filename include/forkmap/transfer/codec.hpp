@@ -1,12 +1,15 @@
 // Values <-> bytes, by what can be seen of the type.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <memory>
 #include <new>
 #include <optional>
+#include <ranges>
 #include <stdexcept>
 #include <tuple>
 #include <type_traits>
@@ -23,6 +26,8 @@ namespace forkmap::detail {
 
 template <class T> void encode(writer& out, T const& value);
 template <class T> T decode(reader& in);
+/// A part of something, where it may be const.
+template <class T> using part_of = std::remove_cv_t<T>;
 
 /// Elements that lie side by side and are bytes: one copy for all of them.
 template <class C>
@@ -116,11 +121,11 @@ template <class V> V decode_variant(reader& in) {
   in.read(&index, sizeof index);
   return [&]<std::size_t... I>(std::index_sequence<I...>) -> V {
     std::optional<V> value;
-    (void)((I == index
-                ? (static_cast<void>(value.emplace(std::in_place_index<I>,
-                                                   decode<std::variant_alternative_t<I, V>>(in))),
-                   true)
-                : false) ||
+    (void)((I == index ? (static_cast<void>(
+                              value.emplace(std::in_place_index<I>,
+                                            decode<part_of<std::variant_alternative_t<I, V>>>(in))),
+                          true)
+                       : false) ||
            ...);
     if (!value) throw std::bad_variant_access();
     return std::move(*value);
@@ -155,7 +160,9 @@ template <class T> void encode(writer& out, T const& value) {
     encode(out, value != nullptr);
     if (value) encode(out, *value);
   } else if constexpr (how == travel::as_aggregate) {
-    boost::pfr::for_each_field(value, [&](auto const& member) { encode(out, member); });
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (encode(out, member_of<I>(value)), ...);
+    }(std::make_index_sequence<n_members<T>()>{});
   }
 }
 
@@ -172,21 +179,21 @@ template <class T> T decode(reader& in) {
     return T(decode<typename T::string_type>(in));
   } else if constexpr (how == travel::as_tuple) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return T{decode<std::tuple_element_t<I, T>>(in)...};
+      return T{decode<part_of<std::tuple_element_t<I, T>>>(in)...};
     }(std::make_index_sequence<std::tuple_size_v<T>>{});
   } else if constexpr (how == travel::as_optional) {
     if (!decode<bool>(in)) return std::nullopt;
-    return T(std::in_place, decode<typename T::value_type>(in));
+    return T(std::in_place, decode<part_of<typename T::value_type>>(in));
   } else if constexpr (how == travel::as_variant) {
     return decode_variant<T>(in);
   } else if constexpr (how == travel::as_unique_ptr) {
     using pointee = typename T::element_type;
     if (!decode<bool>(in)) return nullptr;
-    return T(new pointee(decode<std::remove_cv_t<pointee>>(in)));
+    return T(new pointee(decode<part_of<pointee>>(in)));
   } else if constexpr (how == travel::as_aggregate) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return T{decode<boost::pfr::tuple_element_t<I, T>>(in)...};
-    }(std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+      return T{decode<member_type<I, T>>(in)...};
+    }(std::make_index_sequence<n_members<T>()>{});
   }
 }
 

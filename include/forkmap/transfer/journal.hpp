@@ -23,6 +23,7 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <forkmap/system/call.hpp>

@@ -1,6 +1,7 @@
 // The tasks of a call as a pool's worker sees them: bytes, and what becomes of them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <type_traits>

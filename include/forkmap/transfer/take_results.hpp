@@ -1,6 +1,8 @@
 // All results of a call that is over, into what the caller gets.
 #pragma once
 
+#include <unistd.h>
+
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +15,10 @@
 #include <forkmap/indexed.hpp>
 #include <forkmap/outcome.hpp>
 #include <forkmap/system/shared_memory.hpp>
+#include <forkmap/transfer/failures.hpp>
 #include <forkmap/transfer/prepared_heap.hpp>
 #include <forkmap/transfer/results.hpp>
+#include <forkmap/transfer/thrown.hpp>
 
 namespace forkmap::detail {
 
@@ -73,8 +77,18 @@ template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, 
       while (failure != results.failures.end() && failure->index == i) ++failure;
     } else if constexpr (std::is_void_v<R>) {
       all.emplace_back(std::in_place);
-    } else {
+    } else if constexpr (flat_result<R>) {
       all.emplace_back(std::in_place, take<R>(results, i));
+    } else {
+      try {
+        all.emplace_back(std::in_place, take<R>(results, i));
+      } catch (...) {  // of reading it here; the others are not lost for that
+        task_failure unreadable;
+        unreadable.index = i;
+        unreadable.pid = ::getpid();
+        unreadable.what = describe_current_exception();
+        all.emplace_back(unreadable.outcome());
+      }
     }
   }
   return all;

@@ -50,7 +50,9 @@ template <class T, std::size_t N> inline constexpr bool is_std_array<std::array<
 template <class T> inline constexpr bool is_span = false;
 template <class T, std::size_t N> inline constexpr bool is_span<std::span<T, N>> = true;
 template <class T> inline constexpr bool is_default_unique_ptr = false;
-template <class T> inline constexpr bool is_default_unique_ptr<std::unique_ptr<T>> = true;
+template <class T>
+inline constexpr bool is_default_unique_ptr<std::unique_ptr<T>> =
+    !std::is_array_v<T>;  // nobody knows the size of one
 
 template <class T>
 concept has_serializer = requires(writer& out, reader& in, T const& value) {
@@ -125,9 +127,8 @@ template <class T> consteval bool points_into_worker() {
 
 template <class T, class... Outer> consteval travel members_travel() {
   return []<std::size_t... I>(std::index_sequence<I...>) {
-    return if_all(travel::as_aggregate,
-                  {travels<std::remove_cv_t<boost::pfr::tuple_element_t<I, T>>, T, Outer...>()...});
-  }(std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+    return if_all(travel::as_aggregate, {travels<member_type<I, T>, T, Outer...>()...});
+  }(std::make_index_sequence<n_members<T>()>{});
 }
 
 template <class T, class... Outer> consteval travel travels() {

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/this_task.hpp>

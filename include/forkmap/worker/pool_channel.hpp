@@ -30,9 +30,12 @@
 // call's ledger what it was doing. Who collects it raises every event.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <string>
 
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/plan/ledger.hpp>

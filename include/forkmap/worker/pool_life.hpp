@@ -167,6 +167,7 @@ template <class = void> class pool_worker {
     frame_.attempt = birth.again.attempt;
     frame_.retried_begin = birth.again.tasks.begin;
     frame_.retried_end = birth.again.tasks.end;
+    if (frame_.random) frame_.random->made_for = no_task;  // that number was of another call
     place_.left_over = {};
     place_.again = {};
 
