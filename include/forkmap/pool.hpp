@@ -110,8 +110,8 @@ class pool {
   template <class F, std::ranges::input_range Xs> auto map(F fn, Xs&& xs) const {
     auto const call = delayed(std::move(fn));
     return (*this)(std::views::transform(xs, [&](auto&& x) {
-      if constexpr (detail::stands_for_value<Xs>)
-        return call(static_cast<std::ranges::range_value_t<Xs>>(x));
+      if constexpr (detail::gives_bit_proxies<Xs>)
+        return call(static_cast<bool>(x));
       else
         return call(std::forward<decltype(x)>(x));
     }));

@@ -42,6 +42,19 @@ template <class Owner> struct anything_without_pointer {
   constexpr operator U() const noexcept = delete;
 };
 
+/// Converts to what a reference to const binds to, and to no value: for a value the type asked for has
+/// no const.
+template <class Owner> struct const_lvalue {
+  template <class U>
+    requires(!std::same_as<std::remove_cv_t<U>, Owner> && std::is_const_v<U>)
+  operator U&() const noexcept {  // NOLINT(google-explicit-constructor): that is its use
+    __builtin_unreachable();
+  }
+};
+
+/// Only what takes everything takes it.
+struct unknown_to_all {};
+
 /// Whether g++ 12 stops with an internal error when it makes a U{} while it looks for an overload, as
 /// Boost.PFR has it do to count members: where a std::array of class objects is in it.
 template <class U> consteval bool stops_gcc();
@@ -87,6 +100,11 @@ consteval bool takes_empty(std::index_sequence<I...>, std::index_sequence<Rest..
 template <class T, std::size_t... I, std::size_t... Rest>
 consteval bool takes_for_gcc(std::index_sequence<I...>, std::index_sequence<Rest...>) {
   return requires { T{anything_at<T, I>{}..., anything_for_gcc<T>{}, anything_at<T, Rest>{}...}; };
+}
+
+template <class T, class Last, std::size_t... I>
+consteval bool takes_last(std::index_sequence<I...>) {
+  return requires { T{anything_at<T, I>{}..., Last{}}; };
 }
 
 /// Initialisers looked at: an aggregate of more is judged by its first ones.
@@ -135,6 +153,15 @@ template <class T> consteval bool has_base_or_array_member() {
   }
 }
 
+/// Whether a member of the aggregate is a reference to const.
+template <class T> consteval bool holds_const_reference() {
+  return []<std::size_t... I>(std::index_sequence<I...>) {
+    return ((takes_last<T, const_lvalue<T>>(std::make_index_sequence<I>{}) &&
+             !takes_last<T, unknown_to_all>(std::make_index_sequence<I>{})) ||
+            ...);
+  }(std::make_index_sequence<count_initialisers<T>()>{});
+}
+
 template <class U> inline constexpr bool is_array_of_objects = false;
 template <class E, std::size_t N>
 inline constexpr bool is_array_of_objects<std::array<E, N>> = !std::is_trivially_copyable_v<E>;
@@ -169,16 +196,28 @@ template <class T> consteval std::size_t n_members() {
     return boost::pfr::tuple_size_v<T>;
 }
 
-/// One of them.
-template <std::size_t I, class T> constexpr auto const& member_of(T const& value) noexcept {
-  if constexpr (is_stoppable_gcc && stops_gcc<T>()) {
+/// One of them, not a bit-field: no reference could be to one.
+template <std::size_t I, class T> constexpr auto& member_of(T& value) noexcept {
+  using owner = std::remove_const_t<T>;
+  if constexpr (is_stoppable_gcc && stops_gcc<owner>()) {
     namespace pfr = boost::pfr::detail;
-    return pfr::sequence_tuple::get<I>(pfr::tie_as_tuple(value, pfr::size_t_<n_members<T>()>{}));
+    return pfr::sequence_tuple::get<I>(
+        pfr::tie_as_tuple(value, pfr::size_t_<n_members<owner>()>{}));
   } else {
     return boost::pfr::get<I>(value);
   }
 }
+
+template <std::size_t I, class T> struct member {
+  using type = boost::pfr::tuple_element_t<I, T>;
+};
 template <std::size_t I, class T>
-using member_type = std::remove_cvref_t<decltype(member_of<I>(std::declval<T const&>()))>;
+  requires(is_stoppable_gcc && stops_gcc<T>())
+struct member<I, T> {
+  // Not of a const object, whose bit-fields would be copied into what the reference is to.
+  using type = std::remove_reference_t<decltype(member_of<I>(std::declval<T&>()))>;
+};
+/// Its type, without const.
+template <std::size_t I, class T> using member_type = std::remove_cv_t<typename member<I, T>::type>;
 
 }  // namespace forkmap::detail

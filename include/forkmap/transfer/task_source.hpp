@@ -18,14 +18,10 @@ template <class Range>
 concept indexable_range =
     std::ranges::random_access_range<Range> && std::ranges::sized_range<Range>;
 
-/// The range gives something else for its elements, as std::vector<bool> does: what is to travel is
-/// the element.
+/// Its elements are proxies that stay behind: what is to travel is the bool.
 template <class Range>
-concept stands_for_value = !std::is_reference_v<std::ranges::range_reference_t<Range>> &&
-                           !std::same_as<std::remove_cv_t<std::ranges::range_reference_t<Range>>,
-                                         std::ranges::range_value_t<Range>> &&
-                           std::constructible_from<std::ranges::range_value_t<Range>,
-                                                   std::ranges::range_reference_t<Range>>;
+concept gives_bit_proxies = std::same_as<std::remove_cv_t<std::ranges::range_reference_t<Range>>,
+                                         std::vector<bool>::reference>;
 
 /// The elements of a range by their index. A random-access range of known size is left where it is
 /// and evaluated at each access, in whichever process asks; any other is collected first: by

@@ -167,10 +167,13 @@ template <class T, class... Outer> consteval travel travels() {
   } else if constexpr (std::is_trivially_copyable_v<T> && !std::is_aggregate_v<T>) {
     return travel::as_bytes;
   } else if constexpr (std::is_trivially_copyable_v<T>) {
-    return holds_pointer<T>() ? travel::points_into_worker : travel::as_bytes;
+    return holds_pointer<T>() || holds_const_reference<T>() ? travel::points_into_worker
+                                                            : travel::as_bytes;
   } else if constexpr (std::is_aggregate_v<T> && !std::is_array_v<T>) {
     if constexpr (has_base_or_array_member<T>())
       return travel::has_base_or_array_member;
+    else if constexpr (holds_const_reference<T>())
+      return travel::points_into_worker;
     else
       return members_travel<T, Outer...>();
   } else {

@@ -1,0 +1,14 @@
+// expect: bit-field
+#include <forkmap/forkmap.hpp>
+
+struct named_flags {
+  std::string name;
+#ifdef CONTROL
+  unsigned flags;
+#else
+  unsigned flags : 10;
+#endif
+};
+named_flags some_flags() { return {"its name", 3}; }
+
+int main() { forkmap::parallel(2)(some_flags); }
