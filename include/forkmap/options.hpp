@@ -45,8 +45,9 @@ struct options {
   bool pin = false;
   /// Base of this_task::rng().
   std::uint64_t seed = 0;
-  /// Of stream and unordered: tasks that are dispatched and not yet consumed. 0: automatic, 64, or
-  /// two for each worker if that is more.
+  /// Of stream and unordered: tasks that are dispatched and not yet consumed. 0: automatic, up to
+  /// 64, or two for each worker if that is more; a result that is there does not wait for more than
+  /// the latter.
   std::size_t pre_dispatch = 0;
   /// The longest that the call may take. outcomes() keeps what is done by then; other calls throw
   /// deadline_exceeded. Implies isolate.

@@ -81,6 +81,20 @@ void stream_texts() {
   REQUIRE(n_seen == 20);
 }
 
+/// Texts of workers that are forked for them, which see what is asked for.
+void stream_texts_of_forked_workers() {
+  std::string const text(1000, 'x');
+  auto const tasks = std::views::iota(0, 20) | std::views::transform([&](int i) {
+                       return [&text, i] { return text + text_of(i); };
+                     });
+  int n_seen = 0;
+  for (auto const& each : fm::parallel({.n_jobs = 2, .pre_dispatch = 4}).stream(tasks)) {
+    REQUIRE(each == text + text_of(n_seen));
+    ++n_seen;
+  }
+  REQUIRE(n_seen == 20);
+}
+
 /// Lets the first calls of f fail, one in each round.
 /// Returns: in how many rounds something was thrown.
 template <class Action> int fail_some(function f, int code, int rounds, Action action) {
@@ -133,6 +147,18 @@ TEST_CASE("fault: a pool's stream whose dispatch the system refuses", "[fault]")
   fault::count_only(-1);
   REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory", stream_texts) >= 3);
   stream_texts();
+}
+
+TEST_CASE("fault: a stream of forked workers without memory, processes or descriptors", "[fault]") {
+  REQUIRE(fail_each(function::memfd_create, EMFILE, "memfd_create",
+                    stream_texts_of_forked_workers) == 1);
+  REQUIRE(fail_each(function::fork, EAGAIN, "fork of", stream_texts_of_forked_workers) == 1);
+  REQUIRE(fail_each(function::mmap, ENOMEM, "mmap of shared memory",
+                    stream_texts_of_forked_workers) >= 3);
+  fault::count_only(SYS_madvise);
+  REQUIRE(fail_some(function::syscall, ENOMEM, 20, stream_texts_of_forked_workers) >= 2);
+  fault::count_only(-1);
+  stream_texts_of_forked_workers();
 }
 
 TEST_CASE("fault: a pool without its socket, its event, or an answer", "[fault]") {

@@ -127,6 +127,31 @@ TEST_CASE("stream: no more of an input range is read than is dispatched", "[stre
   REQUIRE(next == 5);
 }
 
+TEST_CASE("stream: a result that is there does not wait for tasks that take long to make",
+          "[stream]") {
+  fm::pool const worker(1);
+  int made = 0;
+  auto const tasks = [&] {
+    made = 0;
+    return std::views::iota(0, 60) | std::views::transform([&](int i) {
+             ++made;
+             // When that has ended, so has the task before it, and the pool knows of both.
+             if (i >= 2) REQUIRE(worker.submit(fm::delayed(squared)(i)).get() == i * i);
+             return fm::delayed(squared)(i);
+           });
+  };
+  for (int const x : worker.stream(tasks())) {
+    REQUIRE(x == 0);
+    break;
+  }
+  REQUIRE(made <= 3);
+  for (auto const& [index, x] : worker.unordered(tasks())) {
+    REQUIRE(x == static_cast<int>(index * index));
+    break;
+  }
+  REQUIRE(made <= 3);
+}
+
 TEST_CASE("stream: leaving early ends what runs, and the pool goes on", "[stream]") {
   fm::pool const workers(2);
   auto const before = std::get<0>(workers(&::getppid));

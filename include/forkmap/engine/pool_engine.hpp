@@ -62,6 +62,11 @@ template <class = void> class pool_engine {
                                   : std::max<std::size_t>(usual, 2 * calls_.n_workers());
   }
 
+  /// How many of them keep its workers busy, where nobody has asked for more.
+  std::size_t least_window() const noexcept {
+    return how_.pre_dispatch != 0 ? how_.pre_dispatch : 2 * calls_.n_workers();
+  }
+
   /// Runs the tasks to their end. As every engine's run(); null if there are none.
   std::unique_ptr<call_results> run(pool_tasks& tasks) {
     check_owner();

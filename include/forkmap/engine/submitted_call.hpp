@@ -41,6 +41,11 @@ class ended_calls {
     wake_all(n_);
   }
 
+  bool has_next() noexcept {
+    std::lock_guard const lock(mutex_);
+    return !all_.empty();
+  }
+
   /// Waits for the next one.
   std::size_t next() noexcept {
     for (;;) {

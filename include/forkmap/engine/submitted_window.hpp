@@ -64,20 +64,34 @@ template <class = void> class submitted_window {
     if (at_end_) return;
     try {
       while (running_.size() < engine_.window()) {
+        // A result that is there does not wait for tasks that take long to make.
+        if (running_.size() >= engine_.least_window() && has_done()) return;
         auto task = tasks.next_task();
         if (task == nullptr) {
           at_end_ = true;
           return;
         }
-        auto call = std::make_shared<submitted_call>(std::move(task), n_dispatched_, ended_);
-        engine_.submit(call, called_at_);
-        running_.push_back(std::move(call));
-        ++n_dispatched_;
+        dispatch(std::move(task));
       }
     } catch (...) {
       not_dispatched_ = std::current_exception();
       at_end_ = true;
     }
+  }
+
+  void dispatch(std::unique_ptr<pool_tasks> task) {
+    running_.push_back(std::make_shared<submitted_call>(std::move(task), n_dispatched_, ended_));
+    try {
+      engine_.submit(running_.back(), called_at_);
+    } catch (...) {
+      running_.pop_back();  // nobody would ever say that it is done
+      throw;
+    }
+    ++n_dispatched_;
+  }
+
+  bool has_done() const noexcept {
+    return ended_ == nullptr ? running_.front()->is_done() : ended_->has_next();
   }
 
   std::list<std::shared_ptr<submitted_call>>::iterator next_done() {
