@@ -21,4 +21,4 @@ target_compile_options(forkmap_internals_alone PRIVATE -O0)
 target_precompile_headers(forkmap_internals_alone PRIVATE
   <algorithm> <atomic> <charconv> <chrono> <complex> <filesystem> <functional> <list> <memory>
   <mutex> <optional> <random> <ranges> <span> <stop_token> <string> <thread> <tuple> <variant>
-  <vector> <boost/interprocess/mapped_region.hpp> <boost/pfr/core.hpp>)
+  <vector>)
