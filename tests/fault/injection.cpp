@@ -3,13 +3,16 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -28,6 +31,9 @@ std::atomic<int> left{0};
 std::atomic<int> code_to_give{0};
 std::atomic<bool> fired{false};
 std::atomic<long> only_number{-1};
+int left_to_collect = 0;
+int signal_to_collected = 0;
+bool has_collected = false;
 pid_t armed_in = 0;  // children inherit all this, but it is not meant for them
 
 char const* redirected_from = nullptr;
@@ -46,6 +52,12 @@ bool fails(function f) {
   fired = true;
   errno = code_to_give;
   return true;
+}
+
+void collect_if_due(pid_t child) {
+  if (left_to_collect == 0 || armed_in != ::getpid() || --left_to_collect != 0) return;
+  if (signal_to_collected != 0) ::kill(child, signal_to_collected);
+  has_collected = ::waitpid(child, nullptr, 0) == child;
 }
 
 }  // namespace
@@ -72,6 +84,18 @@ void count_only(long number) { only_number = number; }
 bool disarm() {
   armed = -1;
   return fired;
+}
+
+void collect_before_pidfd_open(int nth, int signal) {
+  left_to_collect = nth;
+  signal_to_collected = signal;
+  has_collected = false;
+  armed_in = ::getpid();
+}
+
+bool collected() {
+  left_to_collect = 0;
+  return has_collected;
 }
 
 void redirect(char const* path, char const* instead) {
@@ -133,6 +157,7 @@ __attribute__((no_sanitize("address", "undefined"))) long __wrap_syscall(long nu
   std::array<long, 6> all{};
   for (auto& each : all) each = va_arg(arguments, long);
   va_end(arguments);
+  if (number == SYS_pidfd_open) fault::collect_if_due(static_cast<pid_t>(all[0]));
   bool const counts = fault::only_number == -1 || fault::only_number == number;
   return counts && fails(function::syscall)
              ? -1

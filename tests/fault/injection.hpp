@@ -49,6 +49,13 @@ void count_only(long number);
 /// Returns: whether the call came, and failed.
 bool disarm();
 
+/// Somebody else collects the child whose pidfd is asked for by the nth next pidfd_open of this process,
+/// just before: which sends it that signal, or with 0 waits until it ends of itself.
+void collect_before_pidfd_open(int nth, int signal);
+/// Ends collect_before_pidfd_open().
+/// Returns: whether a child was collected.
+bool collected();
+
 /// From now on, in children too, an open of `path` opens `instead`. Both must stay valid; null ends
 /// it.
 void redirect(char const* path, char const* instead);
