@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ranges>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -9,12 +10,20 @@ namespace forkmap {
 
 /// Evaluates a range in the caller, for lazy views whose elements have side effects (a counter, a
 /// random draw): a map would evaluate them in its workers, where the effects stay.
-/// Returns: a std::vector of the range's values.
+/// Returns: a std::vector of the range's values; those of a container that is given away are moved.
 /// Example: `parallel(2)(collect(tasks_of_a_generator))`.
 template <std::ranges::input_range Range> auto collect(Range&& range) {
   std::vector<std::ranges::range_value_t<Range>> values;
   if constexpr (std::ranges::sized_range<Range>) values.reserve(std::ranges::size(range));
-  for (auto&& each : range) values.emplace_back(std::forward<decltype(each)>(each));
+  // What owns its elements, and is not needed any more, need not keep them.
+  constexpr bool given_away = !std::is_lvalue_reference_v<Range> &&
+                              !std::ranges::borrowed_range<Range> && !std::ranges::view<Range>;
+  for (auto&& each : range) {
+    if constexpr (given_away)
+      values.emplace_back(std::move(each));
+    else
+      values.emplace_back(std::forward<decltype(each)>(each));
+  }
   return values;
 }
 

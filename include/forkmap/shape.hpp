@@ -88,7 +88,7 @@ class shape {
 
   /// The number of elements: the product of the extents.
   ///
-  /// Errors: std::invalid_argument if it does not fit.
+  /// Errors: std::invalid_argument if it, or that of the extents other than 0, does not fit.
   std::size_t count() const {
     std::size_t result = 0;
     if (!try_count(result)) {
@@ -98,16 +98,21 @@ class shape {
     return result;
   }
 
-  /// The same without throwing: false if the product does not fit.
+  /// The same without throwing: false if it does not fit.
   constexpr bool try_count(std::size_t& result) const noexcept {
+    // An axis of zero makes the array empty, but the others must fit: so NumPy has it, too.
+    bool empty = false;
     result = 1;
-    // An axis of zero makes the array empty, however long the others are.
-    if (std::find(begin(), end(), std::size_t{0}) != end()) result = 0;
-    if (result == 0) return true;
     for (auto const extent : *this) {
-      if (result > max_count / extent) return false;
-      result *= extent;
+      if (extent == 0) {
+        empty = true;
+      } else if (result > max_count / extent) {
+        return false;
+      } else {
+        result *= extent;
+      }
     }
+    if (empty) result = 0;
     return true;
   }
 

@@ -14,11 +14,13 @@
 #include <optional>
 #include <ranges>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -219,6 +221,23 @@ TEST_CASE("map: a random-access range is evaluated in the worker, collect() eval
   REQUIRE(evaluated == 0);
   REQUIRE(fm::parallel(2)(fm::collect(counting)) == expected);
   REQUIRE(evaluated == 10);
+}
+
+TEST_CASE("map: collect() takes what it is given, and copies what it is not", "[map]") {
+  std::vector<std::unique_ptr<int>> owned;
+  owned.push_back(std::make_unique<int>(7));
+  auto const taken = fm::collect(std::move(owned));
+  REQUIRE((taken.size() == 1 && *taken[0] == 7));
+
+  std::vector<std::string> const texts{"a text too long to be kept in place", "b"};
+  std::span<std::string const> const view(texts);
+  REQUIRE(fm::collect(texts) == texts);
+  REQUIRE(fm::collect(std::span(view)) == texts);
+  std::vector<std::string> changeable = texts;
+  REQUIRE(fm::collect(std::span(changeable)) == texts);  // a view owns nothing
+  REQUIRE(fm::collect(changeable) == texts);
+  REQUIRE(changeable == texts);
+  REQUIRE(fm::collect(std::vector<bool>{true, false}) == std::vector<bool>{true, false});
 }
 
 TEST_CASE("map: workers see the caller's memory, and change only their own", "[map]") {

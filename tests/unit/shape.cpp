@@ -34,7 +34,9 @@ TEST_CASE("shape: counts without overflow", "[array]") {
   CHECK_THROWS_AS((fm::shape{huge, huge}).count(), std::invalid_argument);
   CHECK_THROWS_WITH((fm::shape{huge, huge}).count(), ContainsSubstring("(4294967296, 4294967296)"));
   CHECK_THROWS_AS((fm::shape{~std::size_t{0}}).count(), std::invalid_argument);
-  CHECK(fm::shape{huge, huge, 0}.count() == 0);
+  CHECK(fm::shape{huge, 0, 7}.count() == 0);
+  CHECK(fm::shape{0, huge}.count() == 0);
+  CHECK_THROWS_AS((fm::shape{huge, 0, huge}).count(), std::invalid_argument);
   CHECK(fm::shape{1, 1, 7}.count() == 7);
 }
 
