@@ -66,12 +66,7 @@ template <class Tasks> class sent_tasks : public pool_tasks {
     auto next = std::ranges::begin(tasks_);
     for (auto left = n_tasks_; left != 0;) {
       auto const n = std::min(left, sending::chunk);
-      for (std::uint64_t j = 0; j != n; ++j, ++next) {
-        auto&& task = *next;
-        if (j == 0) *places++ = columns.begin_chunk(n, task);
-        columns.add(j, task);
-      }
-      columns.end_chunk();
+      *places++ = columns.write_chunk(n, next);
       left -= n;
       if (!out.chunk_done()) return;
     }

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include <forkmap/plan/dispatch.hpp>
+#include <forkmap/system/streaming_store.hpp>
 #include <forkmap/transfer/flat_call.hpp>
 #include <forkmap/transfer/sending.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
@@ -66,6 +67,27 @@ class comparable_bytes<Part> {
   Part const& part_;
 };
 
+/// Whether n bytes are the same. Word by word in the open, where memcmp would hide from the optimiser
+/// that what is constant, or made just now, need not be compared again for each task.
+template <std::size_t N>
+[[gnu::always_inline]] inline bool same_bytes(void const* a, void const* b) noexcept {
+  using word = std::uint64_t;
+  constexpr std::size_t rest = N % sizeof(word);
+  auto const difference = [&]<class T>(T, std::size_t at) __attribute__((always_inline)) {
+    T x{}, y{};
+    std::memcpy(&x, static_cast<std::byte const*>(a) + at, sizeof x);
+    std::memcpy(&y, static_cast<std::byte const*>(b) + at, sizeof y);
+    return static_cast<word>(x ^ y);
+  };
+  word all = [&]<std::size_t... W>(std::index_sequence<W...>) __attribute__((always_inline)) {
+    return (word{0} | ... | difference(word{}, W * sizeof(word)));
+  }(std::make_index_sequence<N / sizeof(word)>{});
+  if constexpr ((rest & 4U) != 0) all |= difference(std::uint32_t{}, N - rest);
+  if constexpr ((rest & 2U) != 0) all |= difference(std::uint16_t{}, N - rest % 4);
+  if constexpr ((rest & 1U) != 0) all |= difference(std::uint8_t{}, N - 1);
+  return all == 0;
+}
+
 template <class Task> class column_writer {
   using call = flat_call<Task>;
   using part_numbers = std::make_index_sequence<call::n_parts>;
@@ -79,54 +101,98 @@ template <class Task> class column_writer {
 
   explicit column_writer(argument_writer& out) noexcept : out_(out) {}
 
-  /// Begins a chunk of that many tasks with its first one, which is added as the others are.
+  /// Writes a chunk of the next n tasks, n > 0.
   /// Returns: its place.
-  std::uint64_t begin_chunk(std::uint64_t n_tasks, Task const& first) {
-    n_tasks_ = n_tasks;
-    begin_ = out_.size();
+  template <class Iterator> std::uint64_t write_chunk(std::uint64_t n, Iterator& next) {
+    n_tasks_ = n;
+    auto const begin = out_.size();
     out_.take(head_bytes);
     places_.fill(0);
     columns_.fill(nullptr);
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      (keep_part<K>(call::template part<K>(first)), ...);
-    }(part_numbers());
-    return begin_;
-  }
-
-  /// Adds task j of the chunk, after those before it.
-  void add(std::uint64_t j, Task const& task) {
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      (add_part<K>(j, call::template part<K>(task)), ...);
-    }(part_numbers());
-  }
-
-  void end_chunk() noexcept {
-    auto* const head = out_.at(begin_);
+    first_ = bytes_of(*next);
+    ++next;
+    // Copies that nobody else can change stay in registers.
+    auto const first = first_;
+    auto columns = columns_;
+    for (std::uint64_t j = 1; j != n; ++j, ++next) {
+      auto&& task = *next;
+      if (add_to(first, columns, j, task)) [[likely]]
+        continue;
+      begin_and_add(j, bytes_of(task));  // a copy: whose address is known may change
+      columns = columns_;
+    }
+    end_streaming();
+    auto* const head = out_.at(begin);
     std::memcpy(head, places_.data(), sizeof places_);
     std::memcpy(head + sizeof places_, first_.data(), first_.size());
+    return begin;
   }
 
  private:
-  template <std::size_t K, class Part> void keep_part(Part const& part) noexcept {
+  using task_bytes = std::array<std::byte, call::bytes>;
+  using column_begins = std::array<std::byte*, call::n_parts>;
+
+  /// The parts of a task, to be compared.
+  static task_bytes bytes_of(Task const& task) noexcept {
+    task_bytes bytes{};
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      (put_part<K>(bytes, call::template part<K>(task)), ...);
+    }(part_numbers());
+    return bytes;
+  }
+  template <std::size_t K, class Part>
+  static void put_part(task_bytes& into, Part const& part) noexcept {
     if constexpr (call::part_bytes[K] != 0) {
       comparable_bytes<Part> const bytes(part);
-      std::memcpy(first_.data() + call::places[K], bytes.data(), sizeof part);
+      std::memcpy(into.data() + call::places[K], bytes.data(), sizeof part);
     }
   }
 
-  template <std::size_t K, class Part> void add_part(std::uint64_t j, Part const& part) {
+  /// Adds task j, after those before it, to those columns.
+  /// Returns: false if it needs one that has not been begun.
+  [[gnu::always_inline]] static bool add_to(task_bytes const& first, column_begins const& columns,
+                                            std::uint64_t j, Task const& task) noexcept {
+    return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
+      return (add_part<K>(first, columns[K], j, call::template part<K>(task)) && ...);
+    }(part_numbers());
+  }
+  template <std::size_t K, class Part>
+  [[gnu::always_inline]] static bool add_part(task_bytes const& first, std::byte* column,
+                                              std::uint64_t j, Part const& part) noexcept {
     if constexpr (call::part_bytes[K] != 0) {
-      if (columns_[K] == nullptr) {
-        comparable_bytes<Part> const bytes(part);
-        if (std::memcmp(bytes.data(), first_.data() + call::places[K], sizeof part) == 0) return;
-        begin_column(K, j);
-      }
-      std::memcpy(columns_[K] + j * sizeof part, std::addressof(part), sizeof part);
+      if (column == nullptr) return is_as_first<K>(first, part);
+      auto* const to = column + j * sizeof part;
+      if constexpr (sizeof part % sizeof(std::uint64_t) == 0 && call::n_parts <= most_streams)
+        store_streaming(to, part);
+      else
+        std::memcpy(to, std::addressof(part), sizeof part);
+    }
+    return true;
+  }
+  template <std::size_t K, class Part>
+  [[gnu::always_inline]] static bool is_as_first(task_bytes const& first,
+                                                 Part const& part) noexcept {
+    comparable_bytes<Part> const bytes(part);
+    return same_bytes<sizeof part>(bytes.data(), first.data() + call::places[K]);
+  }
+
+  /// Begins the columns that task j needs, and adds it.
+  [[gnu::noinline, gnu::cold]] void begin_and_add(std::uint64_t j, task_bytes const& task) {
+    for (std::size_t k = 0; k != call::n_parts; ++k) {
+      auto const bytes = call::part_bytes[k];
+      auto const* const part = task.data() + call::places[k];
+      if (columns_[k] == nullptr && std::memcmp(part, first_.data() + call::places[k], bytes) != 0)
+        begin_column(k, j);
+    }
+    for (std::size_t k = 0; k != call::n_parts; ++k) {
+      auto const bytes = call::part_bytes[k];
+      if (columns_[k] != nullptr)
+        std::memcpy(columns_[k] + j * bytes, task.data() + call::places[k], bytes);
     }
   }
 
   /// In which the first j are as the first one.
-  [[gnu::noinline, gnu::cold]] void begin_column(std::size_t k, std::uint64_t j) {
+  void begin_column(std::size_t k, std::uint64_t j) {
     auto const bytes = call::part_bytes[k];
     places_[k] = out_.size();
     out_.take(static_cast<std::size_t>(n_tasks_) * bytes);
@@ -141,10 +207,9 @@ template <class Task> class column_writer {
 
   argument_writer& out_;
   std::uint64_t n_tasks_ = 0;
-  std::uint64_t begin_ = 0;
   std::array<std::uint64_t, call::n_parts> places_{};
-  std::array<std::byte*, call::n_parts> columns_{};
-  std::array<std::byte, call::bytes> first_{};
+  column_begins columns_{};
+  task_bytes first_{};
 };
 
 /// Where the parts of tasks lie that were sent together: each a number of bytes behind that of the task

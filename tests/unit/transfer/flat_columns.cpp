@@ -29,14 +29,10 @@ template <class Task> class sent_columns {
  public:
   explicit sent_columns(std::vector<Task> const& tasks) {
     column_writer<Task> columns(out_);
-    for (std::size_t i = 0; i != tasks.size(); ++i) {
-      auto const j = i % sending::chunk;
-      if (j == 0) {
-        auto const n = std::min<std::uint64_t>(sending::chunk, tasks.size() - i);
-        chunks_.push_back(columns.begin_chunk(n, tasks[i]));
-      }
-      columns.add(j, tasks[i]);
-      if (j + 1 == sending::chunk || i + 1 == tasks.size()) columns.end_chunk();
+    auto next = tasks.begin();
+    while (next != tasks.end()) {
+      auto const left = static_cast<std::uint64_t>(tasks.end() - next);
+      chunks_.push_back(columns.write_chunk(std::min(sending::chunk, left), next));
     }
     REQUIRE(out_.size() <= column_writer<Task>::most_bytes(tasks.size()));
   }
