@@ -15,9 +15,10 @@ namespace forkmap {
 template <std::ranges::input_range Range> auto collect(Range&& range) {
   std::vector<std::ranges::range_value_t<Range>> values;
   if constexpr (std::ranges::sized_range<Range>) values.reserve(std::ranges::size(range));
-  // What owns its elements, and is not needed any more, need not keep them.
+  // That it owns its elements only a container says; a generator or a view of another library need not.
   constexpr bool given_away = !std::is_lvalue_reference_v<Range> &&
-                              !std::ranges::borrowed_range<Range> && !std::ranges::view<Range>;
+                              std::ranges::forward_range<Range> &&
+                              requires { typename std::remove_cv_t<Range>::allocator_type; };
   for (auto&& each : range) {
     if constexpr (given_away)
       values.emplace_back(std::move(each));

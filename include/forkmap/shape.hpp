@@ -100,7 +100,7 @@ class shape {
 
   /// The same without throwing: false if it does not fit.
   constexpr bool try_count(std::size_t& result) const noexcept {
-    // An axis of zero makes the array empty, but the others must fit: so NumPy has it, too.
+    // An axis of zero makes the array empty, but the others must fit all the same.
     bool empty = false;
     result = 1;
     for (auto const extent : *this) {

@@ -4,9 +4,11 @@
 #include <atomic>
 #include <cmath>
 #include <complex>
+#include <cstddef>
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <map>
 #include <memory>
@@ -23,6 +25,8 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <boost/range/iterator_range.hpp>
 
 #include <forkmap/forkmap.hpp>
 
@@ -223,6 +227,36 @@ TEST_CASE("map: a random-access range is evaluated in the worker, collect() eval
   REQUIRE(evaluated == 10);
 }
 
+namespace {
+
+/// As generators of C++20 are written: each element is the one string that the body goes on with.
+class growing_texts {
+ public:
+  class iterator {
+   public:
+    using value_type = std::string;
+    using difference_type = std::ptrdiff_t;
+    explicit iterator(growing_texts& owner) : owner_(&owner) {}
+    std::string& operator*() const { return owner_->text_; }
+    iterator& operator++() {
+      owner_->text_ += "abcdefghijklmnop";
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return owner_->text_.size() > 64; }
+
+   private:
+    growing_texts* owner_;
+  };
+  iterator begin() { return iterator(*this); }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  std::string text_ = "abcdefghijklmnop";
+};
+
+}  // namespace
+
 TEST_CASE("map: collect() takes what it is given, and copies what it is not", "[map]") {
   std::vector<std::unique_ptr<int>> owned;
   owned.push_back(std::make_unique<int>(7));
@@ -238,6 +272,12 @@ TEST_CASE("map: collect() takes what it is given, and copies what it is not", "[
   REQUIRE(fm::collect(changeable) == texts);
   REQUIRE(changeable == texts);
   REQUIRE(fm::collect(std::vector<bool>{true, false}) == std::vector<bool>{true, false});
+  // Neither owns what it gives, and neither says so.
+  REQUIRE(fm::collect(boost::make_iterator_range(changeable)) == texts);
+  REQUIRE(changeable == texts);
+  auto const grown = fm::collect(growing_texts());
+  REQUIRE(grown.size() == 4);
+  REQUIRE(grown[3].size() == 64);
 }
 
 TEST_CASE("map: workers see the caller's memory, and change only their own", "[map]") {

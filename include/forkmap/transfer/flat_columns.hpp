@@ -88,6 +88,9 @@ template <std::size_t N>
   return all == 0;
 }
 
+/// What registers may hold, and what is unrolled: an argument can have megabytes, too.
+inline constexpr std::size_t most_unrolled_bytes = 256;
+
 template <class Task> class column_writer {
   using call = flat_call<Task>;
   using part_numbers = std::make_index_sequence<call::n_parts>;
@@ -109,16 +112,16 @@ template <class Task> class column_writer {
     out_.take(head_bytes);
     places_.fill(0);
     columns_.fill(nullptr);
-    first_ = bytes_of(*next);
+    note_bytes(first_, *next);
     ++next;
     // Copies that nobody else can change stay in registers.
-    auto const first = first_;
+    std::conditional_t<is_small, task_bytes const, task_bytes const&> first = first_;
     auto columns = columns_;
     for (std::uint64_t j = 1; j != n; ++j, ++next) {
       auto&& task = *next;
       if (add_to(first, columns, j, task)) [[likely]]
         continue;
-      begin_and_add(j, bytes_of(task));  // a copy: whose address is known may change
+      begin_columns(j, task);
       columns = columns_;
     }
     end_streaming();
@@ -132,13 +135,13 @@ template <class Task> class column_writer {
   using task_bytes = std::array<std::byte, call::bytes>;
   using column_begins = std::array<std::byte*, call::n_parts>;
 
+  static constexpr bool is_small = call::bytes <= most_unrolled_bytes;
+
   /// The parts of a task, to be compared.
-  static task_bytes bytes_of(Task const& task) noexcept {
-    task_bytes bytes{};
+  static void note_bytes(task_bytes& into, Task const& task) noexcept {
     [&]<std::size_t... K>(std::index_sequence<K...>) {
-      (put_part<K>(bytes, call::template part<K>(task)), ...);
+      (put_part<K>(into, call::template part<K>(task)), ...);
     }(part_numbers());
-    return bytes;
   }
   template <std::size_t K, class Part>
   static void put_part(task_bytes& into, Part const& part) noexcept {
@@ -162,7 +165,8 @@ template <class Task> class column_writer {
     if constexpr (call::part_bytes[K] != 0) {
       if (column == nullptr) return is_as_first<K>(first, part);
       auto* const to = column + j * sizeof part;
-      if constexpr (sizeof part % sizeof(std::uint64_t) == 0 && call::n_parts <= most_streams)
+      if constexpr (is_small && sizeof part % sizeof(std::uint64_t) == 0 &&
+                    call::n_parts <= most_streams)
         store_streaming(to, part);
       else
         std::memcpy(to, std::addressof(part), sizeof part);
@@ -173,10 +177,26 @@ template <class Task> class column_writer {
   [[gnu::always_inline]] static bool is_as_first(task_bytes const& first,
                                                  Part const& part) noexcept {
     comparable_bytes<Part> const bytes(part);
-    return same_bytes<sizeof part>(bytes.data(), first.data() + call::places[K]);
+    auto const* const of_first = first.data() + call::places[K];
+    if constexpr (is_small)
+      return same_bytes<sizeof part>(bytes.data(), of_first);
+    else
+      return std::memcmp(bytes.data(), of_first, sizeof part) == 0;
   }
 
-  /// Begins the columns that task j needs, and adds it.
+  /// Begins the columns that task j needs, and adds it. A copy of it, which fits where it is small: what
+  /// others know the address of may change, and would have to be read again for each task.
+  void begin_columns(std::uint64_t j, Task const& task) {
+    if constexpr (is_small) {
+      task_bytes bytes{};
+      note_bytes(bytes, task);
+      begin_and_add(j, bytes);
+    } else {
+      auto const bytes = std::make_unique<task_bytes>();
+      note_bytes(*bytes, task);
+      begin_and_add(j, *bytes);
+    }
+  }
   [[gnu::noinline, gnu::cold]] void begin_and_add(std::uint64_t j, task_bytes const& task) {
     for (std::size_t k = 0; k != call::n_parts; ++k) {
       auto const bytes = call::part_bytes[k];

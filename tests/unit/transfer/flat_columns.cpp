@@ -1,5 +1,6 @@
 // Chunks of flat tasks, in columns: written and run again.
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -150,4 +151,29 @@ TEST_CASE("flat_columns: functions alone, and callables without state", "[transf
   for (int i = 0; i != 5000; ++i) lambdas.push_back(call(i));
   sent_columns sent_lambdas(lambdas);
   CHECK(all_run(lambdas, sent_lambdas));
+}
+
+namespace {
+
+struct padded {
+  char c;
+  std::array<double, 300> x;
+};
+double last_of(std::array<double, 300> const& a, padded const& b, char c) {
+  return a[299] + b.x[299] + b.c + c;
+}
+
+}  // namespace
+
+TEST_CASE("flat_columns: arguments larger than what is unrolled", "[transfer]") {
+  std::array<double, 300> a{};
+  padded b{'b', {}};
+  std::vector<decltype(delayed(last_of)(a, b, 'c'))> tasks;
+  for (std::size_t i = 0; i != 300; ++i) {
+    a[299] = i < 100 ? 0.5 : static_cast<double>(i);
+    b.x[299] = static_cast<double>(i / 50);
+    tasks.push_back(delayed(last_of)(a, b, 'c'));
+  }
+  sent_columns sent(tasks);
+  CHECK(all_run(tasks, sent));
 }
