@@ -1,5 +1,6 @@
 # forkmap_tests(<folder>): every .cpp file in tests/<folder>, subfolders too, becomes part of the
-# executable <folder>_tests, and each test case in it the test "<folder>/<its name>".
+# executable <folder>_tests, and each test case in it the test "<folder>/<its name>". With a
+# sanitizer, whose processes are slow to start and to end, the cases of a file are one test.
 # A new file needs no change here. Names must hold neither ; nor \, which CMake and Catch2 take for
 # something else: such a test fails with "no test case of this name".
 # Several files are compiled as one, which halves the compiler's time: what two of them name alike
@@ -10,7 +11,7 @@ include(Catch)
 
 set(test_timeout 300)  # seconds; thousands of calls take a third of it where forking is slow
 if(FORKMAP_SANITIZE)
-  set(test_timeout 600)
+  set(test_timeout 900)  # for all cases of a file
 endif()
 # Tasks of tests die of signals: workers note how only where no sanitizer wants to.
 set(sanitizer_options
@@ -58,10 +59,28 @@ function(forkmap_tests folder)
   if(NOT sources)
     return()
   endif()
-  forkmap_test_program(${folder}_tests ${sources})
-  set_target_properties(${folder}_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 9)
-  catch_discover_tests(${folder}_tests
-    TEST_PREFIX "${folder}/"
-    PROPERTIES TIMEOUT ${test_timeout}
-      ENVIRONMENT "TMPDIR=${test_tmp};ASAN_OPTIONS=${sanitizer_options};TSAN_OPTIONS=die_after_fork=0:${sanitizer_options}")
+  set(program ${folder}_tests)
+  forkmap_test_program(${program} ${sources})
+  set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 9)
+  set(environment "TMPDIR=${test_tmp}" "ASAN_OPTIONS=${sanitizer_options}"
+    "TSAN_OPTIONS=die_after_fork=0:${sanitizer_options}")
+  if(NOT FORKMAP_SANITIZE)
+    catch_discover_tests(${program} TEST_PREFIX "${folder}/"
+      PROPERTIES TIMEOUT ${test_timeout} ENVIRONMENT "${environment}")
+    return()
+  endif()
+  set(names)
+  foreach(source IN LISTS sources)
+    file(STRINGS "${source}" cases REGEX "TEST_CASE\\(" LIMIT_COUNT 1)
+    if(cases)
+      cmake_path(GET source STEM name)
+      list(APPEND names ${name})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES names)  # files of one name in several subfolders are one test
+  foreach(name IN LISTS names)
+    add_test(NAME "${folder}/${name}" COMMAND ${program} --filenames-as-tags "[#${name}]")
+    set_tests_properties("${folder}/${name}" PROPERTIES
+      TIMEOUT ${test_timeout} ENVIRONMENT "${environment}")
+  endforeach()
 endfunction()

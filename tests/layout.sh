@@ -75,13 +75,14 @@ breaches=$(awk -v allowed="$allowed" -v namespaces="$namespaces" -v macros="$mac
 ' "${headers[@]}")
 
 # A circle that stays within one row of the table.
-circle=$(for header in "${headers[@]}"; do
-  sed -nE "s|^ *# *include +[\"<]forkmap/([^\">]+)[\">].*|$header \1|p" "$header"
-done | tsort 2>&1 >/dev/null | sed 's/^tsort: -: /  /; s/^tsort:/ /') || true
+circle=$(awk '/^ *# *include +["<]forkmap\// {
+    match($0, /forkmap\/[^">]+/)
+    print FILENAME, substr($0, RSTART + 8, RLENGTH - 8)
+  }' "${headers[@]}" | tsort 2>&1 >/dev/null | sed 's/^tsort: -: /  /; s/^tsort:/ /') || true
 
-for header in "${headers[@]}"; do
-  grep -q '^#pragma once$' "$header" || breaches+=$'\n'"  $header: no #pragma once"
-done
+while read -r header; do
+  breaches+=$'\n'"  $header: no #pragma once"
+done < <(grep -L '^#pragma once$' "${headers[@]}")
 
 if [ -n "$breaches$circle" ]; then
   printf 'include/forkmap departs from the layout (the table stands in %s):\n' "$0"

@@ -253,7 +253,7 @@ long resident() {
   return all;
 }
 
-/// Consumes results of 10 kB one by one: half a gigabyte in all.
+/// Consumes results of 10 kB one by one: 200 MB in all.
 template <class Stream> void must_stay_small(Stream stream, int n) {
   std::size_t bytes = 0;
   long after_some = 0;
@@ -268,7 +268,7 @@ template <class Stream> void must_stay_small(Stream stream, int n) {
   if (!support::shadow_memory) REQUIRE(most < after_some + 2000);  // 8 MB
 }
 
-constexpr int many = support::shadow_memory ? 2'000 : 50'000;
+constexpr int many = support::shadow_memory ? 2'000 : 20'000;
 
 }  // namespace
 

@@ -1,0 +1,88 @@
+// Compression libraries that cannot be opened: an error that names the library and its package. A
+// process looks for each once, so that no test before these may have had it.
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "injection.hpp"
+#include "support/catch.hpp"
+#include "support/file_bytes.hpp"
+#include "support/refusal.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+using Catch::Matchers::ContainsSubstring;
+using fault::function;
+
+namespace {
+
+class no_sink final : public fm::detail::byte_sink {
+ public:
+  void reserve(std::size_t /*bytes*/) override {}
+  void write(std::string_view /*bytes*/) override {}
+  void rewrite(std::size_t /*at*/, std::string_view /*bytes*/) override {}
+  std::size_t position() const override { return 0; }
+};
+
+}  // namespace
+
+TEST_CASE("fault: a compression library that cannot be opened is named with its package",
+          "[fault]") {
+  support::temporary_directory const folder;
+  auto const file =
+      support::write_bytes(folder.path() / "a.npy.xz", std::string("\xfd\x37zXZ\0\0\4", 8));
+  std::string what;
+  fault::arm(function::dlopen, 1, ENOENT);
+  try {
+    fm::load<double>(file, fm::in_memory);
+  } catch (fm::format_error const& error) {
+    what = error.what();
+  }
+  REQUIRE(fault::disarm());
+  CHECK(what == "forkmap: " + file.native() +
+                    ": the file is compressed (xz), but liblzma.so.5 is not here; Debian's package "
+                    "liblzma5 has it");
+  // It may come while the program runs.
+  CHECK_THROWS_WITH(fm::load<double>(file, fm::in_memory), ContainsSubstring("xz-compressed data"));
+
+  no_sink out;
+  fault::arm(function::dlopen, 1, ENOENT);
+  try {
+    fm::detail::packed_sink const sink(out, {fm::detail::packing::lz4, -1});
+  } catch (fm::detail::missing_library const& error) {
+    what = error.what();
+  }
+  REQUIRE(fault::disarm());
+  CHECK(what == "liblz4.so.1 is not here; Debian's package liblz4-1 has it");
+}
+
+TEST_CASE("fault: without its library dump leaves the old file, and load says which is missing",
+          "[fault]") {
+  support::temporary_directory const folder;
+  auto const file = fm::dump(7, folder.path() / "a.joblib");
+  auto const before = support::file_bytes(file);
+  fault::arm(function::dlopen, 1, ENOENT);
+  try {
+    fm::dump(std::tuple(std::vector(1000, 1)), file, {.compress = "lz4"});
+    FAIL("nothing was thrown");
+  } catch (std::system_error const& error) {
+    CHECK(error.code() == std::error_code(ELIBACC, std::system_category()));
+    CHECK_THAT(error.what(), ContainsSubstring("dump " + file.native() + ": liblz4.so.1 is not"));
+  }
+  REQUIRE(fault::disarm());
+  CHECK(support::file_bytes(file) == before);
+  CHECK(support::names_in(folder.path()) == 1);
+
+  auto const packed =
+      std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus_npz/good_deflated";
+  fault::arm(function::dlopen, 1, ENOENT);
+  CHECK_THAT(support::refusal([&] { fm::load<double>(packed, "a", fm::in_memory); }),
+             ContainsSubstring(packed.native()) && ContainsSubstring("package zlib1g has it"));
+  REQUIRE(fault::disarm());
+}
