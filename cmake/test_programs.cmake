@@ -61,7 +61,7 @@ function(forkmap_tests folder)
   endif()
   set(program ${folder}_tests)
   forkmap_test_program(${program} ${sources})
-  set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 9)
+  set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
   set(environment "TMPDIR=${test_tmp}" "ASAN_OPTIONS=${sanitizer_options}"
     "TSAN_OPTIONS=die_after_fork=0:${sanitizer_options}")
   if(NOT FORKMAP_SANITIZE)
