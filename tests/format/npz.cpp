@@ -233,7 +233,7 @@ TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, an
           "[array][format][python]") {
   support::temporary_directory const folder;
   auto const path = folder.path();
-  support::run_python("npz.py", {"write", path});
+  support::run_python("npz.py", {"archives", path});
 
   copier stored(path / "stored.npz");
   copier deflated(path / "deflated.npz");
@@ -278,7 +278,7 @@ TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, an
 
 TEST_CASE("format: compressed .npy files are read into memory", "[array][format][python]") {
   support::temporary_directory const folder;
-  support::run_python("npz.py", {"write", folder.path()});
+  support::run_python("npz.py", {"large", folder.path()});
   for (auto const* extension : {"gz", "bz2", "xz", "lzma", "zlib"}) {
     INFO(extension);
     auto const file = folder.path() / (std::string("large.npy.") + extension);
@@ -299,7 +299,7 @@ TEST_CASE("format: compressed .npy files are read into memory", "[array][format]
 TEST_CASE("format: what joblib compresses unpacks to what it writes otherwise",
           "[array][format][python]") {
   support::temporary_directory const folder;
-  support::run_python("npz.py", {"write", folder.path()});
+  support::run_python("npz.py", {"joblib", folder.path()});
   auto const plain = support::file_bytes(folder.path() / "plain.joblib");
   for (auto const* method : {"zlib", "gzip", "bz2", "lzma", "xz"}) {
     INFO(method);

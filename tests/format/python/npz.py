@@ -1,7 +1,9 @@
 """Writes .npz and compressed files to be read in C++, or checks what C++ has written of them.
 
-npz.py write <folder>    by savez and savez_compressed; .npy files, and joblib's, compressed
-npz.py check <folder>    copied.npz, packed.npz, many.npz
+npz.py archives <folder>    by savez and savez_compressed
+npz.py large <folder>       an .npy file, compressed
+npz.py joblib <folder>      a joblib file, and compressed ones of the same
+npz.py check <folder>       copied.npz, packed.npz, many.npz
 """
 import bz2
 import gzip
@@ -28,8 +30,9 @@ def arrays():
     return result
 
 
+large = np.arange(300_000.0).reshape(500, 600)
 os.chdir(sys.argv[2])
-if sys.argv[1] == "write":
+if sys.argv[1] == "archives":
     np.savez("stored.npz", **arrays())
     np.savez_compressed("deflated.npz", **arrays())
     np.savez("numbered.npz", np.arange(3.0), np.arange(4.0))
@@ -37,7 +40,7 @@ if sys.argv[1] == "write":
     np.savez("\u00e4.npz", **{"\u00e4/\u03b2": np.arange(5.0)})
     with zipfile.ZipFile("bzip2.npz", "w", zipfile.ZIP_BZIP2) as file:
         file.writestr("a.npy", b"x" * 100)
-    large = np.arange(300_000.0).reshape(500, 600)
+elif sys.argv[1] == "large":
     np.save("large.npy", large)
     with open("large.npy", "rb") as file:
         data = file.read()
@@ -46,6 +49,7 @@ if sys.argv[1] == "write":
                        ("zlib", zlib.compress)):
         with open("large.npy." + name, "wb") as file:
             file.write(pack(data))
+elif sys.argv[1] == "joblib":
     value = {"large": large, "text": "some"}
     joblib.dump(value, "plain.joblib")
     for method in ("zlib", "gzip", "bz2", "lzma", "xz"):
