@@ -18,6 +18,7 @@
 #include <utility>
 #include <variant>
 
+#include <forkmap/system/prefetch.hpp>
 #include <forkmap/transfer/results.hpp>
 
 namespace forkmap::detail {
@@ -47,7 +48,8 @@ template <class Source> decltype(auto) in_a_row(Source& source) {
 }
 
 /// Runs the tasks of the loop, one result of type R each. What it takes beyond the tasks is a few
-/// instructions: no task can make the compiler read the loop's members again.
+/// instructions: no task can make the compiler read the loop's members again. The caller's core has
+/// read the results of the last call, and must give up their lines.
 template <class R, class Source> void run_map(Source& source, task_loop& loop) {
   auto i = loop.begin;
   auto const end = loop.end;
@@ -56,6 +58,9 @@ template <class R, class Source> void run_map(Source& source, task_loop& loop) {
     try {
       auto&& tasks = in_a_row(source);
       [[maybe_unused]] auto* slot = loop.results + i * loop.result_bytes;
+      if constexpr (!std::is_void_v<R> && flat_result<R>) {
+        prefetch_to_write(slot, static_cast<std::size_t>(end - i) * sizeof(R));
+      }
       for (; i != end; ++i) {
         if (current != nullptr) [[likely]]
           current->store(i, std::memory_order_release);  // as loop.starts(i)
