@@ -1,7 +1,7 @@
 # forkmap_tests(<folder>): every .cpp file in tests/<folder>, subfolders too, becomes part of the
 # executable <folder>_tests, and each test case in it the test "<folder>/<its name>". With a
 # sanitizer, whose processes are slow to start and to end, the cases of a file are one test.
-# A new file needs no change here. Names must hold neither ; nor \, which CMake and Catch2 take for
+# A new file needs no change here, but one that may be empty: see unit/mdspan in tests/CMakeLists.txt. Names must hold neither ; nor \, which CMake and Catch2 take for
 # something else: such a test fails with "no test case of this name".
 # Several files are compiled as one, which halves the compiler's time: what two of them name alike
 # in their unnamed namespaces is an error, and what they share belongs into tests/support. A file
@@ -62,25 +62,31 @@ function(forkmap_tests folder)
   set(program ${folder}_tests)
   forkmap_test_program(${program} ${sources})
   set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
-  set(environment "TMPDIR=${test_tmp}" "ASAN_OPTIONS=${sanitizer_options}"
-    "TSAN_OPTIONS=die_after_fork=0:${sanitizer_options}")
   if(NOT FORKMAP_SANITIZE)
     catch_discover_tests(${program} TEST_PREFIX "${folder}/"
-      PROPERTIES TIMEOUT ${test_timeout} ENVIRONMENT "${environment}")
+      PROPERTIES TIMEOUT ${test_timeout} ENVIRONMENT "TMPDIR=${test_tmp}")
     return()
   endif()
+  set(environment "TMPDIR=${test_tmp}" "ASAN_OPTIONS=${sanitizer_options}"
+    "TSAN_OPTIONS=die_after_fork=0:${sanitizer_options}")
   set(names)
+  set(no_file)
   foreach(source IN LISTS sources)
     file(STRINGS "${source}" cases REGEX "TEST_CASE\\(" LIMIT_COUNT 1)
     if(cases)
-      cmake_path(GET source STEM name)
+      cmake_path(GET source STEM LAST_ONLY name)
       list(APPEND names ${name})
     endif()
   endforeach()
   list(REMOVE_DUPLICATES names)  # files of one name in several subfolders are one test
   foreach(name IN LISTS names)
+    string(APPEND no_file "~[#${name}]")
     add_test(NAME "${folder}/${name}" COMMAND ${program} --filenames-as-tags "[#${name}]")
     set_tests_properties("${folder}/${name}" PROPERTIES
       TIMEOUT ${test_timeout} ENVIRONMENT "${environment}")
   endforeach()
+  # A file that had no case when this was configured, or a header with one.
+  add_test(NAME "${folder}: no case is left out" COMMAND ${program} --filenames-as-tags "${no_file}")
+  set_tests_properties("${folder}: no case is left out" PROPERTIES
+    TIMEOUT ${test_timeout} PASS_REGULAR_EXPRESSION "no test case of this name")
 endfunction()

@@ -1,11 +1,10 @@
 // .npz archives and compressed files whose system calls fail, each in turn: an error that names the
 // file, the old file as it was, and nothing left behind.
 #include <cerrno>
-#include <filesystem>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>

@@ -1,6 +1,7 @@
 // Compression libraries that cannot be opened: an error that names the library and its package. A
-// process looks for each once, so that no test before these may have had it.
+// process keeps those that it has found, so that no test before these may have had one.
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>

@@ -74,7 +74,7 @@ template <class Lazy = void> class pickled_types {
     }
     if (depth == deepest) return refuse("records more than 32 deep");
     if ((*tree_)[state->fields].size > 2 * most_fields) return refuse(too_many);
-    auto in_order = tree_->items(state->fields);
+    auto next_field = tree_->items(state->fields);
     for (auto names = tree_->items(state->names); !names.done();) {
       auto const& name = (*tree_)[names.next()];
       // Many fields can have one long name: it is in the file only once.
@@ -82,7 +82,7 @@ template <class Lazy = void> class pickled_types {
         return refuse("a record whose fields' names have more than 1 MiB in all");
       }
       auto const place =
-          name.is_text() ? find_field(state->fields, in_order, tree_->text(name)) : nowhere;
+          name.is_text() ? find_field(state->fields, next_field, tree_->text(name)) : nowhere;
       if (place == nowhere) return refuse("a record with other fields than names");
       auto field = read_field(place, type->item_bytes, depth);
       if (!field) return {};
@@ -215,21 +215,16 @@ template <class Lazy = void> class pickled_types {
   }
 
   /// Where the field's description lies. There is a second one under its title, if it has one.
-  /// `in_order` is at it where the fields come in the order of their names, as NumPy writes them.
-  pickle_index find_field(pickle_index fields, cursor& in_order, std::string_view name) const {
-    if (auto const place = value_behind(in_order, name); place != nowhere) return place;
-    for (auto items = tree_->items(fields); !items.done();) {
-      if (auto const place = value_behind(items, name); place != nowhere) return place;
+  /// `from` is where to look first, and then stands behind it: NumPy writes fields in the order of
+  /// their names.
+  pickle_index find_field(pickle_index fields, cursor& from, std::string_view name) const {
+    for (auto n = (*tree_)[fields].size; n != 0; --n) {
+      if (from.done()) from = tree_->items(fields);
+      auto const& key = (*tree_)[from.next()];
+      auto const value = from.next();
+      if (key.is_text() && tree_->text(key) == name) return value;
     }
     return nowhere;
-  }
-
-  /// The next value of a dict if that is its key.
-  pickle_index value_behind(cursor& items, std::string_view name) const {
-    if (items.done()) return nowhere;
-    auto const& key = (*tree_)[items.next()];
-    auto const value = items.next();
-    return key.is_text() && tree_->text(key) == name ? value : nowhere;
   }
 
   static bool has_name_twice(std::vector<record_field> const& fields) {
