@@ -265,7 +265,7 @@ template <class Stream> void must_stay_small(Stream stream, int n) {
     if (at % (n / 20) == 0) most = std::max(most, resident());
   }
   REQUIRE(bytes == static_cast<std::size_t>(n) * 10'000);
-  if (!support::shadow_memory) REQUIRE(most < after_some + 2000);  // 8 MB
+  if (!support::shadow_memory) REQUIRE(most < after_some + 800);  // pages: 200 bytes a result
 }
 
 constexpr int many = support::shadow_memory ? 2'000 : 20'000;
