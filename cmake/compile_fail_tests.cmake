@@ -25,19 +25,17 @@ add_custom_command(OUTPUT "${precompiled}"
 add_custom_target(compile_fail_header ALL DEPENDS "${precompiled}")
 list(APPEND compile -include "${header}")
 
-# What must compile, all in one: with -DCONTROL each file is a right program.
-add_library(compile_fail_controls OBJECT ${sources})
-target_link_libraries(compile_fail_controls PRIVATE forkmap::forkmap)
-target_compile_definitions(compile_fail_controls PRIVATE CONTROL)
-target_compile_options(compile_fail_controls PRIVATE
-  -O0 -g0 "SHELL:-include \"${header}\""  # as that was compiled; CXX_EXTENSIONS, too
-  -Wno-return-type)                       # main needs none
-add_dependencies(compile_fail_controls compile_fail_header)
-set_target_properties(compile_fail_controls PROPERTIES
-  CXX_EXTENSIONS OFF
-  UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12 UNITY_BUILD_UNIQUE_ID UNIQUE_ID
-  UNITY_BUILD_CODE_BEFORE_INCLUDE "#define main UNIQUE_ID"
-  UNITY_BUILD_CODE_AFTER_INCLUDE "#undef main")
+# What must compile: with -DCONTROL each file is a right program. All are compiled as one.
+set(controls "")
+foreach(source IN LISTS sources)
+  cmake_path(GET source STEM name)
+  string(APPEND controls "#define main control_of_${name}\n#include \"${source}\"\n#undef main\n")
+endforeach()
+set(controls_file "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/controls.cpp")
+file(CONFIGURE OUTPUT "${controls_file}" CONTENT "${controls}")
+add_test(NAME "compile_fail: controls"
+  COMMAND ${compile} -DCONTROL -fsyntax-only -w "${controls_file}")
+set_tests_properties("compile_fail: controls" PROPERTIES TIMEOUT 300)
 
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM name)

@@ -14,7 +14,8 @@ set(test_timeout 300)  # seconds; thousands of calls take a third of it where fo
 if(FORKMAP_SANITIZE)
   set(test_timeout 900)  # for all cases of a file
 endif()
-# Tasks of tests die of signals: workers note how only where no sanitizer wants to.
+# Tasks of tests die of signals: workers note how only where no sanitizer wants to. Each fork has to
+# copy the page tables of what AddressSanitizer keeps of freed memory (256 MB by default).
 set(sanitizer_options
   "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0:handle_sigtrap=0:use_sigaltstack=0:allocator_may_return_null=1")
 set(test_tmp "${CMAKE_CURRENT_BINARY_DIR}/tmp")
@@ -68,7 +69,7 @@ function(forkmap_tests folder)
       PROPERTIES TIMEOUT ${test_timeout} ENVIRONMENT "TMPDIR=${test_tmp}")
     return()
   endif()
-  set(environment "TMPDIR=${test_tmp}" "ASAN_OPTIONS=${sanitizer_options}"
+  set(environment "TMPDIR=${test_tmp}" "ASAN_OPTIONS=quarantine_size_mb=32:${sanitizer_options}"
     "TSAN_OPTIONS=die_after_fork=0:${sanitizer_options}")
   set(names)
   set(no_file)

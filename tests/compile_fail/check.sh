@@ -7,12 +7,12 @@
 #   // expect-gcc: regular expression  the same, for one compiler only; expect-clang: likewise
 #   // mention: regular expression     must occur before the second line with "error:"
 #   #ifdef CONTROL
-#   ...                               must compile: the nearest right program, part of the build
+#   ...                               must compile: the nearest right program
 #   #else
 #   ...                               must not compile
 #   #endif
 #
-# Without the control any typing error would pass: all controls are compiled as one, for time.
+# Without the control any typing error would pass. A test of their own compiles all as one, for time.
 set -u
 kind=$1 file=$2
 shift 2

@@ -18,6 +18,7 @@
 #include "counted.hpp"
 #include "support/catch.hpp"
 #include "support/python.hpp"
+#include "support/sanitizers.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fm = forkmap;
@@ -38,7 +39,14 @@ struct joblib_record {
   std::array<joblib_pair, 2> in;
 };
 
-std::string const protocols[] = {"2", "3", "4", "5"};
+std::vector<std::string> const protocols = {"2", "3", "4", "5"};
+
+/// Those that a dtype's files are read of: half of them where a sanitizer makes it ten times as slow.
+std::vector<std::string> protocols_of(std::string const& dtype) {
+  if (!support::shadow_memory) return protocols;
+  bool const even = dtype.back() % 2 == 0;
+  return {protocols[even ? 0 : 1], protocols[even ? 3 : 2]};
+}
 
 /// Checks every array of a file, whatever it is called. Returns how many there are.
 template <class T> std::size_t check_file(std::filesystem::path const& file) {
@@ -70,7 +78,7 @@ struct joblib_check {
       return folder / (dtype + "-" + name + ".joblib");
     };
     constexpr std::size_t n_arrays = 16;  // 8 shapes, 2 orders
-    for (auto const& protocol : protocols) {
+    for (auto const& protocol : protocols_of(dtype)) {
       for (std::string const container : {"dict-", "list-", "tuple-"}) {
         CHECK(check_file<T>(path(container + protocol)) == n_arrays);
       }
@@ -91,7 +99,7 @@ struct joblib_check {
     std::map<std::string, fm::memmap<T const>> full;
     std::vector<fm::owned_array<T>> all;
     for (auto const& entry : fm::contents(original)) {
-      for (auto const& protocol : protocols) {
+      for (auto const& protocol : protocols_of(dtype)) {
         CHECK(check_file<T>(path(entry.name + "-" + protocol)) == 1);
       }
       all.push_back(fm::load<T>(original, entry.name, fm::in_memory));

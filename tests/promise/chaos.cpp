@@ -125,7 +125,7 @@ template <class Make> void must_account_for_all(fm::options how, int n, Make mak
 TEST_CASE("chaos: workers killed at random moments cost exactly what they ran", "[chaos]") {
   auto const number = [](int i) { return 3 * i; };
   auto const text = [](int i) { return std::to_string(i); };
-  for (int round = 0; round != 3; ++round) {
+  for (int round = 0; round != (support::shadow_memory ? 1 : 3); ++round) {
     must_account_for_all({.n_jobs = 3}, 20'000, number);
     must_account_for_all({.n_jobs = 3}, 20'000, text);
     must_account_for_all({.n_jobs = 2}, 900 + round, number);
@@ -138,7 +138,7 @@ TEST_CASE("chaos: workers killed at random moments cost exactly what they ran", 
 
 TEST_CASE("chaos: a fold under fire has the right sum or a death", "[chaos]") {
   int sums = 0;
-  for (int round = 0; round != 20; ++round) {
+  for (int round = 0; round != (support::shadow_memory ? 8 : 20); ++round) {
     killer const fire(static_cast<unsigned>(round));
     try {
       auto const sum = fm::parallel({.n_jobs = 3, .retries = 2})
@@ -284,7 +284,7 @@ TEST_CASE("chaos: thousands of calls in a row use no more than the first", "[cha
     return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
   };
   // With a sanitizer what is forked is ten times as large.
-  constexpr int calls = support::thread_sanitizer ? 50 : support::address_sanitizer ? 200 : 3000;
+  constexpr int calls = support::thread_sanitizer ? 50 : support::address_sanitizer ? 100 : 2000;
   int wrong = 0;
   for (int i = 0; i != calls / 50 + 20; ++i) wrong += !call(i);
   auto const pages = resident();

@@ -159,7 +159,8 @@ TEST_CASE("symbols: files that are none, or are cut, or damaged, have no names",
     REQUIRE(elf_symbols(support::write_bytes(file, text)).name_at(0x1000) == nullptr);
   }
   // The beginning of this program, with its section headers out of reach, and with numbers changed.
-  auto program = support::file_bytes("/proc/self/exe").substr(0, 4096);
+  std::string program(4096, '\0');
+  REQUIRE(std::ifstream("/proc/self/exe", std::ios::binary).read(program.data(), 4096));
   REQUIRE(elf_symbols(support::write_bytes(file, program)).name_at(0x1000) == nullptr);
   for (std::size_t at = 0; at != sizeof(Elf64_Ehdr); ++at) {
     auto changed = program;
