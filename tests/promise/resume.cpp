@@ -3,8 +3,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -129,6 +131,27 @@ TEST_CASE("resume: folds, separate tasks and races", "[resume]") {
     REQUIRE(first.value == 2);
   }
   REQUIRE(runs[0] == 0);
+}
+
+TEST_CASE("resume: the result that has won is recorded before the others are ended", "[resume]") {
+  // Large, so that writing it takes longer than another worker's end, at which the caller looks.
+  using large = std::array<char, std::size_t{1} << 20U>;
+  support::temporary_directory const folder;
+  fm::shared_array<int> runs({2});
+  for (std::size_t round = 0; round != 2; ++round) {
+    auto const first = fm::parallel({.n_jobs = 2, .resume = folder.path() / "race"})
+                           .first(support::tasks_of(10'000, [&](int i) {
+                             ++runs[round];
+                             if (i != 3) throw std::runtime_error("no");
+                             auto const result = std::make_unique<large>();
+                             result->fill('x');
+                             return *result;
+                           }));
+    REQUIRE(first.index == 3);
+    REQUIRE(first.value.back() == 'x');
+  }
+  REQUIRE(runs[0] >= 1);
+  REQUIRE(runs[1] == 0);
 }
 
 TEST_CASE("resume: the journal of another call is refused before anything runs", "[resume]") {

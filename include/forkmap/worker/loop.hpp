@@ -43,7 +43,7 @@ class worker_loop final : public task_loop {
 
   bool failed(std::uint64_t index) override {
     log_current_exception(arena_, slot_, index);
-    failed_ = true;
+    recorded_ = true;  // failures are not
     if (work_.stop_at_failure) cancel();
     return !work_.stop_at_failure;
   }
@@ -64,6 +64,7 @@ class worker_loop final : public task_loop {
   }
 
   void won(std::uint64_t task) override {
+    record_flat(task);  // before the caller knows: it ends all that still run
     std::uint64_t expected = 0;
     header_.winner.compare_exchange_strong(expected, task + 1, std::memory_order_acq_rel);
     cancel();
@@ -74,12 +75,12 @@ class worker_loop final : public task_loop {
   void leave(std::uint64_t next) {
     if (!watched || running_.load(std::memory_order_relaxed) == nothing_running) return;
     auto const task = running_.load(std::memory_order_relaxed);
+    record_flat(task);  // before it counts as made: from then on the worker may be ended
     auto expected = task;
     if (!slot_.current.compare_exchange_strong(expected, next, std::memory_order_acq_rel)) {
       // Over its limit, and therefore ended: by the caller, who may still be looking at it.
       for (;;) bound().syscall(SYS_pause);
     }
-    if (journal_ != nullptr && work_.flat && !failed_) journal_flat(task);
     running_.store(nothing_running, std::memory_order_relaxed);
   }
 
@@ -97,14 +98,17 @@ class worker_loop final : public task_loop {
  private:
   void watch(std::uint64_t i) override {
     leave(i | not_begun);
-    failed_ = false;
+    recorded_ = false;
     running_.store(i, std::memory_order_relaxed);
     // In this order: a caller that sees the task sees when it began.
     slot_.started.store(clock.now(), std::memory_order_relaxed);
     slot_.current.store(i, std::memory_order_release);
   }
 
-  void journal_flat(std::uint64_t task) {
+  /// A result of its own place, which the task that runs has put there; made() records others.
+  void record_flat(std::uint64_t task) {
+    if (journal_ == nullptr || !work_.flat || recorded_) return;
+    recorded_ = true;
     // One result for a batch is complete with its last task.
     if (work_.whole_batches) {
       if (task + 1 != end) return;
@@ -132,7 +136,7 @@ class worker_loop final : public task_loop {
   // Where tasks are watched: what runs, as this process sees it, while slot_.current is shared with
   // the caller who may end it.
   std::atomic<std::uint64_t> running_{nothing_running};
-  bool failed_ = false;
+  bool recorded_ = false;  // in the journal, or not to be
   bool has_cancelled_ = false;
 };
 
