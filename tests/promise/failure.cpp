@@ -63,6 +63,10 @@ template <class E> void must_arrive(E const& thrown) {
 struct own_error : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
+struct error_of_two_kinds : std::out_of_range, std::system_error {
+  explicit error_of_two_kinds(std::error_code code)
+      : std::out_of_range("far"), std::system_error(code, "both") {}
+};
 struct own_category : std::error_category {
   char const* name() const noexcept override { return "own"; }
   std::string message(int code) const override { return "own " + std::to_string(code); }
@@ -124,6 +128,16 @@ TEST_CASE("failure: a derived class arrives as its nearest standard base", "[fai
       [] { throw own_error("bad input"); }, "bad input",
       [](auto const&, auto const& context) {
         REQUIRE(context.type_name().find("own_error") != std::string::npos);
+      });
+}
+
+TEST_CASE("failure: with several standard bases an exception arrives as one of them", "[failure]") {
+  auto const code = std::make_error_code(std::errc::no_space_on_device);
+  must_arrive<std::system_error>(
+      [=] { throw error_of_two_kinds(code); }, std::system_error(code, "both").what(),
+      [&](auto const& e, auto const& context) {
+        REQUIRE(e.code() == code);
+        REQUIRE(context.type_name().find("error_of_two_kinds") != std::string::npos);
       });
 }
 

@@ -116,6 +116,40 @@ inline std::string nested_chain(std::exception const& e) {
   }
 }
 
+inline void note_standard(thrown& t, std::exception const& e) {
+  t.type = standard_type_of(e);
+  t.message = e.what() != nullptr ? e.what() : "";
+  t.type_name = demangled(typeid(e).name());
+  t.trace = nested_chain(e);
+  if (auto const* fs = dynamic_cast<std::filesystem::filesystem_error const*>(&e)) {
+    t.path1 = fs->path1().native();
+    t.path2 = fs->path2().native();
+  }
+  if (auto const* system = dynamic_cast<std::system_error const*>(&e)) note_code(t, system->code());
+  if (note_regex_error != nullptr && note_regex_error(e, t)) {
+    t.hooked = hooked_error::regex_error;
+  } else if (note_future_error != nullptr && note_future_error(e, t)) {
+    t.hooked = hooked_error::future_error;
+  }
+}
+
+template <class E> bool note_if_caught(thrown& t) {
+  try {
+    throw;
+  } catch (E const& e) {
+    note_standard(t, e);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+/// For an exception with several standard bases, which no `catch (std::exception const&)` catches:
+/// notes it as the first in the list that it is caught as.
+template <class... E> bool note_one_of_bases(thrown& t, exception_list<E...>) {
+  return (note_if_caught<E>(t) || ...);
+}
+
 /// Takes the exception being handled apart.
 /// Precondition: called in a catch block.
 inline thrown describe_current_exception() {
@@ -128,27 +162,13 @@ inline thrown describe_current_exception() {
   } catch (abi::__forced_unwind&) {
     throw;  // a thread being cancelled: not an exception that may be kept
   } catch (std::exception const& e) {
-    t.type = standard_type_of(e);
-    t.message = e.what() != nullptr ? e.what() : "";
-    t.type_name = demangled(typeid(e).name());
-    t.trace = nested_chain(e);
-    if (auto const* fs = dynamic_cast<std::filesystem::filesystem_error const*>(&e)) {
-      t.path1 = fs->path1().native();
-      t.path2 = fs->path2().native();
-    }
-    if (auto const* system = dynamic_cast<std::system_error const*>(&e))
-      note_code(t, system->code());
-    if (note_regex_error != nullptr && note_regex_error(e, t)) {
-      t.hooked = hooked_error::regex_error;
-    } else if (note_future_error != nullptr && note_future_error(e, t)) {
-      t.hooked = hooked_error::future_error;
-    }
+    note_standard(t, e);
   } catch (std::string const& text) {
     t.message = text;
   } catch (char const* text) {
     t.message = text == nullptr ? "" : text;
   } catch (...) {
-    t.message = "threw " + t.type_name;
+    if (!note_one_of_bases(t, standard_exceptions{})) t.message = "threw " + t.type_name;
   }
   return t;
 }
