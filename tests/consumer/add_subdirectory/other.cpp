@@ -1,12 +1,5 @@
-#include <vector>
-
 #include <forkmap/forkmap.hpp>
 
-namespace fm = forkmap;
+int workers_of_other();
 
-std::vector<int> cubes_from_other(int count) {
-  auto const cube = [](int x) { return x * x * x; };
-  std::vector<decltype(fm::delayed(cube)(1))> tasks;
-  for (int i = 0; i < count; ++i) tasks.push_back(fm::delayed(cube)(i));
-  return fm::parallel(2)(tasks);
-}
+int workers_of_other() { return forkmap::effective_n_jobs(-1); }

@@ -26,14 +26,16 @@ template <class Error, class Base, class Call, class Code> bool arrives(Call cal
   return false;
 }
 
-static int throw_regex() { throw std::regex_error(std::regex_constants::error_brack); }
-static int throw_future() { throw std::future_error(std::future_errc::no_state); }
+static int throw_it(bool regex) {
+  if (regex) throw std::regex_error(std::regex_constants::error_brack);
+  throw std::future_error(std::future_errc::no_state);
+}
 
 int main(int argc, char**) {
   as_themselves = argc == 1;
   fm::pool workers(2);
-  auto const regex = fm::delayed(throw_regex)();
-  auto const future = fm::delayed(throw_future)();
+  auto const regex = fm::delayed(throw_it)(true);
+  auto const future = fm::delayed(throw_it)(false);
   auto const calls_arrive = [&](auto const& call) {
     return arrives<std::regex_error, std::runtime_error>([&] { call(regex); },
                                                          std::regex_constants::error_brack) &&
