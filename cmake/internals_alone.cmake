@@ -1,7 +1,7 @@
-# Every header compiles alone. Public ones do with nothing before them: CMake sees to it
-# (CMAKE_VERIFY_INTERFACE_HEADER_SETS). Those behind them find standard headers compiled already, by
-# clang, which takes a third of the time then; tests/includes.sh sees to it that they include what
-# they name of those.
+# Every header compiles alone. Public ones do with nothing before them: CMake sees to it with the
+# preset plain (CMAKE_VERIFY_INTERFACE_HEADER_SETS). Those behind them find standard headers compiled
+# already, by clang, which takes a third of the time then; tests/includes.sh sees to it that they
+# include what they name of those.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang" OR NOT CMAKE_BUILD_TYPE STREQUAL "Debug"
     OR FORKMAP_SANITIZE)
   return()

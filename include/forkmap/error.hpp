@@ -80,7 +80,8 @@ class task_context {
   std::shared_ptr<detail::task_details const> details_;
 };
 
-/// The task threw a type that has no standard base, so that the caller cannot rebuild it.
+/// The task threw a type without a standard base that would catch it, so that the caller cannot
+/// rebuild it.
 class task_error : public std::runtime_error, public task_context {
  public:
   explicit task_error(task_context context, std::string const& what)
@@ -123,8 +124,8 @@ class task_cancelled : public std::runtime_error, public task_context {
 };
 
 /// A standard exception that a task threw, rebuilt in the caller: catch it as E, as task_context or
-/// as std::exception. E is the type thrown or its nearest standard base; what() is the original
-/// text.
+/// as std::exception. E is the type thrown or its nearest standard base (one of them where it has
+/// several that are no std::exception together); what() is the original text.
 template <class E> class remote : public E, public task_context {
  public:
   explicit remote(E error, task_context context)

@@ -12,7 +12,7 @@
 #   ...                               must not compile
 #   #endif
 #
-# Without the control any typing error would pass. A test of their own compiles all as one, for time.
+# Without the control any typing error would pass. One test compiles all of them together.
 set -u
 kind=$1 file=$2
 shift 2

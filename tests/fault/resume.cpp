@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <numeric>
 #include <ranges>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -28,6 +30,25 @@ std::vector<int> numbers(std::filesystem::path const& journal, bool fail_in_work
             return i;
           },
           std::views::iota(0, 20));
+}
+
+/// A race of which the journal cannot hold the winner's result.
+template <class Result> void must_refuse_a_race(Result const& result) {
+  support::temporary_directory const folder;
+  auto const race = [&](bool fail_in_worker) {
+    return fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})
+        .first(std::views::iota(0, 20) | std::views::transform([&](int i) {
+                 return [&, i] {
+                   if (i != 7) throw std::runtime_error("no");
+                   if (fail_in_worker) fault::arm(function::writev, 1, ENOSPC);
+                   return result;
+                 };
+               }));
+  };
+  REQUIRE_THROWS_WITH(race(true), Catch::Matchers::ContainsSubstring("write of the journal"));
+  auto const first = race(false);
+  REQUIRE(first.index == 7);
+  REQUIRE(first.value == result);
 }
 
 std::vector<int> all_numbers() {
@@ -82,4 +103,9 @@ TEST_CASE("fault: a worker that cannot write its journal ends the call", "[fault
     REQUIRE(std::string(e.what()).find("write of the journal") != std::string::npos);
   }
   REQUIRE(numbers(journal) == all_numbers());
+}
+
+TEST_CASE("fault: a winner whose result the journal does not hold is none", "[fault]") {
+  must_refuse_a_race(5);
+  must_refuse_a_race(std::string("five"));
 }

@@ -41,7 +41,7 @@ struct joblib_record {
 
 std::vector<std::string> const protocols = {"2", "3", "4", "5"};
 
-/// Those that a dtype's files are read of: half of them where a sanitizer makes it ten times as slow.
+/// Those that a dtype's files are read of: half of them with a sanitizer, ten times as slow.
 std::vector<std::string> protocols_of(std::string const& dtype) {
   if (!support::shadow_memory) return protocols;
   bool const even = dtype.back() % 2 == 0;

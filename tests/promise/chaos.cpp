@@ -292,6 +292,6 @@ TEST_CASE("chaos: thousands of calls in a row use no more than the first", "[cha
   for (int i = 0; i != calls; ++i) wrong += !call(i);
   REQUIRE(wrong == 0);
   REQUIRE(descriptors() == open);
-  // Sanitizers keep what is freed, AddressSanitizer up to 256 MiB of it.
+  // Sanitizers keep what is freed.
   if (!support::shadow_memory) REQUIRE(resident() < pages + 500);
 }

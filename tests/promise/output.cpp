@@ -140,7 +140,7 @@ TEST_CASE("output: an unbuffered stdout is written in whole lines, too", "[outpu
 }
 
 TEST_CASE("output: what other threads print meanwhile appears once", "[output]") {
-  constexpr int calls = support::shadow_memory ? 15 : 50;
+  constexpr int calls = support::shadow_memory ? 8 : 30;
   auto const text = printed_by(STDOUT_FILENO, [] {
     std::atomic<bool> done{false};
     int lines = 0;

@@ -296,7 +296,7 @@ TEST_CASE("pool: results and arguments of many megabytes", "[pool]") {
     for (auto& x : copy) x += k;
     return copy;
   };
-  std::vector<int> xs(2'000'000);
+  std::vector<int> xs(3'000'000);
   std::iota(xs.begin(), xs.end(), 0);
   for (int round = 0; round != 2; ++round) {
     auto const all = workers(support::count_to(4) | std::views::transform([&](int k) {
@@ -306,7 +306,7 @@ TEST_CASE("pool: results and arguments of many megabytes", "[pool]") {
       auto const& each = all[static_cast<std::size_t>(k)];
       REQUIRE(each.size() == xs.size());
       REQUIRE(each.front() == k);
-      REQUIRE(each.back() == 1'999'999 + k);
+      REQUIRE(each.back() == 2'999'999 + k);
     }
   }
 }

@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <ranges>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -140,9 +142,12 @@ TEST_CASE("resume: the result that has won is recorded before the others are end
   fm::shared_array<int> runs({2});
   for (std::size_t round = 0; round != 2; ++round) {
     auto const first = fm::parallel({.n_jobs = 2, .resume = folder.path() / "race"})
-                           .first(support::tasks_of(10'000, [&](int i) {
+                           .first(support::tasks_of(200, [&](int i) {
                              ++runs[round];
-                             if (i != 3) throw std::runtime_error("no");
+                             if (i != 3) {
+                               std::this_thread::sleep_for(std::chrono::microseconds(100));
+                               throw std::runtime_error("no");
+                             }
                              auto const result = std::make_unique<large>();
                              result->fill('x');
                              return *result;

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <type_traits>
 #include <typeinfo>
 
@@ -133,21 +134,18 @@ inline void note_standard(thrown& t, std::exception const& e) {
   }
 }
 
-template <class E> bool note_if_caught(thrown& t) {
-  try {
-    throw;
-  } catch (E const& e) {
-    note_standard(t, e);
-    return true;
-  } catch (...) {
-    return false;
-  }
-}
-
 /// For an exception with several standard bases, which no `catch (std::exception const&)` catches:
-/// notes it as the first in the list that it is caught as.
-template <class... E> bool note_one_of_bases(thrown& t, exception_list<E...>) {
-  return (note_if_caught<E>(t) || ...);
+/// notes it as the first of the first N in the list that it is caught as, or throws it again.
+template <std::size_t N, class... E> void note_one_of_bases(thrown& t, exception_list<E...> all) {
+  if constexpr (N == 0) {
+    throw;  // once only: a foreign exception would not survive the next time
+  } else {
+    try {
+      note_one_of_bases<N - 1>(t, all);
+    } catch (std::tuple_element_t<N - 1, std::tuple<E...>> const& e) {
+      note_standard(t, e);
+    }
+  }
 }
 
 /// Takes the exception being handled apart.
@@ -168,7 +166,11 @@ inline thrown describe_current_exception() {
   } catch (char const* text) {
     t.message = text == nullptr ? "" : text;
   } catch (...) {
-    if (!note_one_of_bases(t, standard_exceptions{})) t.message = "threw " + t.type_name;
+    t.message = "threw " + t.type_name;
+    try {
+      note_one_of_bases<n_standard_exceptions>(t, standard_exceptions{});
+    } catch (...) {  // it has none
+    }
   }
   return t;
 }

@@ -58,13 +58,15 @@ class worker_loop final : public task_loop {
       auto const bytes = arena_.open_record();
       append(result, bytes.data(), bytes.size());
     }
+    if (unrecorded_) return;  // the record is that of the failure now
     auto const name = publishable_record(arena_, slot_);
     std::launder(reinterpret_cast<std::atomic<std::uint64_t>*>(results))[result].store(
         name, std::memory_order_release);
   }
 
   void won(std::uint64_t task) override {
-    record_flat(task);  // before the caller knows: it ends all that still run
+    record_flat(task);  // before anybody knows: who has won is ended with those that still run
+    if (unrecorded_) return;
     std::uint64_t expected = 0;
     header_.winner.compare_exchange_strong(expected, task + 1, std::memory_order_acq_rel);
     cancel();
@@ -75,12 +77,12 @@ class worker_loop final : public task_loop {
   void leave(std::uint64_t next) {
     if (!watched || running_.load(std::memory_order_relaxed) == nothing_running) return;
     auto const task = running_.load(std::memory_order_relaxed);
-    record_flat(task);  // before it counts as made: from then on the worker may be ended
     auto expected = task;
     if (!slot_.current.compare_exchange_strong(expected, next, std::memory_order_acq_rel)) {
       // Over its limit, and therefore ended: by the caller, who may still be looking at it.
       for (;;) bound().syscall(SYS_pause);
     }
+    record_flat(task);
     running_.store(nothing_running, std::memory_order_relaxed);
   }
 
@@ -123,6 +125,7 @@ class worker_loop final : public task_loop {
       journal_->append(result, bytes, n);
     } catch (...) {
       journal_ = nullptr;
+      unrecorded_ = true;
       log_current_exception(arena_, slot_, outside_tasks);
       cancel();
     }
@@ -136,7 +139,8 @@ class worker_loop final : public task_loop {
   // Where tasks are watched: what runs, as this process sees it, while slot_.current is shared with
   // the caller who may end it.
   std::atomic<std::uint64_t> running_{nothing_running};
-  bool recorded_ = false;  // in the journal, or not to be
+  bool recorded_ = false;    // the task's result is in the journal, or need not be
+  bool unrecorded_ = false;  // the journal could not be written
   bool has_cancelled_ = false;
 };
 

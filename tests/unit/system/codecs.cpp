@@ -44,12 +44,12 @@ std::string unpacked(std::string_view bytes, packing method, std::size_t in_piec
 }
 
 std::vector<std::string> samples() {
-  std::string random(100'000, '\0');
+  std::string random(300'000, '\0');
   std::mt19937 generator(1);
   for (auto& c : random) c = static_cast<char>(generator());
   std::string text;
-  while (text.size() < 300'000) text += std::to_string(text.size()) + ", ";
-  return {"", "x", std::string(1'000'000, '\0'), random, text};
+  while (text.size() < 1'000'000) text += std::to_string(text.size()) + ", ";
+  return {"", "x", std::string(1'000'000, '\0'), random, text, text.substr(0, 300'000)};
 }
 
 }  // namespace
