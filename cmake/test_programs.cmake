@@ -1,4 +1,4 @@
-# forkmap_tests(<folder>): every .cpp file in tests/<folder>, subfolders too, becomes part of the
+# forkmap_tests(<folder> [NOT_SANITIZED <file>...]): every .cpp file in tests/<folder>, subfolders too, becomes part of the
 # executable <folder>_tests, and each test case in it the test "<folder>/<its name>". With a
 # sanitizer, whose processes are slow to start and to end, the cases of a file are one test.
 # A new file needs no change here, but one that may be empty: see unit/mdspan in tests/CMakeLists.txt.
@@ -10,8 +10,6 @@
 find_package(Catch2 REQUIRED)
 include(Catch)
 
-# It takes the compiler as long as ten others, for few lines that do nothing with memory.
-set(not_sanitized "/promise/hooked_errors\\.cpp$")
 set(test_timeout 300)  # seconds; thousands of calls take a third of it where forking is slow
 if(FORKMAP_SANITIZE)
   set(test_timeout 900)  # for all cases of a file
@@ -59,9 +57,11 @@ function(forkmap_test_program name)
 endfunction()
 
 function(forkmap_tests folder)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" NOT_SANITIZED)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.cpp)
   if(FORKMAP_SANITIZE)
-    list(FILTER sources EXCLUDE REGEX "${not_sanitized}")
+    list(TRANSFORM arg_NOT_SANITIZED PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/")
+    list(REMOVE_ITEM sources ${arg_NOT_SANITIZED})
   endif()
   if(NOT sources)
     return()

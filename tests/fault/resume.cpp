@@ -1,6 +1,7 @@
 // A resumed map whose system calls fail, each in turn: the error names what failed, and what the
 // journal holds is neither lost nor believed by half.
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
 #include <numeric>
 #include <ranges>
@@ -30,6 +31,17 @@ std::vector<int> numbers(std::filesystem::path const& journal, bool fail_in_work
             return i;
           },
           std::views::iota(0, 20));
+}
+
+std::vector<fm::outcome<std::string>> texts(std::filesystem::path const& journal,
+                                            bool fail_in_worker) {
+  return fm::parallel({.n_jobs = 2, .batch_size = 5, .resume = journal})
+      .outcomes(std::views::iota(0, 20) | std::views::transform([fail_in_worker](int i) {
+                  return [fail_in_worker, i] {
+                    if (fail_in_worker && i == 7) fault::arm(function::writev, 1, ENOSPC);
+                    return std::to_string(i);
+                  };
+                }));
 }
 
 /// A race of which the journal cannot hold the winner's result.
@@ -103,6 +115,15 @@ TEST_CASE("fault: a worker that cannot write its journal ends the call", "[fault
     REQUIRE(std::string(e.what()).find("write of the journal") != std::string::npos);
   }
   REQUIRE(numbers(journal) == all_numbers());
+}
+
+TEST_CASE("fault: outcomes that the journal does not hold are none", "[fault]") {
+  support::temporary_directory const folder;
+  auto const journal = folder.path() / "journal";
+  REQUIRE_THROWS_WITH(texts(journal, true),
+                      Catch::Matchers::ContainsSubstring("write of the journal"));
+  auto const all = texts(journal, false);
+  for (std::size_t i = 0; i != 20; ++i) REQUIRE(*all[i] == std::to_string(i));
 }
 
 TEST_CASE("fault: a winner whose result the journal does not hold is none", "[fault]") {

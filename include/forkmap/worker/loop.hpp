@@ -57,8 +57,8 @@ class worker_loop final : public task_loop {
     if (journal_ != nullptr) {
       auto const bytes = arena_.open_record();
       append(result, bytes.data(), bytes.size());
+      if (unrecorded_) return;  // the record is that of the failure now
     }
-    if (unrecorded_) return;  // the record is that of the failure now
     auto const name = publishable_record(arena_, slot_);
     std::launder(reinterpret_cast<std::atomic<std::uint64_t>*>(results))[result].store(
         name, std::memory_order_release);
