@@ -1,7 +1,8 @@
-# forkmap_tests(<folder> [NOT_SANITIZED <file>...]): every .cpp file in tests/<folder>, subfolders too, becomes part of the
-# executable <folder>_tests, and each test case in it the test "<folder>/<its name>". With a
-# sanitizer, whose processes are slow to start and to end, the cases of a file are one test.
-# A new file needs no change here, but one that may be empty: see unit/mdspan in tests/CMakeLists.txt.
+# forkmap_tests(<folder> [NOT_SANITIZED <file>...]): every .cpp file in tests/<folder>, subfolders
+# too, becomes part of the executable <folder>_tests, and each test case in it the test
+# "<folder>/<its name>". With a sanitizer, whose processes are slow to start and to end, the cases
+# of a file are one test; files that are NOT_SANITIZED have none then.
+# A new file needs no change here, but one that may be empty: unit/mdspan in tests/CMakeLists.txt.
 # Names must hold neither ; nor \, which CMake and Catch2 take for something else: such a test fails
 # with "no test case of this name".
 # Several files are compiled as one, which halves the compiler's time: what two of them name alike
