@@ -85,7 +85,7 @@ class pool {
       } else {
         if (results == nullptr) return std::vector<R>{};
         results->failures.throw_first();
-        return detail::take_all<R>(*results, all.n_tasks(), all.take_room());
+        return all.take_all(*results);
       }
     }
   }

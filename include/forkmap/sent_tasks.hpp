@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <ranges>
 #include <tuple>
 #include <type_traits>
@@ -78,6 +79,8 @@ template <class Tasks> class sent_tasks : public pool_tasks {
 };
 
 template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> {
+  static constexpr bool in_a_vector = !std::is_void_v<R>;
+
  public:
   sent_map(Tasks& tasks, bool stop_at_failure, bool race)
       : sent_tasks<Tasks>(tasks), stop_at_failure_(stop_at_failure), race_(race) {}
@@ -108,10 +111,25 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
       }
     }
   }
-  /// Room for all results.
-  auto take_room() {
+  void take_ahead(std::byte* slots, std::uint64_t n) noexcept override {
+    if constexpr (can_take_ahead) {
+      if (room_.capacity() < this->n_tasks()) return;
+      auto* const first = std::launder(reinterpret_cast<R*>(slots));
+      room_.insert(room_.end(), first + room_.size(), first + n);
+    }
+  }
+  /// All results of a call without failures, in input order.
+  auto take_all(call_results& results)
+    requires in_a_vector
+  {
+    if constexpr (can_take_ahead) {
+      if (!room_.empty()) {
+        take_ahead(results.slots, this->n_tasks());
+        return std::move(room_);
+      }
+    }
     if (room_.capacity() < this->n_tasks()) room_ = room_for<R>(this->n_tasks());
-    return std::move(room_);
+    return detail::take_all<R>(results, this->n_tasks(), std::move(room_));
   }
 
   job describe(std::uint64_t n_tasks) override {
@@ -122,12 +140,16 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
  private:
   static constexpr bool in_chunks =
       sent_tasks<Tasks>::flat != 0 && std::ranges::random_access_range<Tasks>;
-
-  static constexpr bool in_a_vector = !std::is_void_v<R>;
+  static constexpr bool can_take_ahead = [] {
+    if constexpr (in_chunks && in_a_vector)
+      return flat_result<R> && std::copyable<R> && !std::same_as<R, bool>;
+    else
+      return false;
+  }();
 
   bool stop_at_failure_;
   bool race_;
-  std::vector<std::conditional_t<in_a_vector, R, char>> room_{};
+  std::vector<std::conditional_t<in_a_vector, R, char>> room_{};  // and what has been taken ahead
 };
 
 template <class Tasks, class T, class Op> class sent_fold final : public sent_tasks<Tasks> {

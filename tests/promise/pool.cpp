@@ -713,6 +713,20 @@ int twice_or_death(int i) {
   }
   return 2 * i;
 }
+struct third_of {
+  int index;
+  double third;
+};
+third_of third_or_delay(int i) {
+  if (i % 100'000 == 70'000) std::this_thread::sleep_for(5ms);
+  if ((i == 1000 || i == 150'000 || i == 399'999) && fm::this_task::attempt() == 0)
+    ::raise(SIGKILL);
+  return {i, i / 3.0};
+}
+int fail_at_the_end(int i) {
+  if (i == 399'990) throw std::out_of_range("the last ones");
+  return i;
+}
 int twice_or_error(int i) {
   if (i % 1000 == 999) throw std::invalid_argument("every thousandth");
   return 2 * i;
@@ -770,6 +784,23 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
     check({.max_tasks_per_worker = 5000}, twice, 0);
     check({.retries = 1}, twice_or_death, 2);
     check({}, twice_or_error, 30);
+  }
+  SECTION("results are taken while others are made") {
+    constexpr int n = 400'000;
+    fm::pool const others({.n_jobs = 2, .retries = 1});
+    auto const results =
+        others(std::views::iota(0, n) | std::views::transform(fm::delayed(third_or_delay)));
+    REQUIRE(results.size() == std::size_t{n});
+    int wrong = 0;
+    for (int i = 0; i != n; ++i) {
+      wrong += results[static_cast<std::size_t>(i)].index != i ||
+               results[static_cast<std::size_t>(i)].third != i / 3.0;
+    }
+    REQUIRE(wrong == 0);
+    int n_made = 0;
+    REQUIRE_THROWS_AS(others(counted_tasks(n, fail_at_the_end, n_made)),
+                      fm::remote<std::out_of_range>);
+    REQUIRE(others(counted_tasks(n, twice, n_made)).back() == 2 * (n - 1));
   }
   SECTION("a failure is known before the last is made") {
     int n_made = 0;

@@ -10,12 +10,14 @@
 #include <mutex>
 #include <utility>
 
+#include <forkmap/cpu.hpp>
 #include <forkmap/engine/call_limits.hpp>
 #include <forkmap/engine/call_place.hpp>
 #include <forkmap/engine/pool_call_run.hpp>
 #include <forkmap/engine/pool_supervisor.hpp>
 #include <forkmap/engine/pool_tasks.hpp>
 #include <forkmap/options.hpp>
+#include <forkmap/plan/committed.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/system/clock.hpp>
@@ -29,7 +31,9 @@ namespace forkmap::detail {
 template <class = void> class pool_calls {
  public:
   pool_calls(options const& how, std::uint32_t n_workers, pool_supervisor<>::duty further)
-      : how_(how), supervisor_(how, n_workers, further) {}
+      : how_(how),
+        beside_caller_(static_cast<std::uint64_t>(std::max(2, cpu_count()) - 1)),
+        supervisor_(how, n_workers, further) {}
 
   std::uint32_t n_workers() const noexcept { return supervisor_.layout().n_workers; }
 
@@ -79,7 +83,8 @@ template <class = void> class pool_calls {
         call = place.prepare(tasks, n_tasks, meanwhile, shared, how_, report, called_at);
         shared.waiting.store(who);
         shared.sent.begin();
-        open(*call, meanwhile ? most_workers : wanted);
+        // One that has no core to itself would take the caller's, and all would wait for tasks.
+        open(*call, meanwhile ? beside_caller_ : wanted);
         if (meanwhile) send_meanwhile(tasks, *call);
       }
     } catch (...) {
@@ -119,9 +124,7 @@ template <class = void> class pool_calls {
       // An event need not be the end: then the others may be still to be woken.
       if (awake && is_over_soon(call, seen)) continue;
       awake = false;
-      shared.waiting.store(waits_for_call::a_thread);
-      wait_while_equal(shared.event, seen);
-      shared.waiting.store(waits_for_call::nobody);
+      sleep(shared, seen);
     }
   }
 
@@ -165,6 +168,14 @@ template <class = void> class pool_calls {
   void stop() { supervisor_.stop(); }
 
  private:
+  /// Until the call's event is another one than was seen.
+  static void sleep(pool_call& shared, std::uint32_t seen,
+                    std::int64_t nanoseconds = INT64_MAX) noexcept {
+    shared.waiting.store(waits_for_call::a_thread);
+    wait_while_equal(shared.event, seen, nanoseconds);
+    shared.waiting.store(waits_for_call::nobody);
+  }
+
   void open(pool_call_run& call, std::uint64_t wanted) {
     std::lock_guard const lock(supervisor_.mutex);
     supervisor_.open(call, wanted);
@@ -186,7 +197,26 @@ template <class = void> class pool_calls {
     // Workers that wait for what is never sent are killed with the others.
     if (call.cancelled()) return;
     progress.end();
+    supervisor_.wake(call.plan.n_batches);
     tasks.look_ahead();
+    take_meanwhile(tasks, call);
+  }
+
+  /// Takes results while workers make the others, as long as they are made as fast as that.
+  void take_meanwhile(pool_tasks& tasks, pool_call_run& call) {
+    constexpr std::uint64_t worth_it = 64 << 10U;  // bytes
+    constexpr std::int64_t a_moment_ns = 50'000;
+    if (!call.work.flat) return;
+    auto& shared = supervisor_.control().call(call.place);
+    committed_tasks there(call.plan, call.memory.lanes(), call.memory.slots());
+    for (std::uint64_t taken = 0; taken != call.plan.n_tasks;) {
+      auto const seen = shared.event.load();
+      auto const n = there.count();
+      if ((n - taken) * call.slot_bytes < worth_it || call.cancelled()) return;
+      tasks.take_ahead(call.slots, n);
+      taken = n;
+      sleep(shared, seen, a_moment_ns);
+    }
   }
 
   /// Waits awake for a moment: a small call is over within it, by the one worker that was woken.
@@ -227,6 +257,7 @@ template <class = void> class pool_calls {
   static constexpr std::int64_t patience_ns = 20'000;
 
   options const& how_;
+  std::uint64_t beside_caller_;  // cores, while that uses one
   call_place<> places_[most_calls];
   bool place_is_wanted_ = false;  // with the supervisor's mutex
   std::atomic<std::uint32_t> given_back_{0};

@@ -1,6 +1,7 @@
 // Tasks that a pool is to run, their types erased.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -37,6 +38,11 @@ class pool_tasks {
 
   /// Workers have all that they need: time for what will be needed after them.
   virtual void look_ahead() noexcept {}
+  /// The first n results lie in a row at `slots`, while workers make the others: time to take them.
+  virtual void take_ahead(std::byte* slots, std::uint64_t n) noexcept {
+    static_cast<void>(slots);
+    static_cast<void>(n);
+  }
 
   std::uint64_t first_index = 0;  // where they are part of a larger range
 

@@ -163,7 +163,7 @@ class claimant {
         return true;
       }
     }
-    slot_.current.store(nothing_running, relaxed);
+    slot_.current.store(nothing_running, std::memory_order_release);
     slot_.cursor.store(at, relaxed);
     return false;
   }

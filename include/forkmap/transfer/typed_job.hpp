@@ -47,10 +47,23 @@ template <class Source> decltype(auto) in_a_row(Source& source) {
     return (source);
 }
 
+/// So many results in a row are written while the next ones' lines come; all that there are, where
+/// they are not written in place.
+template <class R> consteval std::uint64_t results_in_a_stretch() {
+  if constexpr (std::is_void_v<R>)
+    return ~std::uint64_t{0};
+  else if constexpr (!flat_result<R>)
+    return ~std::uint64_t{0};
+  else
+    return std::max<std::uint64_t>(1, prefetched_bytes / sizeof(R));
+}
+
 /// Runs the tasks of the loop, one result of type R each. What it takes beyond the tasks is a few
 /// instructions: no task can make the compiler read the loop's members again. The caller's core has
 /// read the results of the last call, and must give up their lines.
 template <class R, class Source> void run_map(Source& source, task_loop& loop) {
+  constexpr auto stretch = results_in_a_stretch<R>();
+  constexpr bool in_place = stretch != ~std::uint64_t{0};
   auto i = loop.begin;
   auto const end = loop.end;
   auto* const current = loop.watched ? nullptr : loop.current;
@@ -58,19 +71,25 @@ template <class R, class Source> void run_map(Source& source, task_loop& loop) {
     try {
       auto&& tasks = in_a_row(source);
       [[maybe_unused]] auto* slot = loop.results + i * loop.result_bytes;
-      if constexpr (!std::is_void_v<R> && flat_result<R>) {
-        prefetch_to_write(slot, static_cast<std::size_t>(end - i) * sizeof(R));
-      }
-      for (; i != end; ++i) {
-        if (current != nullptr) [[likely]]
-          current->store(i, std::memory_order_release);  // as loop.starts(i)
-        else
-          loop.starts(i);
-        if constexpr (!std::is_void_v<R> && flat_result<R>) {
-          ::new (static_cast<void*>(slot)) R(tasks(i));
-          slot += sizeof(R);
-        } else {
-          deliver<R>(loop, i, [&]() -> decltype(auto) { return tasks(i); });
+      // Not the first line, which is written now.
+      if constexpr (in_place) prefetch_to_write(slot + 1, (end - i) * sizeof(R) - 1);
+      while (i != end) {
+        auto const stop = end - i > stretch ? i + stretch : end;
+        if constexpr (in_place) {
+          auto const n = stop - i;
+          prefetch_to_write(slot + n * sizeof(R), (end - stop) * sizeof(R));
+        }
+        for (; i != stop; ++i) {
+          if (current != nullptr) [[likely]]
+            current->store(i, std::memory_order_release);  // as loop.starts(i)
+          else
+            loop.starts(i);
+          if constexpr (in_place) {
+            ::new (static_cast<void*>(slot)) R(tasks(i));
+            slot += sizeof(R);
+          } else {
+            deliver<R>(loop, i, [&]() -> decltype(auto) { return tasks(i); });
+          }
         }
       }
     } catch (...) {

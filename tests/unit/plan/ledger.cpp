@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include <forkmap/plan/committed.hpp>
 #include <forkmap/plan/ledger.hpp>
 #include <forkmap/worker/death.hpp>
 #include <forkmap/worker/limits.hpp>
@@ -68,6 +69,66 @@ TEST_CASE("ledger: every task is claimed once, by whatever workers and batches",
       }
     }
   }
+}
+
+TEST_CASE("ledger: results that are counted have been written, at any moment", "[ledger]") {
+  for (std::uint64_t const n : {3ULL, 1000ULL, 50'000ULL}) {
+    for (std::uint32_t const n_workers : {1U, 2U, 8U}) {
+      board shared(make_plan(n, n_workers, 0));
+      std::vector<int> results(n);  // plain memory, as above
+      std::vector<std::thread> threads;
+      for (std::uint32_t k = 0; k != shared.plan.n_workers; ++k) {
+        threads.emplace_back([&, k] {
+          auto claims = shared.worker(k);
+          task_range tasks;
+          for (std::uint64_t most = 1; claims.next(tasks, most); most = 5 - most) {
+            for (auto i = tasks.begin; i != tasks.end; ++i) {
+              shared.slots[k].current.store(i, std::memory_order_release);
+              results[i] = 1;
+            }
+          }
+        });
+      }
+      committed_tasks there(shared.plan, shared.lanes(), shared.slots.get());
+      int wrong = 0;
+      for (std::uint64_t seen = 0; seen != n; std::this_thread::yield()) {
+        auto const count = there.count();
+        wrong += count < seen || count > n;
+        for (; seen < count; ++seen) wrong += results[seen] != 1;
+      }
+      for (auto& thread : threads) thread.join();
+      REQUIRE(wrong == 0);
+      REQUIRE(there.count() == n);
+    }
+  }
+}
+
+TEST_CASE("ledger: results are counted up to the first that is missing", "[ledger]") {
+  board shared(make_plan(100, 2, 10));
+  committed_tasks there(shared.plan, shared.lanes(), shared.slots.get());
+  REQUIRE(there.count() == 0);
+  auto first = shared.worker(0);
+  auto second = shared.worker(1);
+  task_range tasks;
+  REQUIRE(first.next(tasks, 2));  // 0 to 19
+  REQUIRE(there.count() == 0);
+  shared.slots[0].current = 7;
+  REQUIRE(there.count() == 7);
+  REQUIRE(second.next(tasks, 1));  // 20 to 29
+  shared.slots[1].current = 25;
+  REQUIRE(there.count() == 7);
+  shared.slots[0].current = 19 | over_limit;
+  REQUIRE(there.count() == 19);
+  shared.slots[0].current = nothing_running;
+  REQUIRE(there.count() == 25);
+  REQUIRE(first.next(tasks, 1));  // 30 to 39
+  REQUIRE(there.count() == 25);
+  shared.slots[1].current = waiting_for_replacement({26, 30});  // its worker died at 25
+  REQUIRE(there.count() == 26);
+  shared.slots[1].current = nothing_running;
+  REQUIRE(there.count() == 30);
+  shared.slots[0].current = 12 | not_begun;  // what it looks at is no claim
+  REQUIRE(there.count() == 30);
 }
 
 TEST_CASE("ledger: an idle worker steals half of the longest region", "[ledger]") {
