@@ -61,10 +61,15 @@ template <class Array> void mapped_in_parallel(mean_function compute, Array cons
   benchmark::DoNotOptimize(means.data());
 }
 
-std::vector<double> data_in_memory() {
-  std::vector<double> values(size);
+enum class pages { huge, small };
+
+/// In huge pages, where the system has them, as NumPy's arrays of this size.
+std::vector<double> data_in_memory(pages of = pages::huge) {
+  std::vector<double> values;
+  values.reserve(size);
+  if (of == pages::huge) fm::advise(std::span(values.data(), size), fm::advice::huge_pages);
   for (std::size_t i = 0; i != size; ++i) {
-    values[i] = static_cast<double>(i * 2654435761U % 1000) / 1000;
+    values.push_back(static_cast<double>(i * 2654435761U % 1000) / 1000);
   }
   return values;
 }
@@ -87,8 +92,9 @@ void memmap_vs_hand(benchmark::State& state, mean_function compute, bench::quest
       [&] { mapped_in_parallel(compute, data.mapped); });
 }
 
-void array_vs_hand(benchmark::State& state, mean_function compute, bench::question const& asked) {
-  auto const data = data_in_memory();
+void array_vs_hand(benchmark::State& state, mean_function compute, bench::question const& asked,
+                   pages of = pages::huge) {
+  auto const data = data_in_memory(of);
   bench::time_in_turns(
       state, asked, [&] { by_hand(compute, data); }, [&] { mapped_in_parallel(compute, data); });
 }
@@ -103,11 +109,20 @@ void memmap_vs_half_sequential(benchmark::State& state, mean_function compute,
 }
 
 void array_vs_half_sequential(benchmark::State& state, mean_function compute,
-                              bench::question const& asked) {
-  auto const data = data_in_memory();
+                              bench::question const& asked, pages of = pages::huge) {
+  auto const data = data_in_memory(of);
   bench::in_turns(
       state, asked, [&] { return bench::seconds_of([&] { sequential(compute, data); }) / 2; },
       [&] { return bench::seconds_of([&] { mapped_in_parallel(compute, data); }); });
+}
+
+void small_pages_vs_hand(benchmark::State& state, mean_function compute,
+                         bench::question const& asked) {
+  array_vs_hand(state, compute, asked, pages::small);
+}
+void small_pages_vs_half_sequential(benchmark::State& state, mean_function compute,
+                                    bench::question const& asked) {
+  array_vs_half_sequential(state, compute, asked, pages::small);
 }
 
 /// The ideal: the sleeps of the longer half of the tasks, and half of the computing.
@@ -152,6 +167,10 @@ FORKMAP_SEED(array_vs_hand, sleep, slow_mean, 7,
 FORKMAP_SEED(array_vs_half_sequential, sleep, slow_mean, 7,
              .text = "sliding window, array in memory, 2 workers / half of sequential",
              .ratio_target = 1.08);
+FORKMAP_SEED(small_pages_vs_hand, sleep, slow_mean, 7,
+             .text = "sliding window, array in pages of 4 KiB, 2 workers / by hand");
+FORKMAP_SEED(small_pages_vs_half_sequential, sleep, slow_mean, 7,
+             .text = "sliding window, array in pages of 4 KiB, 2 workers / half of sequential");
 
 FORKMAP_SEED(warm_pool_vs_ideal, sleep, slow_mean, 15,
              .text =

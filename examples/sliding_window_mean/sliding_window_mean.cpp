@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <new>
 #include <numeric>
 #include <random>
@@ -61,8 +62,11 @@ void slow_mean_write_output(std::span<double const> data, fm::slice slice, std::
 std::vector<double> random_values(std::size_t size) {
   std::mt19937_64 generator(42);
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
-  std::vector<double> values(size);
-  std::ranges::generate(values, [&] { return uniform(generator); });
+  std::vector<double> values;
+  values.reserve(size);
+  // As NumPy does with large arrays: workers see fewer pages, and see them sooner.
+  fm::advise(std::span(values.data(), size), fm::advice::huge_pages);
+  std::generate_n(std::back_inserter(values), size, [&] { return uniform(generator); });
   return values;
 }
 

@@ -32,6 +32,7 @@
 // Arrays in files and in shared memory
 #include <forkmap/access.hpp>
 #include <forkmap/advice.hpp>
+#include <forkmap/advise.hpp>
 #include <forkmap/archive.hpp>
 #include <forkmap/array_error.hpp>
 #include <forkmap/array_traits.hpp>

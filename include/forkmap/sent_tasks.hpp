@@ -111,11 +111,14 @@ template <class Tasks, class R> class sent_map final : public sent_tasks<Tasks> 
       }
     }
   }
-  void take_ahead(std::byte* slots, std::uint64_t n) noexcept override {
+  bool take_ahead(std::byte* slots, std::uint64_t n) noexcept override {
     if constexpr (can_take_ahead) {
-      if (room_.capacity() < this->n_tasks()) return;
+      if (room_.capacity() < this->n_tasks()) return false;
       auto* const first = std::launder(reinterpret_cast<R*>(slots));
       room_.insert(room_.end(), first + room_.size(), first + n);
+      return true;
+    } else {
+      return false;
     }
   }
   /// All results of a call without failures, in input order.

@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include <forkmap/advise.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/load.hpp>
 #include <forkmap/memmap.hpp>
@@ -56,6 +58,14 @@ std::size_t resident(void const* address, std::size_t bytes) {
   std::size_t there = 0;
   for (auto const entry : entries) there += entry >> 63U;
   return there;
+}
+
+/// As it was built.
+bool kernel_has_huge_pages() {
+  auto* const page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  bool const has_them = ::madvise(page, 4096, MADV_HUGEPAGE) == 0;
+  ::munmap(page, 4096);
+  return has_them;
 }
 
 }  // namespace
@@ -126,15 +136,37 @@ TEST_CASE("advise: dont_need does not undo what is written copy_on_write", "[adv
   CHECK(own.advise(fm::advice::will_need));
 }
 
+TEST_CASE("advise: memory of the program's own, in the pages that are all its", "[advise]") {
+  auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  // Allocated alone, so that no other memory is of the same mapping.
+  auto* const all = static_cast<std::byte*>(
+      ::mmap(nullptr, 64 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  REQUIRE(all != MAP_FAILED);
+  std::fill(all, all + 64 * page, std::byte{7});
+  std::span const part(all + 100, 10 * page);
+  CHECK(fm::advise(part, fm::advice::random));
+  CHECK(flags_at(all).find(" rr ") == std::string::npos);  // of which it has not all
+  CHECK(flags_at(all + page).find(" rr ") != std::string::npos);
+  CHECK(flags_at(all + 9 * page).find(" rr ") != std::string::npos);
+  CHECK(flags_at(all + 10 * page).find(" rr ") == std::string::npos);
+  CHECK(fm::advise(part, fm::advice::normal));
+  CHECK(flags_at(all + page).find(" rr ") == std::string::npos);
+  CHECK(fm::advise(part, fm::advice::huge_pages) == kernel_has_huge_pages());
+  CHECK((flags_at(all + page).find(" hg ") != std::string::npos) == kernel_has_huge_pages());
+  CHECK(!fm::advise(part, fm::advice::dont_need));  // it would be lost
+  CHECK(std::all_of(all, all + 64 * page, [](std::byte each) { return each == std::byte{7}; }));
+  CHECK(fm::advise(std::span(all + 100, 50), fm::advice::random));  // no page of its own
+  CHECK(flags_at(all).find(" rr ") == std::string::npos);
+  CHECK(fm::advise(std::span<int const, 0>(), fm::advice::huge_pages));
+  ::munmap(all, 64 * page);
+}
+
 TEST_CASE("advise: what the kernel does not have is no error", "[advise]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<int>(10'000, 1), folder.path() / "a.npy");
   auto const array = fm::load<int>(file);
-  // As the kernel was built: either way nothing but speed changes.
-  auto const page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  bool const has_huge_pages = ::madvise(page, 4096, MADV_HUGEPAGE) == 0;
-  ::munmap(page, 4096);
-  CHECK(array.advise(fm::advice::huge_pages) == has_huge_pages);
+  // Either way nothing but speed changes.
+  CHECK(array.advise(fm::advice::huge_pages) == kernel_has_huge_pages());
   CHECK(array[9999] == 1);
   CHECK(fm::memmap<int>().advise(fm::advice::huge_pages));
   CHECK(array.advise(fm::advice::random, {10'000, 10'000}));

@@ -63,10 +63,10 @@ template <class = void> class call_place {
   /// Returns: how many tasks there are.
   std::uint64_t send(pool_tasks& tasks) { return tasks.send(*arguments_, begins_); }
 
-  /// Sends the tasks while workers run the first of them, until the call is cancelled.
-  void send_meanwhile(pool_tasks& tasks, sending& progress, pool_call_run const& call) {
-    arguments_->tell(progress, call.memory.header().cancelled);
-    tasks.send_chunks(*arguments_, call.plan.n_tasks, table());
+  /// Sends the tasks while workers run the first of them, as long as the listener wants them.
+  void send_meanwhile(pool_tasks& tasks, std::uint64_t n_tasks, chunk_listener& listener) {
+    arguments_->tell(listener);
+    tasks.send_chunks(*arguments_, n_tasks, table());
   }
 
   /// Writes all that workers need to know of the call, but for the tasks if those are sent in chunks.

@@ -83,7 +83,6 @@ template <class = void> class pool_calls {
         call = place.prepare(tasks, n_tasks, meanwhile, shared, how_, report, called_at);
         shared.waiting.store(who);
         shared.sent.begin();
-        // One that has no core to itself would take the caller's, and all would wait for tasks.
         open(*call, meanwhile ? beside_caller_ : wanted);
         if (meanwhile) send_meanwhile(tasks, *call);
       }
@@ -185,10 +184,43 @@ template <class = void> class pool_calls {
     supervisor_.end(call);
   }
 
+  /// Tells the workers of a call of its tasks. While these come at once, those that have no core
+  /// beside the caller's sleep: they would take it, and all would wait for tasks.
+  class sender final : public chunk_listener {
+   public:
+    sender(pool_supervisor<> const& supervisor, pool_call_run& call) noexcept
+        : supervisor_(supervisor), call_(call) {}
+
+    bool chunk_done() noexcept override {
+      progress().advance();
+      if (!all_awake_ && nanoseconds_now() - began_ > at_once_ns) wake_all_workers();
+      return !call_.cancelled();
+    }
+    void all_sent() noexcept {
+      progress().end();
+      if (!all_awake_) wake_all_workers();
+    }
+
+   private:
+    static constexpr std::int64_t at_once_ns = 5'000'000;
+
+    sending& progress() const noexcept { return supervisor_.control().call(call_.place).sent; }
+    void wake_all_workers() noexcept {
+      all_awake_ = true;
+      call_.woken = call_.plan.n_batches;
+      supervisor_.wake(call_.woken);
+    }
+
+    pool_supervisor<> const& supervisor_;
+    pool_call_run& call_;
+    std::int64_t began_ = nanoseconds_now();
+    bool all_awake_ = false;
+  };
+
   void send_meanwhile(pool_tasks& tasks, pool_call_run& call) {
-    auto& progress = supervisor_.control().call(call.place).sent;
+    sender told(supervisor_, call);
     try {
-      places_[call.place].send_meanwhile(tasks, progress, call);
+      places_[call.place].send_meanwhile(tasks, call.plan.n_tasks, told);
     } catch (...) {
       end(call);
       wait_for(call);
@@ -196,8 +228,7 @@ template <class = void> class pool_calls {
     }
     // Workers that wait for what is never sent are killed with the others.
     if (call.cancelled()) return;
-    progress.end();
-    supervisor_.wake(call.plan.n_batches);
+    told.all_sent();
     tasks.look_ahead();
     take_meanwhile(tasks, call);
   }
@@ -213,7 +244,7 @@ template <class = void> class pool_calls {
       auto const seen = shared.event.load();
       auto const n = there.count();
       if ((n - taken) * call.slot_bytes < worth_it || call.cancelled()) return;
-      tasks.take_ahead(call.slots, n);
+      if (!tasks.take_ahead(call.slots, n)) return;
       taken = n;
       sleep(shared, seen, a_moment_ns);
     }

@@ -39,9 +39,11 @@ class pool_tasks {
   /// Workers have all that they need: time for what will be needed after them.
   virtual void look_ahead() noexcept {}
   /// The first n results lie in a row at `slots`, while workers make the others: time to take them.
-  virtual void take_ahead(std::byte* slots, std::uint64_t n) noexcept {
+  /// Returns: false if that is not done.
+  virtual bool take_ahead(std::byte* slots, std::uint64_t n) noexcept {
     static_cast<void>(slots);
     static_cast<void>(n);
+    return false;
   }
 
   std::uint64_t first_index = 0;  // where they are part of a larger range

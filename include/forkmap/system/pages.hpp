@@ -34,6 +34,15 @@ inline page_range pages_of(void const* data, std::size_t bytes) noexcept {
   return {begin / page * page, (begin + bytes + page - 1) / page * page};
 }
 
+/// The pages that have nothing but these bytes.
+inline page_range pages_within(void const* data, std::size_t bytes) noexcept {
+  auto const page = page_size();
+  auto const first = reinterpret_cast<std::uintptr_t>(data);
+  auto const begin = (first + page - 1) / page * page;
+  auto const end = (first + bytes) / page * page;
+  return begin < end ? page_range{begin, end} : page_range{begin, begin};
+}
+
 /// Makes pages writable or read-only for this process.
 /// Returns: 0, or the errno; ENOMEM where that would be one mapping too many.
 inline int set_writable(page_range const& pages, bool writable) noexcept {

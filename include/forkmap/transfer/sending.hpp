@@ -17,6 +17,17 @@
 
 namespace forkmap::detail {
 
+/// Who is told while the tasks of a call are written.
+class chunk_listener {
+ public:
+  /// A chunk of tasks has been written.
+  /// Returns: whether the others are wanted.
+  virtual bool chunk_done() noexcept = 0;
+
+ protected:
+  ~chunk_listener() = default;
+};
+
 class sending {
  public:
   /// Tasks of a chunk: few enough for a cache, many enough to make waking cheap.

@@ -34,24 +34,17 @@ class argument_writer final : public writer {
 
   /// Begins a call. Blocks of more than `max_nbytes` are shared.
   void begin_call(std::size_t max_nbytes) {
-    progress_ = nullptr;
+    listener_ = nullptr;
     cursor_ = map_.data();
     end_ = map_.data() + present_;
     max_nbytes_ = max_nbytes;
     blocks_.clear();
   }
 
-  /// Tasks are run while they are written: has every chunk told, until the call is cancelled.
-  void tell(sending& progress, std::atomic<bool> const& cancelled) noexcept {
-    progress_ = &progress;
-    cancelled_ = &cancelled;
-  }
-  /// A chunk of tasks has been written: tells it.
-  /// Returns: whether the others are wanted.
-  bool chunk_done() const noexcept {
-    progress_->advance();
-    return !cancelled_->load(std::memory_order_relaxed);
-  }
+  /// Tasks are run while they are written: has every chunk told.
+  void tell(chunk_listener& listener) noexcept { listener_ = &listener; }
+  /// As the listener's.
+  bool chunk_done() const noexcept { return listener_->chunk_done(); }
 
   /// The next n bytes, to be written now.
   std::byte* take(std::size_t n) {
@@ -141,8 +134,7 @@ class argument_writer final : public writer {
   std::size_t present_ = 0;  // bytes from the begin that cannot fault
   std::size_t max_nbytes_ = 0;
   std::vector<block> blocks_{};
-  sending* progress_ = nullptr;
-  std::atomic<bool> const* cancelled_ = nullptr;
+  chunk_listener* listener_ = nullptr;
 };
 
 /// A worker's view of what an argument_writer has written. Stays where it is during a call.

@@ -61,7 +61,16 @@ class pool_of_threads {
     control.header().open_calls.fetch_or(std::uint64_t{1} << c);
     wake();
     if (meanwhile) {
-      place.send_meanwhile(tasks, shared.sent, *call);
+      struct teller final : chunk_listener {
+        pool_call& shared;
+        pool_call_run const& call;
+        teller(pool_call& of, pool_call_run const& made) : shared(of), call(made) {}
+        bool chunk_done() noexcept override {
+          shared.sent.advance();
+          return !call.cancelled();
+        }
+      } told(shared, *call);
+      place.send_meanwhile(tasks, n_tasks, told);
       if (!call->cancelled()) shared.sent.end();
     }
     for (;;) {
