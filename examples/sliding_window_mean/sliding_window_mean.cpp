@@ -64,7 +64,7 @@ std::vector<double> random_values(std::size_t size) {
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
   std::vector<double> values;
   values.reserve(size);
-  // As NumPy does with large arrays: workers see fewer pages, and see them sooner.
+  // As NumPy does with large arrays: a fork copies fewer pages' tables, and workers look fewer up.
   fm::advise(std::span(values.data(), size), fm::advice::huge_pages);
   std::generate_n(std::back_inserter(values), size, [&] { return uniform(generator); });
   return values;

@@ -12,9 +12,10 @@ namespace forkmap {
 /// Tells the kernel how this process will use elements that lie in memory of its own: a vector's, say.
 ///
 /// huge_pages is for large arrays that workers will see: a fork copies a word of the page tables for
-/// every page, and each worker faults on every page that it reads first. With pages of 2 MiB instead
+/// every page, and each worker's core looks every page up that it reads. With pages of 2 MiB instead
 /// of 4 KiB there are 512 times fewer. Say it before the memory is first written, for what is there
-/// stays as it is. NumPy asks for it for every array from 4 MiB on.
+/// stays as it is, or is changed at the kernel's leisure. NumPy asks for it for every array from
+/// 4 MiB on.
 /// dont_need would lose what is there: it does nothing, and returns false.
 ///
 /// Returns: whether the kernel took it; it changes nothing but speed.

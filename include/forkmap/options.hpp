@@ -26,7 +26,8 @@ struct options {
   /// Further attempts for a task that died or timed out (never for one that threw). Implies
   /// isolate.
   int retries = 0;
-  /// Tasks that a worker takes at a time. 0: automatic, one for long tasks and more for short ones.
+  /// Tasks that a worker takes at a time. 0: automatic, one for long tasks and more for short ones;
+  /// of more than 65536 never one alone.
   std::size_t batch_size = 0;
   /// Fork even for n_jobs == 1.
   bool isolate = false;

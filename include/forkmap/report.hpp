@@ -29,7 +29,7 @@ struct map_report {
   std::chrono::nanoseconds wall{};
   std::vector<worker_report> workers{};
   /// The slowest first, at most two of each worker. Tasks of under 20 microseconds are not timed one
-  /// by one.
+  /// by one, nor are those that are taken several at a time (options::batch_size).
   std::vector<slow_task> slowest{};
   std::size_t tasks = 0;
   std::size_t resumed = 0;   // of these: not run, but taken from the journal (options::resume)

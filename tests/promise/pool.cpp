@@ -727,11 +727,6 @@ int fail_at_the_end(int i) {
   if (i == 399'990) throw std::out_of_range("the last ones");
   return i;
 }
-std::int64_t* came_to_tasks = nullptr;
-int note_who_came(int i) {
-  std::atomic_ref(came_to_tasks[fm::this_task::worker()]).store(1);
-  return i;
-}
 int twice_or_error(int i) {
   if (i % 1000 == 999) throw std::invalid_argument("every thousandth");
   return 2 * i;
@@ -806,29 +801,6 @@ TEST_CASE("pool: tasks run while later ones are sent", "[pool]") {
     REQUIRE_THROWS_AS(others(counted_tasks(n, fail_at_the_end, n_made)),
                       fm::remote<std::out_of_range>);
     REQUIRE(others(counted_tasks(n, twice, n_made)).back() == 2 * (n - 1));
-  }
-  SECTION("and all workers come where they are sent slowly") {
-    fm::shared_array<std::int64_t> came({2});
-    came_to_tasks = came.data();
-    fm::pool const others(2);
-    int n_made = 0;
-    bool all_came = false;
-    // The second half is the second worker's to begin with.
-    auto const results = others(std::views::iota(0, 4 * 4096) | std::views::transform([&](int i) {
-                                  ++n_made;
-                                  if (i == 4096) std::this_thread::sleep_for(10ms);
-                                  if (i == 3 * 4096 + 1) {
-                                    all_came = support::wait_until([&] {
-                                      return std::ranges::all_of(came, [](auto const& each) {
-                                        return std::atomic_ref(each).load() != 0;
-                                      });
-                                    });
-                                  }
-                                  return fm::delayed(note_who_came)(i);
-                                }));
-    CHECK(all_came);
-    REQUIRE(results.back() == 4 * 4096 - 1);
-    REQUIRE(n_made == 4 * 4096);
   }
   SECTION("a failure is known before the last is made") {
     int n_made = 0;

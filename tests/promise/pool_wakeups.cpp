@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/wait_until.hpp"
 
 namespace fm = forkmap;
 using namespace std::chrono_literals;
@@ -30,6 +32,12 @@ int small_square(int x) { return x * x; }
 int slow_next(int x) {
   std::this_thread::sleep_for(300us);
   return x + 1;
+}
+
+int* came_to_tasks = nullptr;
+int note_who_came(int i) {
+  std::atomic_ref(came_to_tasks[fm::this_task::worker()]).store(1);
+  return i;
 }
 
 /// Longer than workers stay awake; any state of theirs must do.
@@ -133,4 +141,35 @@ TEST_CASE("pool: a call does not wait for a dead worker's replacement while anot
     CHECK(workers.submit(fm::delayed(small_square)(8)).get() == 64);
     std::atomic_ref(closed[0]).store(0);
   }
+}
+
+TEST_CASE("pool: all workers come to tasks that are sent slowly", "[pool]") {
+  constexpr int chunk = 4096;
+  constexpr int n = 4 * chunk;
+  fm::shared_array<int> came({2});
+  came_to_tasks = came.data();
+  fm::pool const workers(2);
+  let_them_park();
+  bool all_came = false;
+  // The second half is the second worker's to begin with. The range takes its time, and waits in the
+  // last quarter until that one has come.
+  auto const send = [&](int slow_at, int wait_at) {
+    return workers(std::views::iota(0, n) | std::views::transform([&](int k) {
+                     if (k == slow_at) std::this_thread::sleep_for(10ms);
+                     if (k == wait_at) {
+                       all_came = support::wait_until([&] {
+                         return std::ranges::all_of(
+                             came, [](int& each) { return std::atomic_ref(each).load() != 0; });
+                       });
+                     }
+                     return fm::delayed(note_who_came)(k);
+                   }));
+  };
+  SECTION("seen by the caller after a chunk") {
+    REQUIRE(send(chunk, 3 * chunk + 1).back() == n - 1);
+  }
+  SECTION("seen by a worker, when no chunk comes to its end") {
+    REQUIRE(send(4 * chunk - 11, 4 * chunk - 10).back() == n - 1);
+  }
+  CHECK(all_came);
 }

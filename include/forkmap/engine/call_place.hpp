@@ -76,7 +76,7 @@ template <class = void> class call_place {
     auto work = tasks.describe(n_tasks);
     work.first_index = tasks.first_index;
     if (work.batch_tasks == 0) work.batch_tasks = how.batch_size;
-    auto plan = make_plan(n_tasks, layout_->n_workers, work.batch_tasks);
+    auto plan = make_plan(n_tasks, layout_->n_workers, work.batch_tasks, in_chunks);
     plan.n_workers = layout_->n_workers;  // any of them may come
     call_layout where(plan, work.n_results, work.forked.bytes, work.forked.align);
     where.arenas = layout_->arenas(number_);

@@ -184,8 +184,7 @@ template <class = void> class pool_calls {
     supervisor_.end(call);
   }
 
-  /// Tells the workers of a call of its tasks. While these come at once, those that have no core
-  /// beside the caller's sleep: they would take it, and all would wait for tasks.
+  /// Tells the workers of a call of its tasks, and wakes those that sleep at first.
   class sender final : public chunk_listener {
    public:
     sender(pool_supervisor<> const& supervisor, pool_call_run& call) noexcept
@@ -193,28 +192,23 @@ template <class = void> class pool_calls {
 
     bool chunk_done() noexcept override {
       progress().advance();
-      if (!all_awake_ && nanoseconds_now() - began_ > at_once_ns) wake_all_workers();
+      if (progress().wants_all()) wake_all_workers();
       return !call_.cancelled();
     }
     void all_sent() noexcept {
       progress().end();
-      if (!all_awake_) wake_all_workers();
+      wake_all_workers();
     }
 
    private:
-    static constexpr std::int64_t at_once_ns = 5'000'000;
-
     sending& progress() const noexcept { return supervisor_.control().call(call_.place).sent; }
     void wake_all_workers() noexcept {
-      all_awake_ = true;
       call_.woken = call_.plan.n_batches;
       supervisor_.wake(call_.woken);
     }
 
     pool_supervisor<> const& supervisor_;
     pool_call_run& call_;
-    std::int64_t began_ = nanoseconds_now();
-    bool all_awake_ = false;
   };
 
   void send_meanwhile(pool_tasks& tasks, pool_call_run& call) {

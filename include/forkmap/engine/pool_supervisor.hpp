@@ -277,7 +277,8 @@ template <class = void> class pool_supervisor {
     // A task that has its failure, or is tried again, is not the one that runs any more. What the
     // end of the call has killed is: fates::note_unfinished finds it so.
     if (!last.was_running || again || own_death) {
-      slot.current.store(waiting_for_replacement(left_over), std::memory_order_relaxed);
+      // Release: who counts results (committed_tasks) sees those of the dead worker.
+      slot.current.store(waiting_for_replacement(left_over), std::memory_order_release);
     }
     if (call.cancelled() || left_over.begin >= left_over.end) return false;
     place.left_over = left_over;

@@ -44,9 +44,9 @@ struct dispatch_plan {
 
 /// Above this many tasks automatic batches hold several, so that the ledger stays at 128 KiB.
 inline constexpr std::uint64_t most_batches = std::uint64_t{1} << 16U;
-/// And above this many for each worker: a finer balance than to a part in so many is not worth the
-/// claims that it takes.
-inline constexpr std::uint64_t most_batches_each = std::uint64_t{1} << 12U;
+/// Of more tasks than that which are sent in chunks, as one sends those of nanoseconds, each worker
+/// has this many batches: claims of smaller ones would cost as much as the tasks.
+inline constexpr std::uint64_t most_sent_batches_each = std::uint64_t{1} << 12U;
 /// More workers than this have no mark in the ledger, and no machine has use for them.
 inline constexpr std::uint32_t most_workers = 0xfffe;
 /// Up to this many batches are claimed in order.
@@ -58,13 +58,14 @@ constexpr std::uint64_t divide_up(std::uint64_t n, std::uint64_t by) {
 
 /// batch_size 0 means automatic. n_workers is cut to the number of batches.
 constexpr dispatch_plan make_plan(std::uint64_t n_tasks, std::uint32_t n_workers,
-                                  std::uint64_t batch_size) {
+                                  std::uint64_t batch_size, bool in_chunks = false) {
   dispatch_plan plan;
   plan.n_tasks = n_tasks;
-  auto const wanted = std::clamp<std::uint64_t>(n_workers, 1, most_batches / most_batches_each);
+  auto most = most_batches;
+  if (in_chunks && n_tasks > most_batches)
+    most = std::min(most, std::max<std::uint64_t>(n_workers, 1) * most_sent_batches_each);
   plan.batch_tasks =
-      batch_size != 0 ? batch_size
-                      : std::max<std::uint64_t>(divide_up(n_tasks, wanted * most_batches_each), 1);
+      batch_size != 0 ? batch_size : std::max<std::uint64_t>(divide_up(n_tasks, most), 1);
   plan.n_batches = divide_up(n_tasks, plan.batch_tasks);
   plan.n_workers = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       std::min(n_workers, most_workers), std::max<std::uint64_t>(plan.n_batches, 1)));

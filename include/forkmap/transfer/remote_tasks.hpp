@@ -29,7 +29,13 @@ struct remote_tasks {
   std::uint64_t task_bytes = 0;  // of each, where there is no table
   bool in_chunks = false;
   sending* sent = nullptr;       // those whose tasks are still being sent wait for them
+  void (*wake_others)(void const* workers) noexcept = nullptr;
+  void const* workers = nullptr;
 
+  /// Waits until task i is sent.
+  void wait_for(std::uint64_t i) const {
+    sent->wait_for(i, [this] { wake_others(workers); });
+  }
   std::uint64_t begin_of(std::uint64_t i) const noexcept {
     return task_bytes != 0 ? i * task_bytes : table[i];
   }
@@ -65,7 +71,7 @@ template <class Task> class flat_runner {
   [[gnu::noinline]] void find(std::uint64_t i) {
     if (tasks_.in_chunks) {
       auto const chunk = i / sending::chunk;
-      tasks_.sent->wait_for(i);
+      tasks_.wait_for(i);
       places_.in_chunk(*tasks_.arguments, tasks_.table[chunk], chunk * sending::chunk);
       until_ = (chunk + 1) * sending::chunk;
     } else {

@@ -181,6 +181,9 @@ class pool_control {
     wake_all(place(k).work);
     return true;
   }
+  void unpark_all() const noexcept {
+    for (std::uint32_t k = 0; k != n_workers_; ++k) unpark(k);
+  }
   void unpark_one() const noexcept {
     for (std::uint32_t k = 0; k != n_workers_ && !unpark(k); ++k) {
     }

@@ -143,7 +143,11 @@ template <class = void> class pool_worker {
                        call.argument_bytes,
                        call.task_bytes,
                        call.in_chunks,
-                       &call.sent};
+                       &call.sent,
+                       [](void const* control) noexcept {
+                         static_cast<pool_control const*>(control)->unpark_all();
+                       },
+                       &birth_.control};
 
     auto const number = call.number.load(std::memory_order_relaxed);
     auto work = call.work;

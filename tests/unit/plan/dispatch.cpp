@@ -58,11 +58,15 @@ TEST_CASE("plan: the first stretches of the workers tile the batches", "[plan]")
   }
 }
 
-TEST_CASE("plan: a million tasks are dealt out in no more pieces than balance them", "[plan]") {
-  REQUIRE(make_plan(1'000'000, 1, 0).n_batches <= most_batches_each);
-  REQUIRE(make_plan(1'000'000, 2, 0).batch_tasks == 123);
-  REQUIRE(make_plan(1'000'000, 64, 0).batch_tasks == 16);
-  REQUIRE(make_plan(8192, 2, 0).batch_tasks == 1);
+TEST_CASE("plan: batches are as small as the ledger allows, but for many tasks sent in chunks",
+          "[plan]") {
+  REQUIRE(make_plan(most_batches, 2, 0).batch_tasks == 1);
+  REQUIRE(make_plan(1'000'000, 2, 0).batch_tasks == 16);
+  REQUIRE(make_plan(most_batches, 2, 0, true).batch_tasks == 1);
+  REQUIRE(make_plan(1'000'000, 1, 0, true).n_batches <= most_sent_batches_each);
+  REQUIRE(make_plan(1'000'000, 2, 0, true).batch_tasks == 123);
+  REQUIRE(make_plan(1'000'000, 64, 0, true).batch_tasks == 16);
+  REQUIRE(make_plan(1'000'000, 2, 5, true).batch_tasks == 5);
 }
 
 TEST_CASE("plan: few tasks are claimed in their order", "[plan]") {
