@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -860,6 +861,38 @@ TEST_CASE("pool: idle workers use no processor time", "[pool]") {
     std::this_thread::sleep_for(100ms);
     return used() == before;
   }));
+}
+
+namespace {
+/// Returns when 64 tasks have come here, in as many workers.
+int meet_all_64(fm::shared_array<int> const& arrived) {
+  std::atomic_ref<int> all(arrived[0]);
+  ++all;
+  while (all < 64) std::this_thread::sleep_for(1ms);
+  return ::getpid();
+}
+/// Of a process, in kB: what it shares with no other.
+long private_memory(int pid) {
+  std::ifstream rollup("/proc/" + std::to_string(pid) + "/smaps_rollup");
+  long sum = 0;
+  for (std::string line; std::getline(rollup, line);) {
+    if (line.starts_with("Private_")) sum += std::stol(line.substr(line.find(':') + 1));
+  }
+  return sum;
+}
+}  // namespace
+
+TEST_CASE("pool: of 64 idle workers none has a megabyte of its own", "[pool]") {
+  if (support::address_sanitizer || support::thread_sanitizer) return;  // which have theirs
+  fm::pool const workers(64);
+  fm::shared_array<int> const arrived({1});
+  auto const pids = workers(std::vector(64, fm::delayed(meet_all_64)(arrived)));
+  REQUIRE(std::set<int>(pids.begin(), pids.end()).size() == 64);
+  for (int const pid : pids) {
+    auto const its_own = private_memory(pid);
+    REQUIRE(its_own > 0);
+    REQUIRE(its_own < 1024);
+  }
 }
 
 TEST_CASE("future: a submitted task's result, failure or end", "[pool]") {
