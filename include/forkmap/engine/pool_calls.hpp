@@ -267,13 +267,12 @@ template <class = void> class pool_calls {
   }
 
   void give_back(std::uint32_t c) noexcept {
-    bool is_wanted = false;
     {
       std::lock_guard const lock(supervisor_.mutex);
       places_[c].taken = false;
-      is_wanted = std::exchange(place_is_wanted_, false);
+      if (!std::exchange(place_is_wanted_, false)) return;
     }
-    if (is_wanted) supervisor_.poke();  // by a submitted call, perhaps
+    supervisor_.poke();  // by a submitted call, perhaps
     given_back_.fetch_add(1);
     wake_all(given_back_);
   }
