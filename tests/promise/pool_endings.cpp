@@ -76,6 +76,33 @@ TEST_CASE("pool: a task submitted while calls take all places runs when they are
   CHECK(late.get() == 1);
 }
 
+TEST_CASE("pool: calls that find all places taken run when others are over", "[pool]") {
+  int const n_places = 64, n_late = 20;
+  fm::pool const workers(fm::options{.n_jobs = n_places});
+  fm::shared_array<int> const counts({2});
+  std::vector<std::jthread> callers;
+  for (int i = 0; i != n_places; ++i) {
+    callers.emplace_back([&] { workers(fm::delayed(come_and_wait)(counts)); });
+  }
+  bool const all_came = support::wait_until([&] { return count(counts, 0) == n_places; });
+  std::atomic<int> n_ready{0}, n_right{0};
+  std::vector<std::jthread> late;
+  for (int i = 0; i != n_late; ++i) {
+    late.emplace_back([&] {
+      ++n_ready;
+      for (int k = 0; k != 10; ++k) n_right += workers(fm::delayed(doze)(1)) == std::tuple(1);
+    });
+  }
+  bool const all_wait = support::wait_until([&] { return n_ready == n_late; });
+  std::this_thread::sleep_for(2ms);  // for a place; whoever does not yet must do, too
+  count(counts, 1) = 1;
+  callers.clear();
+  late.clear();
+  REQUIRE(all_came);
+  REQUIRE(all_wait);
+  CHECK(n_right == 10 * n_late);
+}
+
 TEST_CASE("pool: limits hold for a submitted task whose call a worker has cancelled", "[pool]") {
   auto const init = [](int worker) {
     if (worker == 1) throw std::runtime_error("no licence for a second one");

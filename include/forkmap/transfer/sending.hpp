@@ -5,11 +5,12 @@
 //   2. A worker that comes to a task of a later chunk lowers `awaited` to what it wants, for a moment
 //      some chunks more than it needs, looks at `chunks` again, and sleeps while it has not changed;
 //      who is woken too early begins anew.
-//   3. Whoever sees first that the tasks have been coming for long has all workers woken: those that
-//      have no core beside the caller's sleep at first, for they would take it, and all would wait.
 //   All of it seq_cst, so that one of the two sees the other. Only where two workers come to sleep
 //   at once the caller may take back what both need and wake the one: the other one looks by itself
 //   after a while. A worker that is killed in its sleep costs one system call.
+//
+// Workers that have no core beside the caller's sleep at first: they would take it, and all would wait
+// for tasks. Whoever sees first that the tasks have been coming for long, wants_all(), wakes them.
 #pragma once
 
 #include <atomic>

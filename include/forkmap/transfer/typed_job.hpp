@@ -50,12 +50,10 @@ template <class Source> decltype(auto) in_a_row(Source& source) {
 /// So many results in a row are written while the next ones' lines come; all that there are, where
 /// they are not written in place.
 template <class R> consteval std::uint64_t results_in_a_stretch() {
-  if constexpr (std::is_void_v<R>)
-    return ~std::uint64_t{0};
-  else if constexpr (!flat_result<R>)
-    return ~std::uint64_t{0};
-  else
+  if constexpr (flat_result<R>)
     return std::max<std::uint64_t>(1, prefetched_bytes / sizeof(R));
+  else
+    return ~std::uint64_t{0};
 }
 
 /// Runs the tasks of the loop, one result of type R each. What it takes beyond the tasks is a few

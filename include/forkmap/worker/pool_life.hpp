@@ -179,7 +179,7 @@ template <class = void> class pool_worker {
     constexpr auto relaxed = std::memory_order_relaxed;
     mapped.arena.rewind(slot.arena_next.load(relaxed));
     worker_loop loop(birth, mapped.arena);
-    loop.clock = child_clock::of_old_child();  // it has waited for the call
+    loop.clock = child_clock::of_old_child();  // it waits for calls by the other way
     if (trouble) {
       try {
         std::rethrow_exception(trouble);
