@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <concepts>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +14,7 @@
 #include <forkmap/inspect.hpp>
 #include <forkmap/load.hpp>
 #include <forkmap/system/call.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap {
 
@@ -31,7 +31,7 @@ class archive {
   /// Errors: format_error for what holds no arrays; std::system_error naming the file.
   template <class = void>
   explicit archive(std::filesystem::path const& file)
-      : file_(std::make_unique<detail::array_file<>>(std::filesystem::absolute(file), false)),
+      : file_(new detail::array_file<>(std::filesystem::absolute(file), false)),
         names_(file_->directory().names()),
         sorted_(names_.begin(), names_.end()) {
     detail::sort(sorted_);
@@ -69,7 +69,7 @@ class archive {
   }
 
  private:
-  std::unique_ptr<detail::array_file<>> file_;
+  detail::owner<detail::array_file<>> file_;
   std::vector<std::string> names_;
   std::vector<std::string_view> sorted_;  // of names_, which stay where they are if this is moved
 };

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <typeinfo>
@@ -17,6 +16,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/pooled_results.hpp>
 #include <forkmap/stream.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/task_source.hpp>
 #include <forkmap/transfer/typed_job.hpp>
 
@@ -26,16 +26,20 @@ namespace forkmap::detail {
 template <class = void> class stream_workers {
  public:
   stream_workers(options const& how, std::uint32_t n_workers, bool ordered)
-      : engine_(new pool_engine<>(how, n_workers)), window_(*engine_, ordered) {}
+      : engine_(new pool_engine<>(how, n_workers)), window_(*engine_.it, ordered) {}
 
   submitted_window<>& window() noexcept { return window_; }
 
  private:
   // In a forked child of the program it is left alone: its workers are the program's.
-  struct remove_if_ours {
-    void operator()(pool_engine<>* it) const { it->remove(it); }
+  struct removed_if_ours {
+    explicit removed_if_ours(pool_engine<>* engine) noexcept : it(engine) {}
+    removed_if_ours(removed_if_ours const&) = delete;
+    removed_if_ours& operator=(removed_if_ours const&) = delete;
+    ~removed_if_ours() { it->remove(it); }
+    pool_engine<>* it;
   };
-  std::unique_ptr<pool_engine<>, remove_if_ours> engine_;
+  removed_if_ours engine_;
   submitted_window<> window_;
 };
 
@@ -47,7 +51,9 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
       : tasks_(std::move(tasks)), source_(tasks_), n_(source_.size()), how_(std::move(how)) {}
 
   std::uint64_t n_tasks() const noexcept { return n_; }
-  void fork(std::uint32_t n_workers) { workers_.emplace(how_, n_workers, Ordered); }
+  void fork(std::uint32_t n_workers) {
+    workers_.reset(new stream_workers<>(how_, n_workers, Ordered));
+  }
 
   bool next(std::optional<stream_element<R, Ordered>>& into) override {
     if (workers_) return put_next<R, Ordered>(into, workers_->window(), *this);
@@ -67,12 +73,11 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
   }
 
  private:
-  std::unique_ptr<pool_tasks> next_task() override {
+  owner<pool_tasks> next_task() override {
     if (next_ == n_) return nullptr;
     auto work = one_task();
     work.run = [](void* sent, task_loop& loop) { run(task_in_place::sent_place(sent), loop); };
-    return std::unique_ptr<pool_tasks>(
-        new task_in_place(task_in_place::place{this, next_++}, work));
+    return owner<pool_tasks>(new task_in_place(task_in_place::place{this, next_++}, work));
   }
 
   /// All but what it runs.
@@ -99,7 +104,7 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
   std::uint64_t n_;
   options how_;
   std::uint64_t next_ = 0;
-  std::optional<stream_workers<>> workers_{};
+  owner<stream_workers<>> workers_{};
 };
 
 }  // namespace forkmap::detail

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +17,7 @@
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap {
 
@@ -83,7 +83,7 @@ template <class Lazy = void> class array_file {
   std::array<char, 1024> first_;
   std::size_t first_bytes_;
   source source_;
-  std::unique_ptr<array_directory> directory_;
+  owner<array_directory> directory_;
 };
 
 template <class Lazy = void> std::string packing_name(stored_array const& array) {

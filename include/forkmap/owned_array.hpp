@@ -5,7 +5,6 @@
 #include <cassert>
 #include <concepts>
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <span>
 #include <type_traits>
@@ -28,15 +27,19 @@ class aligned_bytes {
   aligned_bytes() = default;
   explicit aligned_bytes(std::size_t bytes)
       : data_(bytes == 0 ? nullptr : static_cast<std::byte*>(::operator new(bytes, alignment))) {}
+  aligned_bytes(aligned_bytes&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  aligned_bytes& operator=(aligned_bytes&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~aligned_bytes() { ::operator delete(data_, alignment); }
 
-  std::byte* get() const noexcept { return data_.get(); }
+  std::byte* get() const noexcept { return data_; }
 
  private:
   static constexpr std::align_val_t alignment{64};
-  struct deleter {
-    void operator()(std::byte* data) const noexcept { ::operator delete(data, alignment); }
-  };
-  std::unique_ptr<std::byte, deleter> data_;
+
+  std::byte* data_ = nullptr;
 };
 
 /// An array of any type, in memory.

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -26,6 +25,7 @@
 #include <forkmap/outcome.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/stream.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/take_results.hpp>
 #include <forkmap/transfer/task_source.hpp>
@@ -85,7 +85,7 @@ inline void check(options const& how) {
 }
 
 /// Runs a job as the options say.
-template <class = void> std::unique_ptr<call_results> run(job work, options const& how) {
+template <class = void> owner<call_results> run(job work, options const& how) {
   auto const n_jobs = effective_n_jobs(how.n_jobs);
   if (work.batch_tasks == 0) work.batch_tasks = how.batch_size;
   if (runs_here(how)) return serial_engine(how).run(work);

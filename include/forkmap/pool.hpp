@@ -25,6 +25,7 @@
 #include <forkmap/pooled_results.hpp>
 #include <forkmap/sent_tasks.hpp>
 #include <forkmap/stream.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/portable.hpp>
 #include <forkmap/transfer/take_results.hpp>
 
@@ -165,7 +166,7 @@ class pool {
   auto submit(Task task) const {
     using R = typename detail::portable_result<Task>::type;
     if constexpr (detail::check_portable<Task>::ok) {
-      auto call = std::make_shared<detail::submitted_call>(std::unique_ptr<detail::pool_tasks>(
+      auto call = std::make_shared<detail::submitted_call>(detail::owner<detail::pool_tasks>(
           new detail::sent_separate_tasks<Task>(std::move(task))));
       engine().submit(call, detail::nanoseconds_now());
       return future<R>(engine_, std::move(call));

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <ranges>
 #include <type_traits>
@@ -15,6 +14,7 @@
 #include <forkmap/indexed.hpp>
 #include <forkmap/sent_tasks.hpp>
 #include <forkmap/stream.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -58,13 +58,13 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>>, t
  private:
   using task = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
 
-  std::unique_ptr<pool_tasks> next_task() override {
+  owner<pool_tasks> next_task() override {
     if (next_)
       ++*next_;
     else
       next_.emplace(std::ranges::begin(tasks_));
     if (*next_ == std::ranges::end(tasks_)) return nullptr;
-    return std::unique_ptr<pool_tasks>(new sent_separate_tasks<task>(task(**next_)));
+    return owner<pool_tasks>(new sent_separate_tasks<task>(task(**next_)));
   }
 
   Tasks tasks_;

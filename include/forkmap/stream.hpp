@@ -3,13 +3,13 @@
 
 #include <cstddef>
 #include <iterator>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 #include <forkmap/indexed.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -75,7 +75,7 @@ template <class R, bool Ordered> class task_stream {
     task_stream* stream_ = nullptr;
   };
 
-  // Takes it over. A pointer, since each type in a std::unique_ptr is dear to compile.
+  // Takes it over.
   explicit task_stream(detail::stream_source<value_type>* from) noexcept : source_(from) {}
 
   /// Once. Waits for the first result.
@@ -93,7 +93,7 @@ template <class R, bool Ordered> class task_stream {
     if (from->next(current_)) source_ = std::move(from);
   }
 
-  std::unique_ptr<detail::stream_source<value_type>> source_;
+  detail::owner<detail::stream_source<value_type>> source_;
   std::optional<value_type> current_{};
 };
 

@@ -4,8 +4,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <random>
+
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -26,7 +27,7 @@ struct task_frame {
   std::uint64_t retried_end = 0;
   std::uint64_t seed = 0;
   std::uint64_t first_index = 0;  // of the call's tasks
-  std::unique_ptr<task_random> random{};
+  owner<task_random> random{};
 };
 
 inline thread_local constinit task_frame* active_frame = nullptr;
@@ -100,7 +101,7 @@ inline std::mt19937_64& rng() {
     thread_local std::mt19937_64 outside;
     return outside;
   }
-  if (!frame->random) frame->random = std::make_unique<detail::task_random>();
+  if (!frame->random) frame->random.reset(new detail::task_random);
   auto const task = static_cast<std::uint64_t>(at);
   if (frame->random->made_for != task) {
     // seed_seq, not seed ^ index: neighbouring tasks must not have related states.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <forkmap/advice.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/pages.hpp>
 
 namespace forkmap {
@@ -142,7 +143,7 @@ class [[nodiscard]] write_guard {
   /// `error` becomes the errno, 0 if all is well.
   write_guard(std::shared_ptr<detail::guarded_mapping> mapping, detail::page_range const& window,
               int& error)
-      : mapping_(std::move(mapping)), window_(std::make_unique<detail::guarded_window>()) {
+      : mapping_(std::move(mapping)), window_(new detail::guarded_window) {
     auto const& all = mapping_->pages;
     window_->pages = {std::clamp(window.begin, all.begin, all.end),
                       std::clamp(window.end, all.begin, all.end)};
@@ -151,7 +152,7 @@ class [[nodiscard]] write_guard {
   }
 
   std::shared_ptr<detail::guarded_mapping> mapping_;
-  std::unique_ptr<detail::guarded_window> window_;
+  detail::owner<detail::guarded_window> window_;
 };
 
 }  // namespace forkmap

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +20,7 @@
 #include <forkmap/array_error.hpp>
 #include <forkmap/content_entry.hpp>
 #include <forkmap/shape.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -115,7 +115,7 @@ class array_directory {
 struct array_format {
   std::string_view name;
   bool (*begins)(std::string_view first);
-  std::unique_ptr<array_directory> (*read)(byte_source const& source);
+  owner<array_directory> (*read)(byte_source const& source);
   /// Errors: std::invalid_argument saying what this format cannot hold, and which can.
   void (*write)(byte_sink& out, content_value const& content, write_options const& options);
 };

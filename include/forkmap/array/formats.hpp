@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -14,6 +13,7 @@
 #include <forkmap/array/packed_directory.hpp>
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array/unpacked_source.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -59,15 +59,14 @@ template <class Lazy = void>
 }
 
 /// Finds out which arrays a file holds by its bytes, never by its name.
-template <class Lazy = void>
-std::unique_ptr<array_directory> read_directory(byte_source const& source) {
+template <class Lazy = void> owner<array_directory> read_directory(byte_source const& source) {
   if (auto const* format = format_that_begins(source.first())) return format->read(source);
   auto const method = packing_that_begins(source.first());
   if (method == packing::none) fail_foreign(source, source.first(), "the file");
   unpacked_source<Lazy> const inside(source, whole_file(method, source));
   auto const* format = format_that_begins(inside.first());
   if (format == nullptr) fail_foreign(source, inside.first(), "what the file unpacks to");
-  return std::unique_ptr<array_directory>(new packed_directory<Lazy>(method, format->read(inside)));
+  return owner<array_directory>(new packed_directory<Lazy>(method, format->read(inside)));
 }
 
 /// Finds one array. `name` is its own, in a file of several.

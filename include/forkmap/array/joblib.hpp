@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +20,7 @@
 #include <forkmap/array/pickle_names.hpp>
 #include <forkmap/array/pickled_dtype.hpp>
 #include <forkmap/array/sorting.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -263,13 +263,12 @@ template <class Lazy = void> class joblib_directory final : public array_directo
   std::size_t key_bytes_ = 0;  // of the long keys of all dicts, each as often as it is one
 };
 
-template <class Lazy = void>
-std::unique_ptr<array_directory> read_joblib(byte_source const& source) {
+template <class Lazy = void> owner<array_directory> read_joblib(byte_source const& source) {
   if (!source.first().starts_with('\x80')) {
     source.fail(
         "a pickle of protocol 0 or 1, which is not read; joblib.dump it with protocol 2 or later");
   }
-  return std::unique_ptr<array_directory>(new joblib_directory<Lazy>(source));
+  return owner<array_directory>(new joblib_directory<Lazy>(source));
 }
 
 template <class Lazy = void>

@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -24,6 +23,7 @@
 #include <forkmap/array/record.hpp>
 #include <forkmap/array/utf8.hpp>
 #include <forkmap/shape.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -212,9 +212,8 @@ template <class Lazy = void> class npy_directory final : public array_directory 
   std::vector<std::string> names() const override { return {std::string()}; }
 };
 
-template <class Lazy = void>
-std::unique_ptr<array_directory> read_npy(byte_source const& /*source*/) {
-  return std::unique_ptr<array_directory>(new npy_directory<Lazy>());
+template <class Lazy = void> owner<array_directory> read_npy(byte_source const& /*source*/) {
+  return owner<array_directory>(new npy_directory<Lazy>());
 }
 
 template <class Lazy = void>

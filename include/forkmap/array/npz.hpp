@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +14,7 @@
 #include <forkmap/array/unpacked_source.hpp>
 #include <forkmap/array/zip.hpp>
 #include <forkmap/array/zip_member.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -137,11 +137,11 @@ template <class Lazy = void> class npz_directory final : public array_directory 
   zip_archive<Lazy> archive_;
 };
 
-template <class Lazy = void> std::unique_ptr<array_directory> read_npz(byte_source const& source) {
+template <class Lazy = void> owner<array_directory> read_npz(byte_source const& source) {
   if (source.size() == unknown_size) {
     source.fail("an .npz archive that is compressed as a whole; unpack it first");
   }
-  return std::unique_ptr<array_directory>(new npz_directory<Lazy>(source));
+  return owner<array_directory>(new npz_directory<Lazy>(source));
 }
 
 }  // namespace forkmap::detail

@@ -1,7 +1,6 @@
 // The arrays of a file that is compressed as a whole.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +10,7 @@
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array/plain_value.hpp>
 #include <forkmap/array/unpacked_source.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -21,7 +21,7 @@ template <class Lazy = void> packed_section whole_file(packing method, byte_sour
 /// Finds them in what the file unpacks to, from its beginning each time.
 template <class Lazy = void> class packed_directory final : public array_directory {
  public:
-  packed_directory(packing method, std::unique_ptr<array_directory> inside)
+  packed_directory(packing method, owner<array_directory> inside)
       : method_(method), inside_(std::move(inside)) {}
 
   stored_array find(byte_source const& source, std::string_view name) const override {
@@ -44,7 +44,7 @@ template <class Lazy = void> class packed_directory final : public array_directo
 
  private:
   packing method_;
-  std::unique_ptr<array_directory> inside_;
+  owner<array_directory> inside_;
 };
 
 }  // namespace forkmap::detail

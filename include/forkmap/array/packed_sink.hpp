@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <cstddef>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -12,6 +11,7 @@
 #include <forkmap/array/packing.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/codecs.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -55,7 +55,7 @@ template <class Lazy = void> class packed_sink final : public byte_sink {
   }
 
   byte_sink* out_;
-  std::unique_ptr<packer> packer_;
+  owner<packer> packer_;
   std::size_t position_ = 0;
 };
 

@@ -5,8 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +13,7 @@
 #include <forkmap/array/packing.hpp>
 #include <forkmap/system/codecs.hpp>
 #include <forkmap/system/crc32.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -28,7 +27,7 @@ template <class Lazy = void> class unpacked_source final : public byte_source {
   /// `source` and its file's name outlive this.
   unpacked_source(byte_source const& source, packed_section const& section)
       : byte_source(source.file(), section.unpacked_bytes, {}),
-        stream_(std::make_unique<stream>(source, section)) {
+        stream_(new stream(source, section)) {
     auto const got =
         stream_->unpack(std::span(first_bytes_).first(std::min(first_bytes_.size(), size())));
     set_first({first_bytes_.data(), got});
@@ -136,11 +135,10 @@ template <class Lazy = void> class unpacked_source final : public byte_source {
       auto const left = section_.bytes - loaded_;
       if (waiting_.empty() && left != 0) {
         auto const now = std::min(buffer_bytes, left);
-        if (!buffer_)
-          buffer_ = std::make_unique_for_overwrite<char[]>(std::min(buffer_bytes, left));
-        source_->read(section_.offset + loaded_, {buffer_.get(), now});
+        if (buffer_.empty()) buffer_.resize(std::min(buffer_bytes, left));
+        source_->read(section_.offset + loaded_, {buffer_.data(), now});
         loaded_ += now;
-        waiting_ = {buffer_.get(), now};
+        waiting_ = {buffer_.data(), now};
       }
       return loaded_ == section_.bytes;
     }
@@ -172,8 +170,8 @@ template <class Lazy = void> class unpacked_source final : public byte_source {
 
     byte_source const* source_;
     packed_section section_;
-    std::unique_ptr<unpacker> unpacker_;
-    std::unique_ptr<char[]> buffer_{};
+    owner<unpacker> unpacker_;
+    std::string buffer_{};
     std::string_view waiting_{};  // read, and not unpacked
     std::size_t loaded_ = 0;      // of the section, into the buffer
     std::size_t taken_ = 0;       // of the section, by the unpacker
@@ -183,7 +181,7 @@ template <class Lazy = void> class unpacked_source final : public byte_source {
   };
 
   std::array<char, 1024> first_bytes_;
-  std::unique_ptr<stream> stream_;  // moves on under a read, which is const for all others
+  owner<stream> stream_;  // moves on under a read, which is const for all others
 };
 
 }  // namespace forkmap::detail

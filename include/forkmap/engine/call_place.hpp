@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +17,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/report.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/shared_arguments.hpp>
 #include <forkmap/worker/pool_channel.hpp>
@@ -52,8 +52,8 @@ template <class = void> class call_place {
       layout_ = &layout;
       file_ = &file;
       number_ = c;
-      arguments_ = std::make_unique<argument_writer>(file.get(), layout.arguments(c),
-                                                     layout.arguments_bytes());
+      arguments_.reset(
+          new argument_writer(file.get(), layout.arguments(c), layout.arguments_bytes()));
       kept_arenas_.resize(layout.n_workers);
     }
     begins_.clear();
@@ -70,9 +70,9 @@ template <class = void> class call_place {
   }
 
   /// Writes all that workers need to know of the call, but for the tasks if those are sent in chunks.
-  std::unique_ptr<pool_call_run> prepare(pool_tasks& tasks, std::uint64_t n_tasks, bool in_chunks,
-                                         pool_call& shared, options const& how, map_report& report,
-                                         std::int64_t called_at) {
+  owner<pool_call_run> prepare(pool_tasks& tasks, std::uint64_t n_tasks, bool in_chunks,
+                               pool_call& shared, options const& how, map_report& report,
+                               std::int64_t called_at) {
     auto work = tasks.describe(n_tasks);
     work.first_index = tasks.first_index;
     if (work.batch_tasks == 0) work.batch_tasks = how.batch_size;
@@ -101,7 +101,8 @@ template <class = void> class call_place {
     shared.task_bytes = begins_.empty() && !in_chunks ? tasks.task_bytes() : 0;
     shared.in_chunks = in_chunks;
     shared.argument_bytes = in_chunks ? tasks.most_chunk_bytes(n_tasks) : arguments_->size();
-    return std::make_unique<pool_call_run>(number_, work, plan, memory, how, report, called_at);
+    return owner<pool_call_run>(
+        new pool_call_run(number_, work, plan, memory, how, report, called_at));
   }
 
   /// Gives memory back that the next call will probably not need.
@@ -161,7 +162,7 @@ template <class = void> class call_place {
   std::uint64_t used_ = 0;        // bytes of it that may not be zero
   std::uint64_t call_bytes_ = 0;  // of the last call
   std::uint64_t table_ = 0;
-  std::unique_ptr<argument_writer> arguments_{};
+  owner<argument_writer> arguments_{};
   std::vector<std::uint64_t> begins_{};  // of the tasks, where they have no size in common
   kept_bytes kept_front_{}, kept_arguments_{};
   std::vector<kept_bytes> kept_arenas_{};

@@ -7,8 +7,8 @@
 #pragma once
 
 #include <concepts>
-#include <memory>
 
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/results.hpp>
 
@@ -18,7 +18,7 @@ namespace forkmap::detail {
 /// tasks are in the results, sorted; what run() throws is a failure of the engine itself.
 template <class E>
 concept engine = requires(E const& e, job const& work) {
-  { e.run(work) } -> std::same_as<std::unique_ptr<call_results>>;
+  { e.run(work) } -> std::same_as<owner<call_results>>;
 };
 
 }  // namespace forkmap::detail

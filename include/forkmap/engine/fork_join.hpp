@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <utility>
 
 #include <forkmap/engine/engine.hpp>
@@ -10,6 +9,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/system/clock.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/job.hpp>
 #include <forkmap/transfer/journal.hpp>
 #include <forkmap/transfer/results.hpp>
@@ -21,7 +21,7 @@ template <class = void> class fork_join_engine {
  public:
   fork_join_engine(options const& how, int n_workers) noexcept : how_(how), n_workers_(n_workers) {}
 
-  std::unique_ptr<call_results> run(job const& work) const {
+  owner<call_results> run(job const& work) const {
     auto const called_at = nanoseconds_now();
     journal earlier;
     auto batch_tasks = work.batch_tasks;

@@ -10,7 +10,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -26,6 +25,7 @@
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/oom.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/worker/death.hpp>
@@ -52,7 +52,7 @@ template <class = void> class fork_join_call {
         lives_(plan.n_workers),
         report_(report_of_this_thread, called_at) {}
 
-  std::unique_ptr<call_results> run() {
+  owner<call_results> run() {
     if (results_->restored != plan_.n_batches && winner() == 0) {
       if (auto const ended = limits_.reached(now())) {
         fates_.note_unfinished(*ended);
@@ -282,7 +282,7 @@ template <class = void> class fork_join_call {
   options const& how_;
   dispatch_plan const& plan_;
   fork_join_results* results_;
-  std::unique_ptr<call_results> owned_results_;
+  owner<call_results> owned_results_;
   fates fates_;
   call_limits limits_;
   int probe_signal_;

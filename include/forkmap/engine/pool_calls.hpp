@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -22,6 +21,7 @@
 #include <forkmap/report.hpp>
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/futex.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/sending.hpp>
 #include <forkmap/worker/failure_log.hpp>
 #include <forkmap/worker/pool_channel.hpp>
@@ -67,10 +67,9 @@ template <class = void> class pool_calls {
   /// Sends the tasks and opens their call in a place that was taken for it, with so many workers
   /// awake.
   /// Returns: null if there are no tasks.
-  std::unique_ptr<pool_call_run> launch(std::uint32_t c, pool_tasks& tasks, map_report& report,
-                                        std::int64_t called_at, waits_for_call who,
-                                        std::uint64_t wanted) {
-    std::unique_ptr<pool_call_run> call;
+  owner<pool_call_run> launch(std::uint32_t c, pool_tasks& tasks, map_report& report,
+                              std::int64_t called_at, waits_for_call who, std::uint64_t wanted) {
+    owner<pool_call_run> call;
     auto& place = places_[c];
     auto& shared = supervisor_.control().call(c);
     try {

@@ -17,6 +17,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/system/clock.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -68,7 +69,7 @@ template <class = void> class pool_engine {
   }
 
   /// Runs the tasks to their end. As every engine's run(); null if there are none.
-  std::unique_ptr<call_results> run(pool_tasks& tasks) {
+  owner<call_results> run(pool_tasks& tasks) {
     check_owner();
     auto const called_at = nanoseconds_now();
     calls_.wake_early(tasks.expected());
@@ -107,7 +108,7 @@ template <class = void> class pool_engine {
  private:
   struct submission {
     std::shared_ptr<submitted_call> what;
-    std::unique_ptr<pool_call_run> call;  // null: it waits for a place
+    owner<pool_call_run> call;  // null: it waits for a place
     std::int64_t called_at;
   };
 

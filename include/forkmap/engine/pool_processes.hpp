@@ -11,7 +11,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <utility>
 
@@ -23,6 +22,7 @@
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/futex.hpp>
 #include <forkmap/system/loaded_modules.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/system/template_process.hpp>
@@ -73,10 +73,10 @@ template <class = void> class pool_processes {
                            .supervisor_event = event_.get(),
                            .share = std::max(1, effective_n_jobs(-1) / static_cast<int>(n_workers)),
                            .probe_signal = probe_signal_};
-    template_ = std::make_unique<template_process>(
-        n_workers, [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
+    template_.reset(
+        new template_process(n_workers, [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
           live_in_pool(birth, k, parent, mask);
-        });
+        }));
     start_missing();
   }
   pool_processes(pool_processes const&) = delete;
@@ -228,7 +228,7 @@ template <class = void> class pool_processes {
   thread_limits threads_;
   per_worker<pool_life_so_far> lives_;
   std::uint32_t n_started_ = 0;
-  std::unique_ptr<template_process> template_;
+  owner<template_process> template_;
 };
 
 }  // namespace forkmap::detail

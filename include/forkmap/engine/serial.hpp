@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <new>
 #include <string>
 #include <utility>
@@ -18,6 +17,7 @@
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/report.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/this_task.hpp>
 #include <forkmap/transfer/results.hpp>
 
@@ -100,10 +100,10 @@ template <class = void> class serial_engine {
  public:
   explicit serial_engine(options const& how) noexcept : how_(how) {}
 
-  std::unique_ptr<call_results> run(job const& work) const {
+  owner<call_results> run(job const& work) const {
     auto const began = std::chrono::steady_clock::now();
     auto* const results = new serial_results(work);
-    std::unique_ptr<call_results> owned(results);
+    owner<call_results> owned(results);
     serial_loop loop(*results, work);
     task_frame frame;
     frame.current = loop.current;

@@ -17,6 +17,7 @@
 #include <forkmap/engine/pool_calls.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/system/futex.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/failures.hpp>
 
 namespace forkmap::detail {
@@ -72,7 +73,7 @@ class ended_calls {
 class submitted_call {
  public:
   /// `number` is its task's index, which `group`, if there is one, is told when the call is done.
-  explicit submitted_call(std::unique_ptr<pool_tasks> what, std::size_t number = 0,
+  explicit submitted_call(owner<pool_tasks> what, std::size_t number = 0,
                           std::shared_ptr<ended_calls> group = nullptr)
       : tasks(std::move(what)), number_(number), group_(std::move(group)) {
     tasks->first_index = number;
@@ -97,7 +98,7 @@ class submitted_call {
     if (group != nullptr) group->add(number_);
   }
 
-  std::unique_ptr<pool_tasks> tasks;
+  owner<pool_tasks> tasks;
   map_report report{};
   // When it is done: one of these.
   std::string bytes{};         // the result, as a record

@@ -12,6 +12,7 @@
 #include <forkmap/engine/pool_tasks.hpp>
 #include <forkmap/engine/submitted_call.hpp>
 #include <forkmap/system/clock.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -19,7 +20,7 @@ namespace forkmap::detail {
 class task_maker {
  public:
   /// Null: there are no more.
-  virtual std::unique_ptr<pool_tasks> next_task() = 0;
+  virtual owner<pool_tasks> next_task() = 0;
 
  protected:
   task_maker() = default;
@@ -79,7 +80,7 @@ template <class = void> class submitted_window {
     }
   }
 
-  void dispatch(std::unique_ptr<pool_tasks> task) {
+  void dispatch(owner<pool_tasks> task) {
     running_.push_back(std::make_shared<submitted_call>(std::move(task), n_dispatched_, ended_));
     try {
       engine_.submit(running_.back(), called_at_);

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <span>
+#include <string>
 #include <string_view>
 
 #if __has_include(<bzlib.h>)
@@ -13,6 +13,7 @@
 
 #include <forkmap/system/codec.hpp>
 #include <forkmap/system/library.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -90,27 +91,27 @@ template <class Lazy = void> class bzip2_packer final : public packer {
   step run(std::string_view in, bool last) override {
     stream_.next_in = as_readable<char>(in);
     stream_.avail_in = countable(in.size());
-    stream_.next_out = buffer_.get();
+    stream_.next_out = buffer_.data();
     stream_.avail_out = buffer_bytes;
     // Once it was told to finish it takes nothing new: only with the rest of all.
     bool const all = last && stream_.avail_in == in.size();
     auto const result = bzip2_->compress(&stream_, all ? BZ_FINISH : BZ_RUN);
     return {countable(in.size()) - stream_.avail_in,
-            {buffer_.get(), buffer_bytes - stream_.avail_out},
+            {buffer_.data(), buffer_bytes - stream_.avail_out},
             result == BZ_STREAM_END};
   }
 
  private:
   bzip2_functions const* bzip2_;
   bz_stream stream_{};
-  std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
+  std::string buffer_ = std::string(buffer_bytes, '\0');
 };
 
-template <class Lazy = void> std::unique_ptr<unpacker> make_bzip2_unpacker() {
-  return std::unique_ptr<unpacker>(new bzip2_unpacker<Lazy>());
+template <class Lazy = void> owner<unpacker> make_bzip2_unpacker() {
+  return owner<unpacker>(new bzip2_unpacker<Lazy>());
 }
-template <class Lazy = void> std::unique_ptr<packer> make_bzip2_packer(int level) {
-  return std::unique_ptr<packer>(new bzip2_packer<Lazy>(level));
+template <class Lazy = void> owner<packer> make_bzip2_packer(int level) {
+  return owner<packer>(new bzip2_packer<Lazy>(level));
 }
 
 #else
@@ -119,10 +120,8 @@ template <class Lazy = void> [[noreturn]] void throw_no_bzip2() {
   throw missing_library(
       "the program was compiled without <bzlib.h>; Debian's package libbz2-dev has it");
 }
-template <class Lazy = void> std::unique_ptr<unpacker> make_bzip2_unpacker() { throw_no_bzip2(); }
-template <class Lazy = void> std::unique_ptr<packer> make_bzip2_packer(int /*level*/) {
-  throw_no_bzip2();
-}
+template <class Lazy = void> owner<unpacker> make_bzip2_unpacker() { throw_no_bzip2(); }
+template <class Lazy = void> owner<packer> make_bzip2_packer(int /*level*/) { throw_no_bzip2(); }
 
 #endif
 

@@ -1,7 +1,6 @@
 // Every compression method there is, by its name.
 #pragma once
 
-#include <memory>
 
 #include <forkmap/array/packing.hpp>
 #include <forkmap/system/bzip2.hpp>
@@ -9,13 +8,14 @@
 #include <forkmap/system/library.hpp>
 #include <forkmap/system/lz4.hpp>
 #include <forkmap/system/lzma.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/zlib.hpp>
 
 namespace forkmap::detail {
 
 /// Null for packing::none.
 /// Errors: missing_library.
-template <class Lazy = void> std::unique_ptr<unpacker> make_unpacker(packing method) {
+template <class Lazy = void> owner<unpacker> make_unpacker(packing method) {
   switch (method) {
     case packing::none:
       break;
@@ -39,7 +39,7 @@ template <class Lazy = void> std::unique_ptr<unpacker> make_unpacker(packing met
 
 /// Null for packing::none.
 /// Errors: missing_library.
-template <class Lazy = void> std::unique_ptr<packer> make_packer(write_options const& options) {
+template <class Lazy = void> owner<packer> make_packer(write_options const& options) {
   switch (options.method) {
     case packing::none:
       break;

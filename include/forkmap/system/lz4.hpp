@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <span>
 #include <stdexcept>
@@ -16,6 +15,7 @@
 
 #include <forkmap/system/codec.hpp>
 #include <forkmap/system/library.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -95,7 +95,7 @@ template <class Lazy = void> class lz4_packer final : public packer {
     // The frame's head (19 bytes at most) and the first block may come together.
     constexpr std::size_t head_bytes = 64;
     capacity_ = lz4_->compress_bound(buffer_bytes, &preferences_) + head_bytes;
-    buffer_ = std::make_unique_for_overwrite<char[]>(capacity_);
+    buffer_.resize(capacity_);
   }
   ~lz4_packer() override { lz4_->free_compression(context_); }
 
@@ -108,17 +108,17 @@ template <class Lazy = void> class lz4_packer final : public packer {
       used += result;
     };
     if (!begun_) {
-      took(lz4_->compress_begin(context_, buffer_.get(), capacity_, &preferences_));
+      took(lz4_->compress_begin(context_, buffer_.data(), capacity_, &preferences_));
       begun_ = true;
     }
     auto const now = in.substr(0, buffer_bytes);
     if (!now.empty()) {
-      took(lz4_->compress_update(context_, buffer_.get() + used, capacity_ - used, now.data(),
+      took(lz4_->compress_update(context_, buffer_.data() + used, capacity_ - used, now.data(),
                                  now.size(), nullptr));
     }
     bool const end = last && now.empty();
-    if (end) took(lz4_->compress_end(context_, buffer_.get() + used, capacity_ - used, nullptr));
-    return {now.size(), {buffer_.get(), used}, end};
+    if (end) took(lz4_->compress_end(context_, buffer_.data() + used, capacity_ - used, nullptr));
+    return {now.size(), {buffer_.data(), used}, end};
   }
 
  private:
@@ -126,15 +126,15 @@ template <class Lazy = void> class lz4_packer final : public packer {
   LZ4F_preferences_t preferences_{};
   LZ4F_cctx* context_ = nullptr;
   std::size_t capacity_ = 0;
-  std::unique_ptr<char[]> buffer_;
+  std::string buffer_;
   bool begun_ = false;
 };
 
-template <class Lazy = void> std::unique_ptr<unpacker> make_lz4_unpacker() {
-  return std::unique_ptr<unpacker>(new lz4_unpacker<Lazy>());
+template <class Lazy = void> owner<unpacker> make_lz4_unpacker() {
+  return owner<unpacker>(new lz4_unpacker<Lazy>());
 }
-template <class Lazy = void> std::unique_ptr<packer> make_lz4_packer(int level) {
-  return std::unique_ptr<packer>(new lz4_packer<Lazy>(level));
+template <class Lazy = void> owner<packer> make_lz4_packer(int level) {
+  return owner<packer>(new lz4_packer<Lazy>(level));
 }
 
 #else
@@ -143,10 +143,8 @@ template <class Lazy = void> [[noreturn]] void throw_no_lz4() {
   throw missing_library(
       "the program was compiled without <lz4frame.h>; Debian's package liblz4-dev has it");
 }
-template <class Lazy = void> std::unique_ptr<unpacker> make_lz4_unpacker() { throw_no_lz4(); }
-template <class Lazy = void> std::unique_ptr<packer> make_lz4_packer(int /*level*/) {
-  throw_no_lz4();
-}
+template <class Lazy = void> owner<unpacker> make_lz4_unpacker() { throw_no_lz4(); }
+template <class Lazy = void> owner<packer> make_lz4_packer(int /*level*/) { throw_no_lz4(); }
 
 #endif
 

@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <span>
+#include <string>
 #include <string_view>
 
 #if __has_include(<lzma.h>)
@@ -14,6 +14,7 @@
 
 #include <forkmap/system/codec.hpp>
 #include <forkmap/system/library.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -113,28 +114,26 @@ template <class Lazy = void> class lzma_packer final : public packer {
   step run(std::string_view in, bool last) override {
     stream_.next_in = as_readable<std::uint8_t const>(in);
     stream_.avail_in = in.size();
-    stream_.next_out = reinterpret_cast<std::uint8_t*>(buffer_.get());
+    stream_.next_out = reinterpret_cast<std::uint8_t*>(buffer_.data());
     stream_.avail_out = buffer_bytes;
     auto const result = lzma_->code(&stream_, last ? LZMA_FINISH : LZMA_RUN);
     if (result == LZMA_MEM_ERROR) throw std::bad_alloc();
     return {in.size() - stream_.avail_in,
-            {buffer_.get(), buffer_bytes - stream_.avail_out},
+            {buffer_.data(), buffer_bytes - stream_.avail_out},
             result == LZMA_STREAM_END};
   }
 
  private:
   lzma_functions const* lzma_;
   lzma_stream stream_{};
-  std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
+  std::string buffer_ = std::string(buffer_bytes, '\0');
 };
 
-template <class Lazy = void>
-std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container container) {
-  return std::unique_ptr<unpacker>(new lzma_unpacker<Lazy>(container));
+template <class Lazy = void> owner<unpacker> make_lzma_unpacker(lzma_container container) {
+  return owner<unpacker>(new lzma_unpacker<Lazy>(container));
 }
-template <class Lazy = void>
-std::unique_ptr<packer> make_lzma_packer(lzma_container container, int level) {
-  return std::unique_ptr<packer>(new lzma_packer<Lazy>(container, level));
+template <class Lazy = void> owner<packer> make_lzma_packer(lzma_container container, int level) {
+  return owner<packer>(new lzma_packer<Lazy>(container, level));
 }
 
 #else
@@ -143,12 +142,11 @@ template <class Lazy = void> [[noreturn]] void throw_no_lzma() {
   throw missing_library(
       "the program was compiled without <lzma.h>; Debian's package liblzma-dev has it");
 }
-template <class Lazy = void>
-std::unique_ptr<unpacker> make_lzma_unpacker(lzma_container /*container*/) {
+template <class Lazy = void> owner<unpacker> make_lzma_unpacker(lzma_container /*container*/) {
   throw_no_lzma();
 }
 template <class Lazy = void>
-std::unique_ptr<packer> make_lzma_packer(lzma_container /*container*/, int /*level*/) {
+owner<packer> make_lzma_packer(lzma_container /*container*/, int /*level*/) {
   throw_no_lzma();
 }
 

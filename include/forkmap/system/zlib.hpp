@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <span>
+#include <string>
 #include <string_view>
 
 #if __has_include(<zlib.h>)
@@ -14,6 +14,7 @@
 
 #include <forkmap/system/codec.hpp>
 #include <forkmap/system/library.hpp>
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -90,28 +91,26 @@ template <class Lazy = void> class zlib_packer final : public packer {
   step run(std::string_view in, bool last) override {
     stream_.next_in = as_readable<Bytef>(in);
     stream_.avail_in = countable(in.size());
-    stream_.next_out = reinterpret_cast<Bytef*>(buffer_.get());
+    stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
     stream_.avail_out = buffer_bytes;
     bool const all = last && stream_.avail_in == in.size();
     auto const result = zlib_->deflate(&stream_, all ? Z_FINISH : Z_NO_FLUSH);
     return {countable(in.size()) - stream_.avail_in,
-            {buffer_.get(), buffer_bytes - stream_.avail_out},
+            {buffer_.data(), buffer_bytes - stream_.avail_out},
             result == Z_STREAM_END};
   }
 
  private:
   zlib_functions const* zlib_;
   z_stream stream_{};
-  std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
+  std::string buffer_ = std::string(buffer_bytes, '\0');
 };
 
-template <class Lazy = void>
-std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping wrapping) {
-  return std::unique_ptr<unpacker>(new zlib_unpacker<Lazy>(wrapping));
+template <class Lazy = void> owner<unpacker> make_zlib_unpacker(deflate_wrapping wrapping) {
+  return owner<unpacker>(new zlib_unpacker<Lazy>(wrapping));
 }
-template <class Lazy = void>
-std::unique_ptr<packer> make_zlib_packer(deflate_wrapping wrapping, int level) {
-  return std::unique_ptr<packer>(new zlib_packer<Lazy>(wrapping, level));
+template <class Lazy = void> owner<packer> make_zlib_packer(deflate_wrapping wrapping, int level) {
+  return owner<packer>(new zlib_packer<Lazy>(wrapping, level));
 }
 
 #else
@@ -120,12 +119,11 @@ template <class Lazy = void> [[noreturn]] void throw_no_zlib() {
   throw missing_library(
       "the program was compiled without <zlib.h>; Debian's package zlib1g-dev has it");
 }
-template <class Lazy = void>
-std::unique_ptr<unpacker> make_zlib_unpacker(deflate_wrapping /*wrapping*/) {
+template <class Lazy = void> owner<unpacker> make_zlib_unpacker(deflate_wrapping /*wrapping*/) {
   throw_no_zlib();
 }
 template <class Lazy = void>
-std::unique_ptr<packer> make_zlib_packer(deflate_wrapping /*wrapping*/, int /*level*/) {
+owner<packer> make_zlib_packer(deflate_wrapping /*wrapping*/, int /*level*/) {
   throw_no_zlib();
 }
 

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include <forkmap/plan/dispatch.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/streaming_store.hpp>
 #include <forkmap/transfer/flat_call.hpp>
 #include <forkmap/transfer/sending.hpp>
@@ -192,7 +193,7 @@ template <class Task> class column_writer {
       note_bytes(bytes, task);
       begin_and_add(j, bytes);
     } else {
-      auto const bytes = std::make_unique<task_bytes>();
+      owner<task_bytes> const bytes(new task_bytes());
       note_bytes(*bytes, task);
       begin_and_add(j, *bytes);
     }

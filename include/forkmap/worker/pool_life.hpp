@@ -9,10 +9,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <memory>
 
 #include <forkmap/options.hpp>
 #include <forkmap/system/futex.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/this_task.hpp>
@@ -122,7 +122,7 @@ template <class = void> class pool_worker {
   /// Steps 3 and 4. `serving` says already that this worker is there.
   void serve(std::uint32_t c) {
     auto& call = birth_.control.call(c);
-    if (stretches_[c] == nullptr) stretches_[c] = std::make_unique<stretch>(birth_, c, k_, cache_);
+    if (stretches_[c] == nullptr) stretches_[c].reset(new stretch(birth_, c, k_, cache_));
     auto& mapped = *stretches_[c];
     if (mapped.front.size() < call.front_bytes) {
       mapped.front = birth_.file.map(birth_.layout.stretch(c),
@@ -256,7 +256,7 @@ template <class = void> class pool_worker {
   task_frame frame_;
   std::exception_ptr not_initialised_;
   call_cache cache_;
-  std::unique_ptr<stretch> stretches_[most_calls];
+  owner<stretch> stretches_[most_calls];
 };
 
 /// Lives as a pool's worker. Called in the child of a fork; never returns.
