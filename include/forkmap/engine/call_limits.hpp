@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <stop_token>
 
 #include <forkmap/options.hpp>
@@ -30,10 +29,10 @@ class call_limits {
   }
 
   /// What ends the call now, if anything does.
-  std::optional<ended_call> reached(std::int64_t now) const noexcept {
+  ended_call reached(std::int64_t now) const noexcept {
     if (stop_.stop_requested()) return ended_call::by_stop;
     if (now >= deadline_) return ended_call::by_deadline;
-    return std::nullopt;
+    return ended_call::by_nothing;
   }
 
   /// When to look again, whatever happens.

@@ -88,7 +88,7 @@ template <class = void> class call_place {
     auto const names = work.flat ? 0 : work.n_results * work.forked.bytes;
     std::memset(front_.data(), 0, std::min<std::uint64_t>(used_, where.results + names));
     used_ = std::max(used_, call_bytes_);
-    std::ranges::copy(begins_, table());  // of chunks as they are sent
+    std::copy(begins_.begin(), begins_.end(), table());  // of chunks as they are sent
 
     call_memory const memory(where, front_.data(), *file_);
     memory.prepare(plan);

@@ -10,7 +10,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <optional>
 #include <utility>
 
 #include <forkmap/cpu.hpp>
@@ -19,13 +18,13 @@
 #include <forkmap/engine/fates.hpp>
 #include <forkmap/engine/fork_join_results.hpp>
 #include <forkmap/engine/hazards.hpp>
-#include <forkmap/engine/per_worker.hpp>
 #include <forkmap/engine/reporting.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/plan/dispatch.hpp>
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/oom.hpp>
 #include <forkmap/system/owner.hpp>
+#include <forkmap/system/per_worker.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/worker/death.hpp>
@@ -54,8 +53,8 @@ template <class = void> class fork_join_call {
 
   owner<call_results> run() {
     if (results_->restored != plan_.n_batches && winner() == 0) {
-      if (auto const ended = limits_.reached(now())) {
-        fates_.note_unfinished(*ended);
+      if (auto const ended = limits_.reached(now()); ended != ended_call::by_nothing) {
+        fates_.note_unfinished(ended);
       } else {
         start_all();
         watch();
@@ -138,9 +137,9 @@ template <class = void> class fork_join_call {
       if (left == 0) return;
       if (cancelled()) return end_all();
       auto const time = now();
-      if (auto const ended = limits_.reached(time)) {
+      if (auto const ended = limits_.reached(time); ended != ended_call::by_nothing) {
         end_all();
-        return fates_.note_unfinished(*ended);
+        return fates_.note_unfinished(ended);
       }
       for (std::uint32_t k = 0; limits_.task.is_set() && k != plan_.n_workers; ++k) {
         if (lives_[k].process && limits_.task.gives_up(memory().slots()[k], time)) end_stuck(k);
@@ -211,7 +210,8 @@ template <class = void> class fork_join_call {
     bool const goes_on = !cancelled() && (rest || !fates_.all_claimed());
     if (failed) {
       note_death();
-      unnoted_.emplace(death_in_task{last, std::move(gone), std::move(it.stuck), it.again, false});
+      unnoted_.reset(
+          new death_in_task{last, std::move(gone), std::move(it.stuck), it.again, false});
     }
     if (goes_on) replace(k, rest ? left_over : task_range{});
     return goes_on;
@@ -238,7 +238,7 @@ template <class = void> class fork_join_call {
     results_->failures.add(failure_after(std::move(it), work_, how_));
   }
   void note_death() {
-    if (unnoted_) note_failure(*std::exchange(unnoted_, std::nullopt));
+    if (auto const it = std::move(unnoted_)) note_failure(std::move(*it));
   }
 
   void replace(std::uint32_t k, task_range left_over) {
@@ -291,7 +291,7 @@ template <class = void> class fork_join_call {
   oom_counter oom_;
   // The last one, until its replacement is at work: what takes its time, and writes to memory that
   // both would have to copy, would keep that from it.
-  std::optional<death_in_task> unnoted_;
+  owner<death_in_task> unnoted_;
   std::uint32_t n_started_ = 0;
   per_worker<life> lives_;  // ends the processes, whatever is thrown
   call_report report_;

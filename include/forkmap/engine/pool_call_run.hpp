@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <utility>
 
 #include <forkmap/engine/call_limits.hpp>
@@ -54,7 +53,7 @@ class pool_call_run final : public shared_results {
   fates fate;
   call_limits limits;
   call_report report;
-  std::optional<ended_call> ended{};  // what ended it, if not its tasks
+  ended_call ended = ended_call::by_nothing;
   bool is_ended = false;              // nobody comes any more, and those that came are killed
   bool results_are_many = false;      // more than is kept
   std::exception_ptr broken{};        // what keeps the pool from going on with it

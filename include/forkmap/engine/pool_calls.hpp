@@ -139,7 +139,7 @@ template <class = void> class pool_calls {
     }
     call.results_are_many = call.record_bytes() > most_kept_bytes;
     call.winner = call.memory.header().winner.load(std::memory_order_acquire);
-    if (call.ended) call.fate.note_unfinished(*call.ended);
+    if (call.ended != ended_call::by_nothing) call.fate.note_unfinished(call.ended);
     call.failures.sort();
     call.report.publish(call.work, call.plan, call, false);
   }

@@ -76,7 +76,7 @@ template <class = void> class pool_engine {
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
                               waits_for_call::nobody, calls_.at_once());
     if (call == nullptr) {
-      report_of_this_thread = map_report{};
+      clear(report_of_this_thread);
       return nullptr;
     }
     calls_.wait_for(*call);

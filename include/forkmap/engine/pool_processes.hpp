@@ -16,13 +16,13 @@
 
 #include <forkmap/cpu.hpp>
 #include <forkmap/engine/hazards.hpp>
-#include <forkmap/engine/per_worker.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/clock.hpp>
 #include <forkmap/system/futex.hpp>
 #include <forkmap/system/loaded_modules.hpp>
 #include <forkmap/system/owner.hpp>
+#include <forkmap/system/per_worker.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/stdio.hpp>
 #include <forkmap/system/template_process.hpp>

@@ -176,7 +176,7 @@ template <class = void> class pool_supervisor {
   void see_to_limits(std::int64_t time) {
     for (auto* call : calls_) {
       if (call == nullptr || !call->limits.exist() || call->is_ended) continue;
-      if (auto const ended = call->limits.reached(time)) {
+      if (auto const ended = call->limits.reached(time); ended != ended_call::by_nothing) {
         if (!call->cancelled()) call->ended = ended;
         end(*call);
         control().raise_event(call->place);

@@ -22,15 +22,7 @@ class call_report {
  public:
   /// `report`: the calling thread's, usually.
   call_report(map_report& report, std::int64_t called_at) : report_(report), called_at_(called_at) {
-    // In place, with what room it has: a page of the heap that is written between two forks costs a
-    // page fault.
-    auto workers = std::move(report.workers);
-    auto slowest = std::move(report.slowest);
-    workers.clear();
-    slowest.clear();
-    report = {};
-    report.workers = std::move(workers);
-    report.slowest = std::move(slowest);
+    clear(report);
   }
 
   void retried() noexcept { ++report_.retries; }

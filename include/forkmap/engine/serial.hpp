@@ -132,14 +132,14 @@ template <class = void> class serial_engine {
     }
     results->failures.sort();
     auto const wall = std::chrono::steady_clock::now() - began;
-    map_report report;
+    auto& report = report_of_this_thread;
+    clear(report);  // of what tasks have mapped
     report.wall = wall;
     report.tasks = work.n_tasks;
     report.failures = results->failures.size();
     report.workers.resize(1);
     report.workers[0].tasks = static_cast<std::size_t>(loop.end);
     report.workers[0].busy = wall;
-    report_of_this_thread = std::move(report);
     return owned;
   }
 

@@ -14,7 +14,6 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +24,7 @@
 #include <boost/stacktrace/frame.hpp>
 #endif
 
+#include <forkmap/system/owner.hpp>
 #include <forkmap/system/symbols.hpp>
 
 namespace forkmap::detail {
@@ -148,14 +148,17 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
   struct symbols_of_file {
     std::string file;
     elf_symbols symbols;
+    owner<symbols_of_file> next;
   };
-  std::list<symbols_of_file> files;
+  owner<symbols_of_file> files;
   auto const symbols_of = [&](std::string const& file) -> elf_symbols const& {
-    for (auto const& known : files) {
-      if (known.file == file) return known.symbols;
+    for (auto const* known = files.get(); known != nullptr; known = known->next.get()) {
+      if (known->file == file) return known->symbols;
     }
-    files.push_front({file, elf_symbols(file)});
-    return files.front().symbols;
+    auto* const first = new symbols_of_file{file, elf_symbols(file), nullptr};
+    first->next = std::move(files);
+    files.reset(first);
+    return first->symbols;
   };
   auto const hex = [](std::uint64_t number) {
     std::string digits;

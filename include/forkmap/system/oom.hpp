@@ -8,8 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include <forkmap/system/text_file.hpp>
 
@@ -27,17 +25,18 @@ inline std::uint64_t number_behind(char const* text, char const* name) noexcept 
   return 0;
 }
 
-/// The files that count the processes of a cgroup that the kernel has killed; none if it cannot be
-/// told. `membership` is the text of /proc/self/cgroup, `root` the folder where cgroups are mounted.
+/// The files that count the processes of a cgroup that the kernel has killed, each with a 0 behind
+/// its name; none if it cannot be told. `membership` is the text of /proc/self/cgroup, `root` the folder where cgroups are mounted.
 /// In a container the names of the folders above its own may be unknown to it: then it is the
 /// nearest parent's file that there is.
 /// Source: Linux, Documentation/admin-guide/cgroup-v2.rst, memory.events; cgroup-v1/memory.rst.
-inline std::vector<std::string> oom_files(std::string const& membership, std::string const& root) {
-  std::vector<std::string> files;
+inline std::string oom_files(std::string const& membership, std::string const& root) {
+  std::string files;
   auto const add = [&](std::string const& base, std::string group, char const* name) {
     for (;;) {
-      if (auto file = base + group + name; !read_text_file(file).empty()) {
-        return files.push_back(std::move(file));
+      if (auto const file = base + group + name; !read_text_file(file).empty()) {
+        files.append(file.c_str(), file.size() + 1);
+        return;
       }
       if (group.empty()) return;
       group.resize(group.rfind('/') == group.npos ? 0 : group.rfind('/'));
@@ -56,11 +55,12 @@ inline std::vector<std::string> oom_files(std::string const& membership, std::st
   return files;
 }
 
-inline std::uint64_t oom_kills(std::vector<std::string> const& files) {
+inline std::uint64_t oom_kills(std::string const& files) {
   std::uint64_t kills = 0;
-  for (auto const& file : files) {
+  auto const* const end = files.data() + files.size();
+  for (auto const* file = files.data(); file != end; file += std::strlen(file) + 1) {
     char text[1024];  // not on the heap, whose pages a fork has just made dear
-    read_text_file(file.c_str(), text);
+    read_text_file(file, text);
     kills += number_behind(text, "oom_kill");
   }
   return kills;

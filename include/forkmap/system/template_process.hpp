@@ -164,7 +164,7 @@ class template_process {
         if (pid > 0) children[what.number] = pid;
       } else {
         answer.end = collect(static_cast<pid_t>(what.number));
-        std::ranges::replace(children, static_cast<pid_t>(what.number), pid_t{0});
+        std::replace(children.begin(), children.end(), static_cast<pid_t>(what.number), pid_t{0});
         collect_orphans(children);
       }
       if (::send(socket, &answer, sizeof answer, MSG_NOSIGNAL) < 0) break;
@@ -192,7 +192,7 @@ class template_process {
     for (;;) {
       siginfo_t dead{};
       if (::waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) != 0 || dead.si_pid == 0) return;
-      if (std::ranges::find(children, dead.si_pid) != children.end()) return;
+      if (std::find(children.begin(), children.end(), dead.si_pid) != children.end()) return;
       ::waitid(P_PID, static_cast<id_t>(dead.si_pid), &dead, WEXITED | WNOHANG);
     }
   }

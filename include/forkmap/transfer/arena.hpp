@@ -11,9 +11,9 @@
 #include <new>
 #include <span>
 #include <string>
-#include <vector>
 
 #include <forkmap/plan/ledger.hpp>
+#include <forkmap/system/per_worker.hpp>
 #include <forkmap/system/shared_memory.hpp>
 #include <forkmap/transfer/bytes.hpp>
 
@@ -207,7 +207,7 @@ class arena_reader {
   shared_file const* file_;
   arena_map where_;
   worker_slot const* slots_;
-  std::vector<mapping> maps_;
+  per_worker<mapping> maps_;
 };
 
 }  // namespace forkmap::detail

@@ -20,8 +20,8 @@ namespace forkmap::detail {
 
 inline constexpr std::uint64_t outside_tasks = ~std::uint64_t{0} - 1;  // worker_init, worker_exit
 
-/// What ended a call before its tasks had.
-enum class ended_call { by_stop, by_deadline, by_cancel, by_end_of_pool };
+/// What ended a call before its tasks had, if anything did.
+enum class ended_call { by_nothing, by_stop, by_deadline, by_cancel, by_end_of_pool };
 
 /// One failed task.
 struct task_failure {
@@ -38,7 +38,7 @@ struct task_failure {
   std::string (*text_of_frames)(std::vector<std::uintptr_t> const&) = nullptr;
 
   task_context context() const {
-    auto details = std::make_shared<task_details>();
+    std::shared_ptr<task_details> const details(new task_details);
     details->index =
         index == outside_tasks ? task_details::no_index : static_cast<std::size_t>(index);
     details->pid = pid;
@@ -51,7 +51,7 @@ struct task_failure {
     details->max_rss = max_rss;
     details->frames = frames;
     details->text_of_frames = text_of_frames;
-    return task_context(std::move(details));
+    return task_context(details);
   }
 
   // Templates, here and in failure_list: see rebuild().
@@ -85,7 +85,7 @@ inline task_failure cancelled_task(std::uint64_t index, failure::kind reason, pi
   f.ended = ended;
   f.pid = pid;
   constexpr char const* causes[] = {
-      "forkmap: the call was stopped (options::stop) before task ",
+      "", "forkmap: the call was stopped (options::stop) before task ",
       "forkmap: the call's deadline (options::deadline) passed before task ",
       "forkmap: its future was cancelled before task ", "forkmap: its pool was gone before task "};
   f.what.message = causes[static_cast<int>(ended)] + std::to_string(index) +

@@ -41,8 +41,8 @@ std::vector<R> take_all(call_results& results, std::uint64_t n, std::vector<R> a
       populate_for_reading(results.slots, bytes);
     }
     auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
-    if constexpr (std::is_move_assignable_v<R>) {
-      all.assign(std::make_move_iterator(first), std::make_move_iterator(first + n));
+    if constexpr (std::is_copy_constructible_v<R> && std::is_copy_assignable_v<R>) {
+      all.assign(first, first + n);  // as if moved
     } else {
       for (auto* each = first; each != first + n; ++each) all.push_back(std::move(*each));
     }
