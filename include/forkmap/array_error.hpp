@@ -12,7 +12,7 @@ namespace forkmap {
 class dtype_error : public std::runtime_error {
  public:
   dtype_error(std::string const& what, std::filesystem::path const& file)
-      : std::runtime_error(what), file_(std::make_shared<std::filesystem::path const>(file)) {}
+      : std::runtime_error(what), file_(new std::filesystem::path(file)) {}
 
   std::filesystem::path const& path() const noexcept { return *file_; }
 
@@ -24,7 +24,7 @@ class dtype_error : public std::runtime_error {
 class format_error : public std::runtime_error {
  public:
   format_error(std::string const& what, std::filesystem::path const& file)
-      : std::runtime_error(what), file_(std::make_shared<std::filesystem::path const>(file)) {}
+      : std::runtime_error(what), file_(new std::filesystem::path(file)) {}
 
   std::filesystem::path const& path() const noexcept { return *file_; }
 

@@ -131,7 +131,8 @@ loaded_array read_copy(array_file<Lazy> const& opened, std::string_view name,
     opened.bytes().fail("records of " + std::to_string(item) + " bytes are not taken apart");
   }
   auto const piece = std::max(std::size_t{1}, std::min(count, (std::size_t{1} << 20U) / item));
-  aligned_bytes const buffer(conversion.copies() || count == 0 ? 0 : piece * item);
+  bool const apart = !conversion.copies() && count != 0;
+  aligned_bytes const buffer(apart ? piece * item : 0);
 
   // Of what is unpacked nobody knows whether it will come: twice the memory when it has.
   auto capacity = std::min(count, std::max(std::size_t{1}, reader.expected_bytes() / item));
@@ -145,8 +146,8 @@ loaded_array read_copy(array_file<Lazy> const& opened, std::string_view name,
       capacity = larger;
     }
     auto* const out = result.memory.get() + done * wanted_bytes;
-    auto const n = std::min(capacity - done, buffer ? piece : capacity);
-    if (buffer.get() != nullptr) {
+    auto const n = std::min(capacity - done, apart ? piece : capacity);
+    if (apart) {
       read(buffer.get(), n * item);
       conversion.apply(buffer.get(), out, n);
     } else {

@@ -41,7 +41,7 @@ struct shared_storage : mapped_storage<shared_storage> {
 
 inline std::shared_ptr<shared_storage> make_shared_storage(shape const& dims, order layout,
                                                            std::size_t item_bytes) {
-  auto result = std::make_shared<shared_storage>();
+  std::shared_ptr<shared_storage> result(new shared_storage);
   auto const bytes = array_bytes(dims, item_bytes);
   result->file = unnamed_memory(bytes);
   result->take(result->file ? mapped_memory(result->file, access::read_write, 0, bytes,
@@ -74,7 +74,7 @@ struct shared_storage_reference {
   std::shared_ptr<shared_storage> open(shape const& dims, order layout,
                                        std::size_t item_bytes) const {
     auto const name = "/proc/" + std::to_string(owner) + "/fd/" + std::to_string(fd);
-    auto result = std::make_shared<shared_storage>();
+    std::shared_ptr<shared_storage> result(new shared_storage);
     result->file =
         descriptor(retry_interrupted([&] { return ::open(name.c_str(), O_RDWR | O_CLOEXEC); }));
     if (!result->file) throw_errno("open of a shared_array,", name);

@@ -45,7 +45,7 @@ template <class Lazy = void> class descr_reader {
   element_type read() {
     if (in_->peek() == '[') return read_record();
     auto const text = in_->string();
-    auto const type = parse_dtype(text);
+    auto const type = parse_dtype<Lazy>(text);
     if (!type) in_->fail("unknown dtype " + in_quotes(text));
     last_scalar_ = text;
     return {*type, {}};

@@ -14,6 +14,7 @@
 #include <system_error>
 #include <type_traits>
 
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/fixed_string.hpp>
 #include <forkmap/half.hpp>
 
@@ -135,7 +136,7 @@ template <class Lazy = void> std::string cpp_name(dtype const& type) {
 }
 
 /// Reads NumPy's spelling; nothing for what NumPy does not write. 'O' (Python objects) has 0 bytes.
-template <class Lazy = void> std::optional<dtype> parse_dtype(std::string_view text) {
+template <class Lazy = void> std::optional<lazily<dtype, Lazy>> parse_dtype(std::string_view text) {
   dtype result;
   bool const has_order =
       !text.empty() && (text[0] == '<' || text[0] == '>' || text[0] == '|' || text[0] == '=');

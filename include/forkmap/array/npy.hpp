@@ -143,7 +143,7 @@ stored_array locate_npy(byte_source const& source, bool listed = false) {
 /// Magic, version, length, `dict`, and spaces up to the alignment: exactly as NumPy pads. The first
 /// version that can say it: Latin-1 with a short length, with a long one, UTF-8.
 template <class Lazy = void> std::string wrap_npy_dict(std::string dict) {
-  auto latin1 = latin1_from_utf8(dict);
+  auto latin1 = latin1_from_utf8<Lazy>(dict);
   for (unsigned const major : {1U, 2U, 3U}) {
     if (major < 3 && !latin1) continue;
     auto const& text = major < 3 ? *latin1 : dict;

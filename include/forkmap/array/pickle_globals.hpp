@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 
 namespace forkmap::detail {
@@ -23,7 +24,8 @@ enum class pickle_global : std::uint8_t {
 };
 
 template <class Lazy = void>
-std::optional<pickle_global> find_global(std::string_view module, std::string_view name) {
+std::optional<lazily<pickle_global, Lazy>> find_global(std::string_view module,
+                                                       std::string_view name) {
   struct allowed {
     std::string_view module;
     std::string_view name;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <forkmap/array/descr.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 #include <forkmap/array/utf8.hpp>
@@ -92,7 +93,7 @@ std::string key_literal(pickle_tree<Lazy> const& tree, pickle_index at, int dept
       return bytes_literal(tree.text(key));
     case pickle_kind::latin1: {
       if (key.size > std::min<std::size_t>(longest, room)) return std::string(left_out);
-      auto const bytes = latin1_from_utf8(tree.text(key));
+      auto const bytes = latin1_from_utf8<Lazy>(tree.text(key));
       return bytes ? bytes_literal(*bytes) : std::string(left_out);
     }
     case pickle_kind::tuple: {
@@ -170,7 +171,7 @@ template <class Lazy = void> class pickle_path {
   explicit pickle_path(pickle_tree<Lazy> const& tree) : tree_(&tree) {}
 
   /// What is called that, or nothing: then why_not() tells.
-  std::optional<pickle_index> find(std::string_view name) {
+  std::optional<lazily<pickle_index, Lazy>> find(std::string_view name) {
     at_ = tree_->root;
     here_ = 0;
     several_ = false;
@@ -225,7 +226,8 @@ template <class Lazy = void> class pickle_path {
  private:
   using taken = std::pair<pickle_index, std::size_t>;  // which item, and how much of the name
 
-  std::optional<pickle_index> find_key(pickle_index dict, std::string_view text) const {
+  std::optional<lazily<pickle_index, Lazy>> find_key(pickle_index dict,
+                                                     std::string_view text) const {
     for (auto items = tree_->items(dict); !items.done();) {
       auto const& key = (*tree_)[items.next()];
       auto const value = items.next();
@@ -235,7 +237,7 @@ template <class Lazy = void> class pickle_path {
   }
 
   /// Sets several_ if the name does not tell which.
-  std::optional<taken> step(std::string_view rest) {
+  std::optional<lazily<taken, Lazy>> step(std::string_view rest) {
     auto const& container = (*tree_)[at_];
     if (container.kind == pickle_kind::dict) {
       return rest[0] == '[' ? bracketed_key(rest) : plain_key(rest);
@@ -252,7 +254,7 @@ template <class Lazy = void> class pickle_path {
     return taken{items.next(), static_cast<std::size_t>(end + 1 - rest.data())};
   }
 
-  std::optional<taken> plain_key(std::string_view rest) const {
+  std::optional<lazily<taken, Lazy>> plain_key(std::string_view rest) const {
     std::size_t const dot = here_ == 0 ? 0 : 1;
     if (dot == 1 && rest[0] != '.') return {};
     auto const end = std::min(rest.find_first_of(".[", dot), rest.size());
@@ -261,8 +263,8 @@ template <class Lazy = void> class pickle_path {
     return taken{*found, end};
   }
 
-  std::optional<taken> bracketed_key(std::string_view rest) {
-    std::optional<taken> found;
+  std::optional<lazily<taken, Lazy>> bracketed_key(std::string_view rest) {
+    std::optional<lazily<taken, Lazy>> found;
     for (auto items = tree_->items(at_); !items.done();) {
       auto const key = items.next();
       auto const value = items.next();

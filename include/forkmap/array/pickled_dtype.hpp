@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 #include <forkmap/array/record.hpp>
@@ -35,7 +36,7 @@ template <class Lazy = void> class pickled_types {
   std::string const& reason() const { return reason_; }
 
   /// A tuple of non-negative integers.
-  std::optional<shape> read_shape(pickle_index at) {
+  std::optional<lazily<shape, Lazy>> read_shape(pickle_index at) {
     if ((*tree_)[at].kind != pickle_kind::tuple) return refuse("a shape that is no tuple");
     std::array<std::size_t, shape::max_rank> extents{};
     std::size_t rank = 0;
@@ -51,18 +52,20 @@ template <class Lazy = void> class pickled_types {
   }
 
   /// Kind, byte order and size: enough to know where an array ends.
-  std::optional<dtype> read_type(pickle_index at) {
+  std::optional<lazily<dtype, Lazy>> read_type(pickle_index at) {
     auto const state = read_state(at);
     if (!state) return {};
     auto const code = (*tree_).text(static_cast<pickle_index>((*tree_)[at].bits));
     if (code.starts_with('O') || (state->flags & holds_objects) != 0) return refuse(objects);
-    auto const type = parse_dtype(std::string(state->order) + std::string(code.substr(0, 32)));
+    auto const type =
+        parse_dtype<Lazy>(std::string(state->order) + std::string(code.substr(0, 32)));
     if (!type) return refuse("unknown dtype " + in_quotes(code));
     return type;
   }
 
   /// The fields of a record, in the order of their offsets; none of what is no record.
-  std::optional<std::vector<record_field>> read_fields(pickle_index at, int depth = 0) {
+  std::optional<lazily<std::vector<record_field>, Lazy>> read_fields(pickle_index at,
+                                                                     int depth = 0) {
     auto const type = read_type(at);
     auto const state = read_state(at);
     if (!type || !state) return {};
@@ -145,7 +148,7 @@ template <class Lazy = void> class pickled_types {
     return std::nullopt;
   }
 
-  std::optional<dtype_state> read_state(pickle_index at) {
+  std::optional<lazily<dtype_state, Lazy>> read_state(pickle_index at) {
     auto const& type = (*tree_)[at];
     if (type.kind != pickle_kind::dtype) return refuse("a dtype that is none");
     auto const tuple = type.size;
@@ -175,7 +178,8 @@ template <class Lazy = void> class pickled_types {
   }
 
   /// (dtype, offset) or (dtype, offset, title).
-  std::optional<record_field> read_field(pickle_index at, std::size_t record_bytes, int depth) {
+  std::optional<lazily<record_field, Lazy>> read_field(pickle_index at, std::size_t record_bytes,
+                                                       int depth) {
     auto const& tuple = (*tree_)[at];
     if (tuple.kind != pickle_kind::tuple || tuple.size < 2) return refuse("a field that is none");
     if (++fields_ > most_fields) return refuse(too_many);

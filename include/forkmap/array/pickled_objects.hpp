@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/pickle_globals.hpp>
 #include <forkmap/array/pickle_input.hpp>
 #include <forkmap/array/pickle_tree.hpp>
@@ -27,9 +28,10 @@ namespace forkmap::detail {
 
 /// The bytes of a value that is some, however they are kept.
 template <class Lazy = void>
-std::optional<std::string> pickled_bytes(pickle_tree<Lazy> const& tree, pickle_value const& value) {
+std::optional<lazily<std::string, Lazy>> pickled_bytes(pickle_tree<Lazy> const& tree,
+                                                       pickle_value const& value) {
   if (value.kind == pickle_kind::bytes) return std::string(tree.text(value));
-  if (value.kind == pickle_kind::latin1) return latin1_from_utf8(tree.text(value));
+  if (value.kind == pickle_kind::latin1) return latin1_from_utf8<Lazy>(tree.text(value));
   return {};
 }
 
@@ -38,7 +40,7 @@ template <class Lazy = void> class pickled_objects {
   pickled_objects(pickle_tree<Lazy>& tree, pickle_input<Lazy>& in) : tree_(&tree), in_(&in) {}
 
   pickle_index find(std::string_view module, std::string_view name) {
-    auto const found = find_global(module, name);
+    auto const found = find_global<Lazy>(module, name);
     if (!found) in_->fail(refusal_of_global(module, name));
     return tree_->add(pickle_kind::global, 0, static_cast<std::uint64_t>(*found));
   }
@@ -206,7 +208,7 @@ template <class Lazy = void> class pickled_objects {
     if ((*tree_)[state].kind != pickle_kind::dict || (*tree_)[state].size > most_attributes) {
       in_->fail("a NumpyArrayWrapper without the attributes that joblib gives it");
     }
-    std::optional<pickle_index> dims, order, type, mappable, alignment;
+    std::optional<lazily<pickle_index, Lazy>> dims, order, type, mappable, alignment;
     for (auto items = tree_->items(state); !items.done();) {
       auto const key = items.next();
       auto const value = items.next();
@@ -249,7 +251,7 @@ template <class Lazy = void> class pickled_objects {
 
   struct attribute {
     std::string_view name;
-    std::optional<pickle_index>* place;
+    std::optional<lazily<pickle_index, Lazy>>* place;
   };
 
   pickle_tree<Lazy>* tree_;

@@ -11,6 +11,8 @@
 
 #include <boost/locale/utf.hpp>
 
+#include <forkmap/array/lazily.hpp>
+
 namespace forkmap::detail {
 
 using utf8_traits = boost::locale::utf::utf_traits<char>;
@@ -51,7 +53,8 @@ template <class Lazy = void> std::string utf8_from_latin1(std::string_view text)
 }
 
 /// Nothing if there is a character that Latin-1 lacks. `text` is UTF-8.
-template <class Lazy = void> std::optional<std::string> latin1_from_utf8(std::string_view text) {
+template <class Lazy = void>
+std::optional<lazily<std::string, Lazy>> latin1_from_utf8(std::string_view text) {
   std::string result;
   while (!text.empty()) {
     auto const point = next_code_point(text);

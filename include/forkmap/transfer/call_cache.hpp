@@ -3,11 +3,12 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
 
@@ -17,15 +18,13 @@ class call_cache {
   template <class T, class Make> T const& of_call(std::string_view key, Make const& make) {
     for (auto const& each : of_call_) {
       if (each.type == &type_tag<T> && each.key == key)
-        return *static_cast<T const*>(each.what.get());
+        return static_cast<object_of<T> const&>(*each.what).value;
     }
-    of_call_.push_back({std::string(key), &type_tag<T>, std::make_shared<T>(make())});
-    return *static_cast<T const*>(of_call_.back().what.get());
+    return keep<T>(of_call_, key, make);
   }
   /// A T that lives until the next task begins.
   template <class T, class Make> T const& of_task(Make const& make) {
-    of_task_.push_back(std::make_shared<T>(make()));
-    return *static_cast<T const*>(of_task_.back().get());
+    return keep<T>(of_task_, {}, make);
   }
 
   void begin_task() noexcept {
@@ -38,14 +37,33 @@ class call_cache {
 
  private:
   template <class T> static constexpr char type_tag = 0;
+
+  struct object {
+    object() = default;
+    object(object const&) = delete;
+    object& operator=(object const&) = delete;
+    virtual ~object() = default;
+  };
+  template <class T> struct object_of final : object {
+    template <class Make> explicit object_of(Make const& make) : value(make()) {}
+    T value;
+  };
   struct kept {
     std::string key;
     char const* type;
-    std::shared_ptr<void> what;
+    owner<object> what;
   };
 
+  template <class T, class Make>
+  static T const& keep(std::vector<kept>& among, std::string_view key, Make const& make) {
+    auto* const made = new object_of<T>(make);
+    owner<object> what(made);
+    among.push_back({std::string(key), &type_tag<T>, std::move(what)});
+    return made->value;
+  }
+
   std::vector<kept> of_call_{};
-  std::vector<std::shared_ptr<void>> of_task_{};
+  std::vector<kept> of_task_{};
 };
 
 /// That of the call which this thread serves as a pool's worker; null elsewhere.
