@@ -19,6 +19,7 @@
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array_traits.hpp>
 #include <forkmap/mapped_file.hpp>
@@ -59,7 +60,7 @@ struct own_shape {
   order layout;
 };
 
-template <class A> std::optional<own_shape> own_shape_of(A const& array) {
+template <class A> std::optional<lazily<own_shape, A>> own_shape_of(A const& array) {
   if constexpr (described_array<A>) {
     return own_shape{array_traits<A>::dims(array), array_traits<A>::layout(array)};
   } else {
@@ -69,7 +70,8 @@ template <class A> std::optional<own_shape> own_shape_of(A const& array) {
 
 template <class Lazy = void>
 own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
-                         std::optional<own_shape> const& own, dump_options const& options) {
+                         std::optional<lazily<own_shape, Lazy>> const& own,
+                         dump_options const& options) {
   if (own && (!options.dims.given() || options.dims == own->dims)) {
     if (options.layout == order::fortran && own->layout == order::c && own->dims.rank() > 1) {
       throw std::invalid_argument(

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <forkmap/array/dtype.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array/sorting.hpp>
@@ -106,7 +107,7 @@ template <class Lazy = void> class descr_reader {
   }
 
   void check_names(std::vector<record_field> const& fields) const {
-    std::vector<std::string_view> names;
+    std::vector<lazily<std::string_view, Lazy>> names;
     for (auto const& field : fields) names.push_back(field.name);
     if (auto const* const twice = find_twice(names)) {
       in_->fail("the field " + in_quotes(*twice) + " twice");

@@ -14,6 +14,7 @@
 #include <forkmap/array/descr.hpp>
 #include <forkmap/array/format.hpp>
 #include <forkmap/array/joblib_writer.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle.hpp>
 #include <forkmap/array/pickle_leaves.hpp>
@@ -235,8 +236,8 @@ template <class Lazy = void> class joblib_directory final : public array_directo
 
   /// A key that is there twice would mean one thing here and another one elsewhere.
   void check_keys(byte_source const& source, pickle_index dict) {
-    std::vector<std::string_view> texts;
-    std::vector<std::uint64_t> integers;
+    std::vector<lazily<std::string_view, Lazy>> texts;
+    std::vector<lazily<std::uint64_t, Lazy>> integers;
     for (auto items = tree_.items(dict); !items.done(); items.next()) {
       auto const& key = tree_[items.next()];
       if (key.is_text()) texts.push_back(tree_.text(key));

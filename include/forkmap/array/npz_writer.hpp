@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <forkmap/array/content.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/npy.hpp>
 #include <forkmap/array/npz.hpp>
 #include <forkmap/array/packing.hpp>
@@ -42,9 +43,10 @@ struct npz_member {
 };
 
 /// The members of what is to be written: a dict's by their keys, others as numpy.savez names them.
-template <class Lazy = void> std::vector<npz_member> npz_members(content_value const& content) {
+template <class Lazy = void>
+std::vector<lazily<npz_member, Lazy>> npz_members(content_value const& content) {
   using kind = content_value::kind;
-  std::vector<npz_member> result;
+  std::vector<lazily<npz_member, Lazy>> result;
   auto const add = [&result](std::string const& name, content_value const& value) {
     if (auto const why = bad_array_name(name); !why.empty()) {
       throw unwritable_content("the name " + in_quotes(name) + " of an array " + std::string(why));
@@ -80,7 +82,7 @@ void write_npz(byte_sink& out, content_value const& content, write_options const
   zip_writer<Lazy> archive(
       out, {method == packing::none ? method : packing::deflate, options.level}, npy_alignment);
   if (method == packing::none) {
-    std::vector<std::pair<std::string_view, std::size_t>> sizes;
+    std::vector<std::pair<lazily<std::string_view, Lazy>, std::size_t>> sizes;
     for (auto const& [name, array] : members) {
       auto const head = npy_head(*array, array->dims, array->layout).size();
       sizes.emplace_back(name, head + array->bytes);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/pickle_input.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 
@@ -83,9 +84,9 @@ template <class Lazy = void> class pickle_stack {
   static constexpr pickle_index nothing = ~pickle_index{0};
 
   pickle_input<Lazy> const* in_;
-  std::vector<pickle_index> values_{};
-  std::vector<std::size_t> marks_{};
-  std::vector<pickle_index> memo_{};
+  std::vector<lazily<pickle_index, Lazy>> values_{};
+  std::vector<lazily<std::size_t, Lazy>> marks_{};
+  std::vector<lazily<pickle_index, Lazy>> memo_{};
   std::size_t memoized_ = 0;
 };
 

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include <forkmap/array/lazily.hpp>
+
 namespace forkmap::detail {
 
 enum class pickle_kind : std::uint8_t {
@@ -170,10 +172,10 @@ template <class Lazy = void> class pickle_tree {
     return static_cast<std::uint32_t>(value.bits >> 32U);
   }
 
-  std::vector<pickle_value> values_;
+  std::vector<lazily<pickle_value, Lazy>> values_;
   std::vector<cell> cells_{{0, 0}};  // so that 0 is no place
   std::string characters_{};
-  std::vector<pickled_array> arrays_{};
+  std::vector<lazily<pickled_array, Lazy>> arrays_{};
 };
 
 }  // namespace forkmap::detail

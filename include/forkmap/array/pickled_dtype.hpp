@@ -69,7 +69,7 @@ template <class Lazy = void> class pickled_types {
     auto const type = read_type(at);
     auto const state = read_state(at);
     if (!type || !state) return {};
-    std::vector<record_field> fields;
+    std::vector<lazily<record_field, Lazy>> fields;
     if ((*tree_)[state->names].kind == pickle_kind::none) return fields;
     if (type->kind != 'V' || (*tree_)[state->names].kind != pickle_kind::tuple ||
         (*tree_)[state->fields].kind != pickle_kind::dict) {
@@ -232,7 +232,7 @@ template <class Lazy = void> class pickled_types {
   }
 
   static bool has_name_twice(std::vector<record_field> const& fields) {
-    std::vector<std::string_view> names;
+    std::vector<lazily<std::string_view, Lazy>> names;
     for (auto const& field : fields) names.push_back(field.name);
     return find_twice(names) != nullptr;
   }

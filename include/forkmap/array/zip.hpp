@@ -21,6 +21,7 @@
 #include <vector>
 
 #include <forkmap/array/format.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 
 namespace forkmap::detail {
@@ -94,7 +95,7 @@ template <class Lazy = void> class zip_archive {
   }
 
   /// In the order of the directory.
-  std::vector<zip_member> const& members() const { return members_; }
+  std::vector<lazily<zip_member, Lazy>> const& members() const { return members_; }
 
   /// Null if there is none of that name.
   zip_member const* find(std::string_view name) const {
@@ -242,7 +243,7 @@ template <class Lazy = void> class zip_archive {
 
   /// Every member lies before the directory, and before the next one.
   void check_places(byte_source const& source) {
-    std::vector<zip_member*> by_offset(members_.size());
+    std::vector<lazily<zip_member*, Lazy>> by_offset(members_.size());
     std::transform(members_.begin(), members_.end(), by_offset.begin(), [](auto& m) { return &m; });
     std::sort(by_offset.begin(), by_offset.end(),
               [](auto const* a, auto const* b) { return a->offset < b->offset; });
@@ -260,8 +261,8 @@ template <class Lazy = void> class zip_archive {
     }
   }
 
-  std::vector<zip_member> members_{};
-  std::vector<std::size_t> by_name_{};
+  std::vector<lazily<zip_member, Lazy>> members_{};
+  std::vector<lazily<std::size_t, Lazy>> by_name_{};
   std::uint64_t directory_offset_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <forkmap/array/content.hpp>
+#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/packed_sink.hpp>
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array/utf8.hpp>
@@ -220,7 +221,7 @@ template <class Lazy = void> class zip_writer {
   byte_sink* out_;
   write_options options_;
   std::size_t alignment_;
-  std::vector<zip_member> members_{};
+  std::vector<lazily<zip_member, Lazy>> members_{};
 };
 
 }  // namespace forkmap::detail

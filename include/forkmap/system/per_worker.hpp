@@ -21,6 +21,8 @@ template <class T> class per_worker {
   std::size_t size() const noexcept { return n_; }
   T* begin() noexcept { return all_; }
   T* end() noexcept { return all_ + n_; }
+  T const* begin() const noexcept { return all_; }
+  T const* end() const noexcept { return all_ + n_; }
 
  private:
   static constexpr std::size_t few = 8;

@@ -21,11 +21,11 @@
 #include <cstdint>
 #include <exception>
 #include <system_error>
-#include <vector>
 
 #include <forkmap/system/bound.hpp>
 #include <forkmap/system/call.hpp>
 #include <forkmap/system/descriptor.hpp>
+#include <forkmap/system/per_worker.hpp>
 #include <forkmap/system/process.hpp>
 #include <forkmap/system/process_tree.hpp>
 
@@ -37,7 +37,7 @@ class template_process {
   /// is one at a time; it must not return.
   /// Errors: std::system_error naming what the system refused; nothing is left then.
   template <class Body> template_process(std::uint32_t n_children, Body const& body) {
-    std::vector<pid_t> children(n_children);  // made here: a child of threads had better not
+    per_worker<pid_t> children(n_children);  // made here: a child of threads had better not
     int ends[2] = {-1, -1};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
       throw_errno("socketpair of a pool");
@@ -136,7 +136,7 @@ class template_process {
 
   /// What it does all its life. Signals are blocked, so that only SIGKILL ends it before its maker.
   template <class Body>
-  [[noreturn]] static void serve(int socket, int maker, std::vector<pid_t>& children,
+  [[noreturn]] static void serve(int socket, int maker, per_worker<pid_t>& children,
                                  sigset_t const& mask, Body const& body) {
     struct sigaction usual{};
     usual.sa_handler = SIG_DFL;
@@ -188,7 +188,7 @@ class template_process {
 
   /// Collects what dead children have left to this process and is dead, too. Not all of it where the
   /// kernel names another of the children first: its own turn comes.
-  static void collect_orphans(std::vector<pid_t> const& children) noexcept {
+  static void collect_orphans(per_worker<pid_t> const& children) noexcept {
     for (;;) {
       siginfo_t dead{};
       if (::waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) != 0 || dead.si_pid == 0) return;

@@ -4,8 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <new>
-#include <vector>
+#include <utility>
 
 #include <forkmap/system/shared_memory.hpp>
 
@@ -27,19 +26,15 @@ class prepared_heap {
     constexpr std::size_t block_overhead = 24;  // of an allocation: its header, and rounding up
     auto const bytes = result_bytes + static_cast<std::size_t>(n) * block_overhead;
     if (bytes < least || bytes > most) return;
-    std::vector<void*> blocks;
-    try {
-      blocks.reserve(bytes / block_bytes + 1);
-      for (std::size_t done = 0; done < bytes; done += block_bytes) {
-        auto* const block = std::malloc(block_bytes);
-        if (block == nullptr) break;
-        blocks.push_back(block);
-        populate_for_writing(block, block_bytes);
-      }
-    } catch (std::bad_alloc const&) {  // then the results' pages come one by one
+    for (std::size_t done = 0; done < bytes; done += block_bytes) {
+      auto* const block = static_cast<void**>(std::malloc(block_bytes));
+      if (block == nullptr) break;  // then the results' pages come one by one
+      populate_for_writing(block, block_bytes);
+      *block = last_;  // the one before it
+      last_ = block;
     }
-    for (std::size_t i = 0; i + 1 < blocks.size(); ++i) std::free(blocks[i]);
-    if (!blocks.empty()) last_ = blocks.back();
+    auto* before = last_ == nullptr ? nullptr : *static_cast<void**>(last_);
+    while (before != nullptr) std::free(std::exchange(before, *static_cast<void**>(before)));
   }
   prepared_heap(prepared_heap const&) = delete;
   prepared_heap& operator=(prepared_heap const&) = delete;
