@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <forkmap/array/formats.hpp>
+#include <forkmap/system/owner.hpp>
 
 #include "fuzzing.hpp"
 
@@ -177,7 +178,7 @@ int fuzz_joblib(std::uint8_t const* data, std::size_t size) {
   if (!begins_joblib(bytes)) return 0;
   std::filesystem::path const file = "fuzzed.joblib";
   fuzzing::bytes_in_memory const source(file, bytes);
-  std::unique_ptr<array_directory> directory;
+  owner<array_directory> directory;
   if (refused([&] { directory = read_directory(source); })) return 0;
 
   stored_array only;

@@ -10,6 +10,7 @@
 
 #include <forkmap/array/array_reader.hpp>
 #include <forkmap/array/formats.hpp>
+#include <forkmap/system/owner.hpp>
 
 #include "fuzzing.hpp"
 
@@ -43,7 +44,7 @@ int fuzz_npz(std::uint8_t const* data, std::size_t size) {
   if (!begins_npz(bytes)) return 0;
   std::filesystem::path const file = "fuzzed.npz";
   fuzzing::bytes_in_memory const source(file, bytes);
-  std::unique_ptr<array_directory> directory;
+  owner<array_directory> directory;
   if (refused([&] { directory = read_directory(source); })) return 0;
 
   auto names = directory->names();

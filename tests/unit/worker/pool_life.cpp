@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <ranges>
 #include <thread>
 #include <vector>
@@ -14,6 +13,7 @@
 #include <forkmap/engine/call_place.hpp>
 #include <forkmap/sent_tasks.hpp>
 #include <forkmap/system/futex.hpp>
+#include <forkmap/system/owner.hpp>
 #include <forkmap/transfer/take_results.hpp>
 #include <forkmap/transfer/typed_job.hpp>
 #include <forkmap/worker/pool_life.hpp>
@@ -45,7 +45,7 @@ class pool_of_threads {
 
   /// As pool_calls does, in a place that is this thread's own.
   template <class Tasks>
-  std::unique_ptr<pool_call_run> run(std::uint32_t c, call_place<>& place, Tasks& range, bool race) {
+  owner<pool_call_run> run(std::uint32_t c, call_place<>& place, Tasks& range, bool race) {
     using result = typename portable_result<std::ranges::range_value_t<Tasks>>::type;
     sent_map<Tasks, result> tasks(range, true, race);
     auto& shared = control.call(c);

@@ -1,0 +1,87 @@
+// What owns one object: gone once, and at the right moment.
+#include <type_traits>
+#include <utility>
+
+#include <forkmap/system/owner.hpp>
+
+#include "support/catch.hpp"
+
+using forkmap::detail::owner;
+
+namespace {
+
+struct counted {
+  explicit counted(int& alive) : alive_(alive) { ++alive_; }
+  counted(counted const&) = delete;
+  counted& operator=(counted const&) = delete;
+  virtual ~counted() { --alive_; }
+  virtual int value() const { return 1; }
+
+ private:
+  int& alive_;
+};
+struct derived final : counted {
+  using counted::counted;
+  int value() const override { return 2; }
+};
+
+}  // namespace
+
+static_assert(!std::is_copy_constructible_v<owner<int>> && !std::is_copy_assignable_v<owner<int>>);
+static_assert(std::is_nothrow_move_constructible_v<owner<int>> &&
+              std::is_nothrow_move_assignable_v<owner<int>>);
+static_assert(!std::is_convertible_v<int*, owner<int>>, "taking over is said");
+
+TEST_CASE("owner: moves hand the object on; it is destroyed once", "[system]") {
+  int alive = 0;
+  {
+    owner<counted> first(new counted(alive));
+    REQUIRE(first);
+    REQUIRE(first->value() == 1);
+    owner<counted> second = std::move(first);
+    REQUIRE(first == nullptr);  // NOLINT(bugprone-use-after-move): empty, as it promises
+    REQUIRE(second.get() == &*second);
+    REQUIRE(alive == 1);
+
+    owner<counted> base = owner<derived>(new derived(alive));
+    REQUIRE(base->value() == 2);
+    REQUIRE(alive == 2);
+    second = std::move(base);
+    REQUIRE(alive == 1);
+    REQUIRE(second->value() == 2);
+
+    auto& same = second;
+    second = std::move(same);
+    REQUIRE(second->value() == 2);
+
+    counted* const released = second.release();
+    REQUIRE(second == nullptr);
+    REQUIRE(alive == 1);
+    second.reset(released);
+    second.reset();
+    REQUIRE(alive == 0);
+
+    owner<counted> const none = nullptr;
+    REQUIRE(!none);
+    second.reset(new counted(alive));
+  }
+  REQUIRE(alive == 0);
+}
+
+TEST_CASE("owner: what is replaced is destroyed when the new one is there", "[system]") {
+  struct link {
+    owner<link> next;
+    owner<link>* head = nullptr;
+    bool* saw_new = nullptr;
+    ~link() {
+      if (saw_new != nullptr) *saw_new = head->get() != this;
+    }
+  };
+  bool saw_new = false;
+  owner<link> head;
+  head.reset(new link);
+  head->head = &head;
+  head->saw_new = &saw_new;
+  head.reset(new link);
+  REQUIRE(saw_new);
+}
