@@ -10,18 +10,18 @@ using forkmap::detail::owner;
 
 namespace {
 
-struct counted {
-  explicit counted(int& alive) : alive_(alive) { ++alive_; }
-  counted(counted const&) = delete;
-  counted& operator=(counted const&) = delete;
-  virtual ~counted() { --alive_; }
+struct owned_base {
+  explicit owned_base(int& alive) : alive_(alive) { ++alive_; }
+  owned_base(owned_base const&) = delete;
+  owned_base& operator=(owned_base const&) = delete;
+  virtual ~owned_base() { --alive_; }
   virtual int value() const { return 1; }
 
  private:
   int& alive_;
 };
-struct derived final : counted {
-  using counted::counted;
+struct owned_derived final : owned_base {
+  using owned_base::owned_base;
   int value() const override { return 2; }
 };
 
@@ -35,15 +35,15 @@ static_assert(!std::is_convertible_v<int*, owner<int>>, "taking over is said");
 TEST_CASE("owner: moves hand the object on; it is destroyed once", "[system]") {
   int alive = 0;
   {
-    owner<counted> first(new counted(alive));
+    owner<owned_base> first(new owned_base(alive));
     REQUIRE(first);
     REQUIRE(first->value() == 1);
-    owner<counted> second = std::move(first);
+    owner<owned_base> second = std::move(first);
     REQUIRE(first == nullptr);  // NOLINT(bugprone-use-after-move): empty, as it promises
     REQUIRE(second.get() == &*second);
     REQUIRE(alive == 1);
 
-    owner<counted> base = owner<derived>(new derived(alive));
+    owner<owned_base> base = owner<owned_derived>(new owned_derived(alive));
     REQUIRE(base->value() == 2);
     REQUIRE(alive == 2);
     second = std::move(base);
@@ -54,16 +54,16 @@ TEST_CASE("owner: moves hand the object on; it is destroyed once", "[system]") {
     second = std::move(same);
     REQUIRE(second->value() == 2);
 
-    counted* const released = second.release();
+    owned_base* const released = second.release();
     REQUIRE(second == nullptr);
     REQUIRE(alive == 1);
     second.reset(released);
     second.reset();
     REQUIRE(alive == 0);
 
-    owner<counted> const none = nullptr;
+    owner<owned_base> const none = nullptr;
     REQUIRE(!none);
-    second.reset(new counted(alive));
+    second.reset(new owned_base(alive));
   }
   REQUIRE(alive == 0);
 }
