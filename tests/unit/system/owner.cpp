@@ -32,7 +32,7 @@ static_assert(std::is_nothrow_move_constructible_v<owner<int>> &&
               std::is_nothrow_move_assignable_v<owner<int>>);
 static_assert(!std::is_convertible_v<int*, owner<int>>, "taking over is said");
 
-TEST_CASE("owner: moves hand the object on; it is destroyed once", "[system]") {
+TEST_CASE("owner: moves hand the object on, and it is destroyed once", "[system]") {
   int alive = 0;
   {
     owner<owned_base> first(new owned_base(alive));
