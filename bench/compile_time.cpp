@@ -25,6 +25,16 @@ constexpr char standard_headers[] =
     "#include <span>\n#include <stop_token>\n#include <string>\n#include <tuple>\n"
     "#include <variant>\n#include <vector>\n";
 
+constexpr char map_call[] =
+    "#include <forkmap/forkmap.hpp>\n"
+    "#include <cmath>\n"
+    "double root(int x) { return std::sqrt(x); }\n"
+    "int main() {\n"
+    "  auto tasks = std::views::iota(0, 10) |\n"
+    "      std::views::transform([](int i) { return forkmap::delayed(root)(i); });\n"
+    "  return forkmap::parallel(2)(tasks).size() != 10;\n"
+    "}\n";
+
 double children_seconds() {
   rusage used{};
   check(::getrusage(RUSAGE_CHILDREN, &used) == 0, "getrusage");
@@ -34,20 +44,25 @@ double children_seconds() {
   return seconds(used.ru_utime) + seconds(used.ru_stime);
 }
 
-/// Compiles a program, and returns the CPU time that it took.
-double compile(std::string const& program) {
-  bench::temporary_folder const folder;
-  auto const source = (folder / "main.cpp").native();
-  auto const object = (folder / "main.o").native();
-  std::ofstream(source) << program;
+/// Runs the compiler, and returns the CPU time that it took.
+double run_compiler(std::string const& source, char const* language, std::string const& output,
+                    std::string const& first = "/dev/null") {
   auto const before = children_seconds();
   bench::by_hand::fork_and_wait(1, [&] {
     ::execlp(FORKMAP_BENCH_COMPILER, FORKMAP_BENCH_COMPILER, "-std=c++20", "-O0",
-             "-I" FORKMAP_BENCH_INCLUDE, "-I" FORKMAP_BENCH_BOOST, "-c", source.c_str(), "-o",
-             object.c_str(), static_cast<char*>(nullptr));
+             "-I" FORKMAP_BENCH_INCLUDE, "-I" FORKMAP_BENCH_BOOST, "-include", first.c_str(), "-x",
+             language, "-c", source.c_str(), "-o", output.c_str(), static_cast<char*>(nullptr));
     ::_exit(1);
   });
   return children_seconds() - before;
+}
+
+/// Compiles a program, and returns the CPU time that it took.
+double compile(std::string const& program, std::string const& first = "/dev/null") {
+  bench::temporary_folder const folder;
+  auto const source = (folder / "main.cpp").native();
+  std::ofstream(source) << program;
+  return run_compiler(source, "c++", (folder / "main.o").native(), first);
 }
 
 void compiles(benchmark::State& state, std::string const& program, bench::question const& asked) {
@@ -61,19 +76,23 @@ BENCHMARK_CAPTURE(compiles, umbrella, "#include <forkmap/forkmap.hpp>\nint main(
     ->Iterations(3)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(compiles, one_map,
-                  "#include <forkmap/forkmap.hpp>\n"
-                  "#include <cmath>\n"
-                  "double root(int x) { return std::sqrt(x); }\n"
-                  "int main() {\n"
-                  "  auto tasks = std::views::iota(0, 10) |\n"
-                  "      std::views::transform([](int i) { return forkmap::delayed(root)(i); });\n"
-                  "  return forkmap::parallel(2)(tasks).size() != 10;\n"
-                  "}\n",
+BENCHMARK_CAPTURE(compiles, one_map, map_call,
                   {.text = "compiling one map call / an empty main with standard headers",
                    .limit = 4})
     ->Iterations(3)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
+
+/// As CMake's target_precompile_headers does it.
+void precompiled(benchmark::State& state) {
+  bench::temporary_folder const folder;
+  auto const header = (folder / "precompiled.hpp").native();
+  std::ofstream(header) << "#include <forkmap/forkmap.hpp>\n";
+  run_compiler(header, "c++-header", header + ".gch");
+  bench::in_turns(
+      state, {.text = "compiling one map call, forkmap.hpp precompiled / not precompiled"},
+      [] { return compile(map_call); }, [&] { return compile(map_call, header); });
+}
+BENCHMARK(precompiled)->Iterations(3)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
