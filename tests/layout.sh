@@ -8,7 +8,7 @@ set -euo pipefail
 allowed='
 system    system access.hpp advice.hpp array/packing.hpp
 plan      plan
-array     array system/owner.hpp access.hpp advice.hpp array_error.hpp content_entry.hpp field_names.hpp fixed_string.hpp half.hpp shape.hpp slice.hpp transfer/aggregate.hpp system/call.hpp system/codecs.hpp system/crc32.hpp
+array     array system/lazily.hpp system/owner.hpp access.hpp advice.hpp array_error.hpp content_entry.hpp field_names.hpp fixed_string.hpp half.hpp shape.hpp slice.hpp transfer/aggregate.hpp system/call.hpp system/codecs.hpp system/crc32.hpp
 transfer  transfer plan system error.hpp outcome.hpp indexed.hpp time_limit.hpp delayed.hpp
 worker    worker transfer plan system error.hpp options.hpp this_task.hpp time_limit.hpp
 engine    engine worker transfer plan system error.hpp options.hpp outcome.hpp report.hpp this_task.hpp cpu.hpp

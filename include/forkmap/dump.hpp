@@ -19,12 +19,12 @@
 #include <forkmap/array/content.hpp>
 #include <forkmap/array/element.hpp>
 #include <forkmap/array/formats.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array_traits.hpp>
 #include <forkmap/mapped_file.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/system/file.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/library.hpp>
 #include <forkmap/system/replacement.hpp>
 

@@ -46,8 +46,8 @@ struct map_report {
 namespace detail {
 inline thread_local map_report report_of_this_thread;
 
-/// In place, with what room it has: a page of the heap that is written between two forks costs a page
-/// fault.
+/// In place, with what room it has: a page of the heap that is written between two forks costs a
+/// page fault.
 inline void clear(map_report& report) noexcept {
   report.wall = {};
   report.workers.clear();

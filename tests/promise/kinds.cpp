@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -20,6 +21,18 @@
 namespace fm = forkmap;
 
 namespace {
+
+/// As types that hold anything are: what is no const copy, and no move, is converted.
+struct takes_anything {
+  int value = 0;
+  takes_anything(int is, std::nullptr_t) : value(is) {}
+  template <class T> takes_anything(T&& /*other*/) : value(-1) {}
+  template <class T> takes_anything& operator=(T&& /*other*/) {
+    value = -2;
+    return *this;
+  }
+};
+static_assert(std::is_trivially_copyable_v<takes_anything>);
 
 /// Its text cannot be read where it says "unreadable".
 struct parsed {
@@ -159,4 +172,17 @@ TEST_CASE("kinds: random numbers of a pool's task are those of its seed and inde
       REQUIRE(workers.map(draw, std::views::iota(0, 4)) == expected);
     }
   }
+}
+
+TEST_CASE("kinds: trivially copyable results are copied, not converted", "[map][pool]") {
+  auto const three = std::vector<int>{5, 6, 7};
+  auto const make = [](int i) { return takes_anything(i, nullptr); };
+  auto const is_right = [](std::vector<takes_anything> const& results) {
+    return results.size() == 3 && results[0].value == 5 && results[1].value == 6 &&
+           results[2].value == 7;
+  };
+  REQUIRE(is_right(fm::parallel(2).map(make, three)));
+  REQUIRE(is_right(fm::parallel(1).map(make, three)));
+  fm::pool const workers(2);
+  REQUIRE(is_right(workers.map(make, three)));
 }

@@ -13,12 +13,12 @@
 #include <vector>
 
 #include <forkmap/array/dtype.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array/sorting.hpp>
 #include <forkmap/array/utf8.hpp>
 #include <forkmap/shape.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -14,9 +14,9 @@
 #include <system_error>
 #include <type_traits>
 
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/fixed_string.hpp>
 #include <forkmap/half.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -14,13 +14,13 @@
 #include <forkmap/array/descr.hpp>
 #include <forkmap/array/format.hpp>
 #include <forkmap/array/joblib_writer.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle.hpp>
 #include <forkmap/array/pickle_leaves.hpp>
 #include <forkmap/array/pickle_names.hpp>
 #include <forkmap/array/pickled_dtype.hpp>
 #include <forkmap/array/sorting.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {

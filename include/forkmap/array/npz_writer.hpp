@@ -9,12 +9,12 @@
 #include <vector>
 
 #include <forkmap/array/content.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/npy.hpp>
 #include <forkmap/array/npz.hpp>
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array/utf8.hpp>
 #include <forkmap/array/zip_writer.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include <forkmap/array/format.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 
@@ -106,15 +108,16 @@ template <class Lazy = void> class pickle_input {
   void refill(std::size_t bytes) {
     if (taken() > longest_pickle) fail("more than 1 GiB beside the arrays; it is not read");
     auto const rest = window_.substr(at_);
-    if (buffer_.empty()) buffer_.resize(most_taken + most_ahead);
-    std::copy(rest.begin(), rest.end(), buffer_.data());
+    if (!buffer_)
+      buffer_ = std::make_unique_for_overwrite<lazily<char[], Lazy>>(most_taken + most_ahead);
+    std::copy(rest.begin(), rest.end(), buffer_.get());
     base_ += at_;
     at_ = 0;
     auto size = rest.size();
-    auto const got = source_->read_some(base_ + size, {buffer_.data() + size, ahead_});
+    auto const got = source_->read_some(base_ + size, {buffer_.get() + size, ahead_});
     ahead_ = std::min(2 * ahead_, most_ahead);
     size += got;
-    window_ = {buffer_.data(), size};
+    window_ = {buffer_.get(), size};
     if (size < bytes) {
       at_ = size;
       fail("the file ends inside its pickle");
@@ -127,7 +130,7 @@ template <class Lazy = void> class pickle_input {
   std::size_t at_ = 0;  // in the window
   std::size_t skipped_ = 0;
   std::size_t ahead_ = least_ahead;
-  std::string buffer_{};
+  std::unique_ptr<lazily<char[], Lazy>> buffer_{};
 };
 
 }  // namespace forkmap::detail

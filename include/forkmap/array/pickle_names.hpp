@@ -16,10 +16,10 @@
 #include <vector>
 
 #include <forkmap/array/descr.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 #include <forkmap/array/utf8.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/pickle_input.hpp>
 #include <forkmap/array/pickle_tree.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include <forkmap/array/lazily.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -19,12 +19,12 @@
 #include <vector>
 
 #include <forkmap/array/dtype.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 #include <forkmap/array/record.hpp>
 #include <forkmap/array/sorting.hpp>
 #include <forkmap/shape.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

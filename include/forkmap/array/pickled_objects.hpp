@@ -17,12 +17,12 @@
 #include <string>
 #include <string_view>
 
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/pickle_globals.hpp>
 #include <forkmap/array/pickle_input.hpp>
 #include <forkmap/array/pickle_tree.hpp>
 #include <forkmap/array/pickled_dtype.hpp>
 #include <forkmap/array/utf8.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

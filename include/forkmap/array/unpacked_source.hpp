@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include <forkmap/array/packing.hpp>
 #include <forkmap/system/codecs.hpp>
 #include <forkmap/system/crc32.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/owner.hpp>
 
 namespace forkmap::detail {
@@ -135,10 +137,12 @@ template <class Lazy = void> class unpacked_source final : public byte_source {
       auto const left = section_.bytes - loaded_;
       if (waiting_.empty() && left != 0) {
         auto const now = std::min(buffer_bytes, left);
-        if (buffer_.empty()) buffer_.resize(std::min(buffer_bytes, left));
-        source_->read(section_.offset + loaded_, {buffer_.data(), now});
+        if (!buffer_)
+          buffer_ =
+              std::make_unique_for_overwrite<lazily<char[], Lazy>>(std::min(buffer_bytes, left));
+        source_->read(section_.offset + loaded_, {buffer_.get(), now});
         loaded_ += now;
-        waiting_ = {buffer_.data(), now};
+        waiting_ = {buffer_.get(), now};
       }
       return loaded_ == section_.bytes;
     }
@@ -171,7 +175,7 @@ template <class Lazy = void> class unpacked_source final : public byte_source {
     byte_source const* source_;
     packed_section section_;
     owner<unpacker> unpacker_;
-    std::string buffer_{};
+    std::unique_ptr<lazily<char[], Lazy>> buffer_{};
     std::string_view waiting_{};  // read, and not unpacked
     std::size_t loaded_ = 0;      // of the section, into the buffer
     std::size_t taken_ = 0;       // of the section, by the unpacker

@@ -11,7 +11,7 @@
 
 #include <boost/locale/utf.hpp>
 
-#include <forkmap/array/lazily.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

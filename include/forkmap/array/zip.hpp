@@ -21,8 +21,8 @@
 #include <vector>
 
 #include <forkmap/array/format.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/literal.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

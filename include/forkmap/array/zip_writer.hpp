@@ -12,13 +12,13 @@
 #include <vector>
 
 #include <forkmap/array/content.hpp>
-#include <forkmap/array/lazily.hpp>
 #include <forkmap/array/packed_sink.hpp>
 #include <forkmap/array/packing.hpp>
 #include <forkmap/array/utf8.hpp>
 #include <forkmap/array/zip.hpp>
 #include <forkmap/array/zip_member.hpp>
 #include <forkmap/system/crc32.hpp>
+#include <forkmap/system/lazily.hpp>
 
 namespace forkmap::detail {
 

@@ -153,7 +153,7 @@ template <class = void> class fork_join_call {
     auto const time = now();
     auto wake = limits_.next_look(time);
     constexpr std::int64_t soon_ns = 2'000'000;  // a replacement has come to its task by then
-    if (unnoted_) wake = std::min(wake, time + soon_ns);
+    if (any_unnoted_) wake = std::min(wake, time + soon_ns);
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
       auto const& process = lives_[k].process;
       ends[k] = {process.handle(), POLLIN, 0};
@@ -210,8 +210,8 @@ template <class = void> class fork_join_call {
     bool const goes_on = !cancelled() && (rest || !fates_.all_claimed());
     if (failed) {
       note_death();
-      unnoted_.reset(
-          new death_in_task{last, std::move(gone), std::move(it.stuck), it.again, false});
+      unnoted_ = {last, std::move(gone), std::move(it.stuck), it.again, false};
+      any_unnoted_ = true;
     }
     if (goes_on) replace(k, rest ? left_over : task_range{});
     return goes_on;
@@ -238,7 +238,7 @@ template <class = void> class fork_join_call {
     results_->failures.add(failure_after(std::move(it), work_, how_));
   }
   void note_death() {
-    if (auto const it = std::move(unnoted_)) note_failure(std::move(*it));
+    if (std::exchange(any_unnoted_, false)) note_failure(std::move(unnoted_));
   }
 
   void replace(std::uint32_t k, task_range left_over) {
@@ -256,8 +256,7 @@ template <class = void> class fork_join_call {
     return memory().header().cancelled.load(std::memory_order_acquire);
   }
 
-  /// Ends all workers, with what they have started. Those that had died by themselves still tell of
-  /// what.
+  /// Ends all workers and what they have started. Those that had died already still tell of what.
   void end_all() {
     for (auto& it : lives_) {
       if (it.process) kill_tree(it.process);
@@ -291,7 +290,8 @@ template <class = void> class fork_join_call {
   oom_counter oom_;
   // The last one, until its replacement is at work: what takes its time, and writes to memory that
   // both would have to copy, would keep that from it.
-  owner<death_in_task> unnoted_;
+  death_in_task unnoted_{};
+  bool any_unnoted_ = false;
   std::uint32_t n_started_ = 0;
   per_worker<life> lives_;  // ends the processes, whatever is thrown
   call_report report_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 #endif
 
 #include <forkmap/system/codec.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/library.hpp>
 #include <forkmap/system/owner.hpp>
 
@@ -91,20 +93,21 @@ template <class Lazy = void> class bzip2_packer final : public packer {
   step run(std::string_view in, bool last) override {
     stream_.next_in = as_readable<char>(in);
     stream_.avail_in = countable(in.size());
-    stream_.next_out = buffer_.data();
+    stream_.next_out = buffer_.get();
     stream_.avail_out = buffer_bytes;
     // Once it was told to finish it takes nothing new: only with the rest of all.
     bool const all = last && stream_.avail_in == in.size();
     auto const result = bzip2_->compress(&stream_, all ? BZ_FINISH : BZ_RUN);
     return {countable(in.size()) - stream_.avail_in,
-            {buffer_.data(), buffer_bytes - stream_.avail_out},
+            {buffer_.get(), buffer_bytes - stream_.avail_out},
             result == BZ_STREAM_END};
   }
 
  private:
   bzip2_functions const* bzip2_;
   bz_stream stream_{};
-  std::string buffer_ = std::string(buffer_bytes, '\0');
+  std::unique_ptr<lazily<char[], Lazy>> buffer_ =
+      std::make_unique_for_overwrite<lazily<char[], Lazy>>(buffer_bytes);
 };
 
 template <class Lazy = void> owner<unpacker> make_bzip2_unpacker() {

@@ -1,7 +1,6 @@
 // Every compression method there is, by its name.
 #pragma once
 
-
 #include <forkmap/array/packing.hpp>
 #include <forkmap/system/bzip2.hpp>
 #include <forkmap/system/codec.hpp>

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <span>
 #include <stdexcept>
@@ -14,6 +15,7 @@
 #endif
 
 #include <forkmap/system/codec.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/library.hpp>
 #include <forkmap/system/owner.hpp>
 
@@ -95,7 +97,7 @@ template <class Lazy = void> class lz4_packer final : public packer {
     // The frame's head (19 bytes at most) and the first block may come together.
     constexpr std::size_t head_bytes = 64;
     capacity_ = lz4_->compress_bound(buffer_bytes, &preferences_) + head_bytes;
-    buffer_.resize(capacity_);
+    buffer_ = std::make_unique_for_overwrite<lazily<char[], Lazy>>(capacity_);
   }
   ~lz4_packer() override { lz4_->free_compression(context_); }
 
@@ -108,17 +110,17 @@ template <class Lazy = void> class lz4_packer final : public packer {
       used += result;
     };
     if (!begun_) {
-      took(lz4_->compress_begin(context_, buffer_.data(), capacity_, &preferences_));
+      took(lz4_->compress_begin(context_, buffer_.get(), capacity_, &preferences_));
       begun_ = true;
     }
     auto const now = in.substr(0, buffer_bytes);
     if (!now.empty()) {
-      took(lz4_->compress_update(context_, buffer_.data() + used, capacity_ - used, now.data(),
+      took(lz4_->compress_update(context_, buffer_.get() + used, capacity_ - used, now.data(),
                                  now.size(), nullptr));
     }
     bool const end = last && now.empty();
-    if (end) took(lz4_->compress_end(context_, buffer_.data() + used, capacity_ - used, nullptr));
-    return {now.size(), {buffer_.data(), used}, end};
+    if (end) took(lz4_->compress_end(context_, buffer_.get() + used, capacity_ - used, nullptr));
+    return {now.size(), {buffer_.get(), used}, end};
   }
 
  private:
@@ -126,7 +128,7 @@ template <class Lazy = void> class lz4_packer final : public packer {
   LZ4F_preferences_t preferences_{};
   LZ4F_cctx* context_ = nullptr;
   std::size_t capacity_ = 0;
-  std::string buffer_;
+  std::unique_ptr<lazily<char[], Lazy>> buffer_;
   bool begun_ = false;
 };
 

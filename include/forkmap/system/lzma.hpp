@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 #endif
 
 #include <forkmap/system/codec.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/library.hpp>
 #include <forkmap/system/owner.hpp>
 
@@ -114,19 +116,20 @@ template <class Lazy = void> class lzma_packer final : public packer {
   step run(std::string_view in, bool last) override {
     stream_.next_in = as_readable<std::uint8_t const>(in);
     stream_.avail_in = in.size();
-    stream_.next_out = reinterpret_cast<std::uint8_t*>(buffer_.data());
+    stream_.next_out = reinterpret_cast<std::uint8_t*>(buffer_.get());
     stream_.avail_out = buffer_bytes;
     auto const result = lzma_->code(&stream_, last ? LZMA_FINISH : LZMA_RUN);
     if (result == LZMA_MEM_ERROR) throw std::bad_alloc();
     return {in.size() - stream_.avail_in,
-            {buffer_.data(), buffer_bytes - stream_.avail_out},
+            {buffer_.get(), buffer_bytes - stream_.avail_out},
             result == LZMA_STREAM_END};
   }
 
  private:
   lzma_functions const* lzma_;
   lzma_stream stream_{};
-  std::string buffer_ = std::string(buffer_bytes, '\0');
+  std::unique_ptr<lazily<char[], Lazy>> buffer_ =
+      std::make_unique_for_overwrite<lazily<char[], Lazy>>(buffer_bytes);
 };
 
 template <class Lazy = void> owner<unpacker> make_lzma_unpacker(lzma_container container) {

@@ -26,9 +26,9 @@ inline std::uint64_t number_behind(char const* text, char const* name) noexcept 
 }
 
 /// The files that count the processes of a cgroup that the kernel has killed, each with a 0 behind
-/// its name; none if it cannot be told. `membership` is the text of /proc/self/cgroup, `root` the folder where cgroups are mounted.
-/// In a container the names of the folders above its own may be unknown to it: then it is the
-/// nearest parent's file that there is.
+/// its name; none if it cannot be told. `membership` is the text of /proc/self/cgroup, `root` the
+/// folder where cgroups are mounted. In a container the names of the folders above its own may be
+/// unknown to it: then it is the nearest parent's file that there is.
 /// Source: Linux, Documentation/admin-guide/cgroup-v2.rst, memory.events; cgroup-v1/memory.rst.
 inline std::string oom_files(std::string const& membership, std::string const& root) {
   std::string files;

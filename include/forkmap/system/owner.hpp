@@ -15,7 +15,9 @@ template <class T> class owner {
   owner(std::nullptr_t) noexcept {}
   explicit owner(T* object) noexcept : object_(object) {}
   owner(owner&& other) noexcept : object_(other.release()) {}
-  template <class Derived> owner(owner<Derived>&& other) noexcept : object_(other.release()) {}
+  template <class Derived>
+    requires requires(Derived* other, T*& object) { object = other; }
+  owner(owner<Derived>&& other) noexcept : object_(other.release()) {}
   owner& operator=(owner&& other) noexcept {
     reset(other.release());
     return *this;
@@ -36,6 +38,7 @@ template <class T> class owner {
     return object;
   }
   void reset(T* object = nullptr) noexcept {
+    static_assert(sizeof(T) > 0, "forkmap: an owner destroys what is not known yet");
     T* const before = object_;
     object_ = object;
     delete before;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 #endif
 
 #include <forkmap/system/codec.hpp>
+#include <forkmap/system/lazily.hpp>
 #include <forkmap/system/library.hpp>
 #include <forkmap/system/owner.hpp>
 
@@ -91,19 +93,20 @@ template <class Lazy = void> class zlib_packer final : public packer {
   step run(std::string_view in, bool last) override {
     stream_.next_in = as_readable<Bytef>(in);
     stream_.avail_in = countable(in.size());
-    stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
+    stream_.next_out = reinterpret_cast<Bytef*>(buffer_.get());
     stream_.avail_out = buffer_bytes;
     bool const all = last && stream_.avail_in == in.size();
     auto const result = zlib_->deflate(&stream_, all ? Z_FINISH : Z_NO_FLUSH);
     return {countable(in.size()) - stream_.avail_in,
-            {buffer_.data(), buffer_bytes - stream_.avail_out},
+            {buffer_.get(), buffer_bytes - stream_.avail_out},
             result == Z_STREAM_END};
   }
 
  private:
   zlib_functions const* zlib_;
   z_stream stream_{};
-  std::string buffer_ = std::string(buffer_bytes, '\0');
+  std::unique_ptr<lazily<char[], Lazy>> buffer_ =
+      std::make_unique_for_overwrite<lazily<char[], Lazy>>(buffer_bytes);
 };
 
 template <class Lazy = void> owner<unpacker> make_zlib_unpacker(deflate_wrapping wrapping) {

@@ -42,7 +42,9 @@ std::vector<R> take_all(call_results& results, std::uint64_t n, std::vector<R> a
     }
     auto* const first = std::launder(reinterpret_cast<R*>(results.slots));
     if constexpr (std::is_copy_constructible_v<R> && std::is_copy_assignable_v<R>) {
-      all.assign(first, first + n);  // as if moved
+      // Copied as const: of others R may have a template that takes anything.
+      R const* const from = first;
+      all.assign(from, from + n);
     } else {
       for (auto* each = first; each != first + n; ++each) all.push_back(std::move(*each));
     }
