@@ -2,10 +2,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <fstream>
+#include <iterator>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -49,6 +52,39 @@ int doze(int ms) {
   return ms;
 }
 
+/// A pool all of whose places for calls are taken.
+struct full_pool {
+  static constexpr int n_places = 64;
+
+  full_pool() {
+    for (int i = 0; i != n_places; ++i) {
+      callers.emplace_back([this] { workers(fm::delayed(come_and_wait)(counts)); });
+    }
+    is_full = support::wait_until([this] { return count(counts, 0) == n_places; });
+  }
+  full_pool(full_pool const&) = delete;
+  full_pool& operator=(full_pool const&) = delete;
+  ~full_pool() { let_go(); }
+
+  void let_go() {
+    count(counts, 1) = 1;
+    callers.clear();
+  }
+
+  fm::pool const workers{fm::options{.n_jobs = n_places}};
+  fm::shared_array<int> const counts{{2}};
+  bool is_full = false;
+  std::vector<std::jthread> callers{};
+};
+
+/// Whether a thread of this process waits in the kernel.
+bool is_asleep(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string const text{std::istreambuf_iterator<char>(file), {}};
+  auto const state = text.rfind(") ");
+  return state != text.npos && text[state + 2] == 'S';
+}
+
 bool is_initialised = false;
 /// counts: attempts, and those in a worker that was not initialised.
 int die_at_first(fm::shared_array<int> const& counts) {
@@ -60,47 +96,34 @@ int die_at_first(fm::shared_array<int> const& counts) {
 }  // namespace
 
 TEST_CASE("pool: a task submitted while calls take all places runs when they are over", "[pool]") {
-  int const n_places = 64;
-  fm::pool const workers(fm::options{.n_jobs = n_places});
-  fm::shared_array<int> const counts({2});
-  std::vector<std::jthread> callers;
-  for (int i = 0; i != n_places; ++i) {
-    callers.emplace_back([&] { workers(fm::delayed(come_and_wait)(counts)); });
-  }
-  bool const all_came = support::wait_until([&] { return count(counts, 0) == n_places; });
-  auto late = workers.submit(fm::delayed(doze)(1));
-  count(counts, 1) = 1;
-  callers.clear();
-  REQUIRE(all_came);
+  full_pool pool;
+  auto late = pool.workers.submit(fm::delayed(doze)(1));
+  pool.let_go();
+  REQUIRE(pool.is_full);
   REQUIRE(late.wait_for(60s));
   CHECK(late.get() == 1);
 }
 
 TEST_CASE("pool: calls that find all places taken run when others are over", "[pool]") {
-  int const n_places = 64, n_late = 20;
-  fm::pool const workers(fm::options{.n_jobs = n_places});
-  fm::shared_array<int> const counts({2});
-  std::vector<std::jthread> callers;
-  for (int i = 0; i != n_places; ++i) {
-    callers.emplace_back([&] { workers(fm::delayed(come_and_wait)(counts)); });
-  }
-  bool const all_came = support::wait_until([&] { return count(counts, 0) == n_places; });
-  std::atomic<int> n_ready{0}, n_right{0};
+  constexpr std::size_t n_late = 20;
+  full_pool pool;
+  std::atomic<pid_t> ids[n_late] = {};
+  std::atomic<int> n_right{0};
   std::vector<std::jthread> late;
-  for (int i = 0; i != n_late; ++i) {
+  for (auto& id : ids) {
     late.emplace_back([&] {
-      ++n_ready;
-      for (int k = 0; k != 10; ++k) n_right += workers(fm::delayed(doze)(1)) == std::tuple(1);
+      id = ::gettid();
+      for (int k = 0; k != 10; ++k) n_right += pool.workers(fm::delayed(doze)(1)) == std::tuple(1);
     });
   }
-  bool const all_wait = support::wait_until([&] { return n_ready == n_late; });
-  std::this_thread::sleep_for(2ms);  // for a place; whoever does not yet must do, too
-  count(counts, 1) = 1;
-  callers.clear();
+  bool const all_wait = support::wait_until(
+      [&] { return std::ranges::all_of(ids, [](pid_t id) { return id != 0 && is_asleep(id); }); });
+  CHECK(n_right == 0);
+  pool.let_go();
   late.clear();
-  REQUIRE(all_came);
+  REQUIRE(pool.is_full);
   REQUIRE(all_wait);
-  CHECK(n_right == 10 * n_late);
+  CHECK(n_right == 10 * static_cast<int>(n_late));
 }
 
 TEST_CASE("pool: limits hold for a submitted task whose call a worker has cancelled", "[pool]") {

@@ -53,7 +53,7 @@ class pool_call_run final : public shared_results {
   fates fate;
   call_limits limits;
   call_report report;
-  ended_call ended = ended_call::by_nothing;
+  ended_call ended = ended_call::by_nothing;  // else, what ended it before its tasks had
   bool is_ended = false;              // nobody comes any more, and those that came are killed
   bool results_are_many = false;      // more than is kept
   std::exception_ptr broken{};        // what keeps the pool from going on with it

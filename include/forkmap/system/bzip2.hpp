@@ -5,7 +5,6 @@
 #include <memory>
 #include <new>
 #include <span>
-#include <string>
 #include <string_view>
 
 #if __has_include(<bzlib.h>)

@@ -21,7 +21,7 @@ namespace forkmap::detail {
 inline constexpr std::uint64_t outside_tasks = ~std::uint64_t{0} - 1;  // worker_init, worker_exit
 
 /// What ended a call before its tasks had, if anything did.
-enum class ended_call { by_nothing, by_stop, by_deadline, by_cancel, by_end_of_pool };
+enum class ended_call { by_stop, by_deadline, by_cancel, by_end_of_pool, by_nothing };
 
 /// One failed task.
 struct task_failure {
@@ -85,7 +85,7 @@ inline task_failure cancelled_task(std::uint64_t index, failure::kind reason, pi
   f.ended = ended;
   f.pid = pid;
   constexpr char const* causes[] = {
-      "", "forkmap: the call was stopped (options::stop) before task ",
+      "forkmap: the call was stopped (options::stop) before task ",
       "forkmap: the call's deadline (options::deadline) passed before task ",
       "forkmap: its future was cancelled before task ", "forkmap: its pool was gone before task "};
   f.what.message = causes[static_cast<int>(ended)] + std::to_string(index) +
