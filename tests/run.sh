@@ -13,7 +13,7 @@ tests/support/install_missing.sh compiler cmake ninja boost catch2 benchmark qhu
 
 [ -z "${CXX:-}" ] || export FORKMAP_BUILD_SUFFIX="-$(basename "$CXX")"
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
-export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(nproc)}
+export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(($(nproc) + 1))}  # they wait, too
 
 presets=("$@")
 [ $# -gt 0 ] || presets=(dev asan)

@@ -36,16 +36,15 @@ template <class Task> class sent_columns {
       chunks_.push_back(columns.write_chunk(std::min(sending::chunk, left), next));
     }
     REQUIRE(out_.size() <= column_writer<Task>::most_bytes(tasks.size()));
+    in_.begin_call(out_.size());
   }
 
   std::uint64_t bytes() const { return out_.size(); }
 
   auto run(std::uint64_t i) {
-    argument_reader arguments(file_.get(), begin, 1, cache_);
-    arguments.begin_call(out_.size());
     part_places<Task> places;
     auto const chunk = i / sending::chunk;
-    places.in_chunk(arguments, chunks_[chunk], chunk * sending::chunk);
+    places.in_chunk(in_, chunks_[chunk], chunk * sending::chunk);
     return places.run(i);
   }
 
@@ -56,6 +55,7 @@ template <class Task> class sent_columns {
   argument_writer out_{file_.get(), begin, std::uint64_t{1} << 33U};
   std::vector<std::uint64_t> chunks_{};
   call_cache cache_{};
+  argument_reader in_{file_.get(), begin, 1, cache_};
 };
 
 /// Whether each task gives the same when it has been sent.
