@@ -10,6 +10,10 @@
 
 #include <forkmap/time_limit.hpp>
 
+#ifndef __cpp_lib_jthread
+#error "forkmap needs std::stop_token: libc++ before version 20 has it with -fexperimental-library"
+#endif
+
 namespace forkmap {
 
 /// What can be said about a call. An aggregate: `parallel({.n_jobs = 4, .timeout = 1.5s})`.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install_missing.sh <thing>...: installs with apt-get what this machine lacks of compiler, cmake,
 # ninja, boost, catch2, benchmark, qhull, numpy, joblib, zlib, bzip2, lzma, lz4, eigen, xtensor,
-# clang-19. Says nothing when all is there.
+# clang-19, libcxx-19. Says nothing when all is there.
 set -euo pipefail
 
 have_command() { command -v "$1" >/dev/null; }
@@ -53,6 +53,9 @@ missing() {  # prints the package for each thing that is not there
       xtensor) have_header '__has_include(<xtensor/xarray.hpp>)' || echo libxtensor-dev ;;
       qhull) have_header '__has_include(<libqhull/qhull_a.h>)' || echo libqhull-dev ;;
       clang-19) have_command clang++-19 || printf '%s\n' clang-19 libclang-rt-19-dev ;;
+      libcxx-19)
+        CXX="clang++-19 -stdlib=libc++" have_header '__has_include(<__config>)' ||
+          printf '%s\n' libc++-19-dev libc++abi-19-dev ;;
       *) echo "install_missing.sh: unknown: $thing" >&2; exit 2 ;;
     esac
   done

@@ -117,6 +117,8 @@ template <eigen_dense A> class eigen_elements {
 
   auto begin() const { return elements_.begin(); }
   auto end() const { return elements_.end(); }
+  // std::ranges::size would find one of Eigen's, which takes anything.
+  std::size_t size() const { return elements_.size(); }
 
  private:
   static constexpr bool has_memory =

@@ -157,8 +157,10 @@ inline thrown describe_current_exception() {
   t.type_name = type == nullptr ? "unknown" : demangled(type->name());
   try {
     throw;
+#if defined(__GLIBCXX__)  // libc++ has no type for it
   } catch (abi::__forced_unwind&) {
     throw;  // a thread being cancelled: not an exception that may be kept
+#endif
   } catch (std::exception const& e) {
     note_standard(t, e);
   } catch (std::string const& text) {
