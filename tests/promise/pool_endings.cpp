@@ -7,8 +7,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -19,6 +17,7 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/is_asleep.hpp"
 #include "support/tasks.hpp"
 #include "support/wait_until.hpp"
 
@@ -77,14 +76,6 @@ struct full_pool {
   std::vector<std::jthread> callers{};
 };
 
-/// Whether a thread of this process waits in the kernel.
-bool is_asleep(pid_t thread) {
-  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
-  std::string const text{std::istreambuf_iterator<char>(file), {}};
-  auto const state = text.rfind(") ");
-  return state != text.npos && text[state + 2] == 'S';
-}
-
 bool is_initialised = false;
 /// counts: attempts, and those in a worker that was not initialised.
 int die_at_first(fm::shared_array<int> const& counts) {
@@ -116,8 +107,9 @@ TEST_CASE("pool: calls that find all places taken run when others are over", "[p
       for (int k = 0; k != 10; ++k) n_right += pool.workers(fm::delayed(doze)(1)) == std::tuple(1);
     });
   }
-  bool const all_wait = support::wait_until(
-      [&] { return std::ranges::all_of(ids, [](pid_t id) { return id != 0 && is_asleep(id); }); });
+  bool const all_wait = support::wait_until([&] {
+    return std::ranges::all_of(ids, [](pid_t id) { return id != 0 && support::is_asleep(id); });
+  });
   CHECK(n_right == 0);
   pool.let_go();
   late.clear();

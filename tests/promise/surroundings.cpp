@@ -29,6 +29,7 @@
 
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
+#include "support/is_asleep.hpp"
 #include "support/sanitizers.hpp"
 #include "support/tasks.hpp"
 #include "support/temporary_directory.hpp"
@@ -396,3 +397,29 @@ TEST_CASE("surroundings: a program that waits for any child takes statuses, not 
   done = true;
   reaper.join();
 }
+
+#if defined(__GLIBCXX__)  // with libc++ a cancelled thread cannot even leave a try block
+TEST_CASE("surroundings: a thread that is cancelled leaves its map, and takes the workers along",
+          "[surroundings]") {
+  for (int const n_jobs : {1, 2}) {
+    fm::shared_array<int> begun({1});
+    std::atomic<pid_t> id{0};
+    std::atomic<bool> returned{false};
+    std::thread caller([&] {
+      id = ::gettid();
+      fm::parallel(n_jobs).outcomes(support::tasks_of(4, [&](int) -> int {
+        std::atomic_ref(begun(0)).store(1);
+        for (;;) ::usleep(1000);
+      }));
+      returned = true;
+    });
+    bool const waits = support::wait_until(
+        [&] { return std::atomic_ref(begun(0)).load() == 1 && support::is_asleep(id); });
+    ::pthread_cancel(caller.native_handle());
+    caller.join();
+    CHECK(waits);
+    CHECK(!returned);
+    CHECK(support::child_processes().empty());
+  }
+}
+#endif
