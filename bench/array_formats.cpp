@@ -1,5 +1,6 @@
 // What do the formats of several arrays cost? Arrays of 80 MB in .npz and joblib files, many small
 // ones in one archive.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
@@ -28,7 +29,7 @@ template <class Call> double seconds_per_call(int calls, Call&& call) {
          calls;
 }
 
-/// load() of the array called "b" of two.
+/// load() of the array "b" from a file of two.
 void load_one_of_two(benchmark::State& state, char const* name, bench::question const& asked) {
   bench::temporary_folder const folder;
   std::vector<double> const data(doubles, 0.5);
@@ -82,7 +83,7 @@ BENCHMARK_CAPTURE(dump_80_mb, npz, "a.npz",
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 
-/// All arrays of an archive, at once; per array.
+/// Loads all arrays of an archive at once. The result is the time per array.
 void load_many(benchmark::State& state) {
   constexpr int n = 10'000;
   bench::temporary_folder const folder;

@@ -1,4 +1,5 @@
-// What does a call cost, with next to nothing to do? Workers are forked at the call.
+// What does a call of almost empty tasks cost? Workers are forked at the call.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 #include <unistd.h>
 
@@ -51,8 +52,8 @@ void two_tasks_with_results(benchmark::State& state) {
 }
 BENCHMARK(two_tasks_with_results)->Iterations(501)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-/// The floor is forkmap's own call in a process without the array. Each sample is one of several
-/// calls' mean, since mapping and reading the array in every round takes longer than they do.
+/// The floor is forkmap's own call in a process without the array. Each sample is the mean of
+/// several calls, because mapping and reading the array in every round takes longer than one call.
 void two_tasks_beside_1_gib(benchmark::State& state) {
   constexpr std::size_t n = (std::size_t{1} << 30U) / sizeof(double);
   constexpr int calls = 10;

@@ -1,5 +1,6 @@
-// How long does whoever includes forkmap wait for the compiler? CPU time, without optimisation. The
-// floor includes the standard headers that forkmap cannot do without.
+// How long does a file that includes forkmap take to compile? CPU time, without optimisation. The
+// floor includes the standard headers that forkmap needs.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -44,12 +45,15 @@ double children_seconds() {
   return seconds(used.ru_utime) + seconds(used.ru_stime);
 }
 
+constexpr char header_only[] = "-UFORKMAP_COMPILED";
+constexpr char engines_in_library[] = "-DFORKMAP_COMPILED";
+
 /// Runs the compiler, and returns the CPU time that it took.
 double run_compiler(std::string const& source, char const* language, std::string const& output,
-                    std::string const& first = "/dev/null") {
+                    std::string const& first = "/dev/null", char const* option = header_only) {
   auto const before = children_seconds();
   bench::by_hand::fork_and_wait(1, [&] {
-    ::execlp(FORKMAP_BENCH_COMPILER, FORKMAP_BENCH_COMPILER, "-std=c++20", "-O0",
+    ::execlp(FORKMAP_BENCH_COMPILER, FORKMAP_BENCH_COMPILER, "-std=c++20", "-O0", option,
              "-I" FORKMAP_BENCH_INCLUDE, "-I" FORKMAP_BENCH_BOOST, "-include", first.c_str(), "-x",
              language, "-c", source.c_str(), "-o", output.c_str(), static_cast<char*>(nullptr));
     ::_exit(1);
@@ -58,11 +62,12 @@ double run_compiler(std::string const& source, char const* language, std::string
 }
 
 /// Compiles a program, and returns the CPU time that it took.
-double compile(std::string const& program, std::string const& first = "/dev/null") {
+double compile(std::string const& program, std::string const& first = "/dev/null",
+               char const* option = header_only) {
   bench::temporary_folder const folder;
   auto const source = (folder / "main.cpp").native();
   std::ofstream(source) << program;
-  return run_compiler(source, "c++", (folder / "main.o").native(), first);
+  return run_compiler(source, "c++", (folder / "main.o").native(), first, option);
 }
 
 void compiles(benchmark::State& state, std::string const& program, bench::question const& asked) {
@@ -83,7 +88,7 @@ BENCHMARK_CAPTURE(compiles, one_map, map_call,
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 
-/// As CMake's target_precompile_headers does it.
+/// Precompiles the header as CMake's target_precompile_headers does.
 void precompiled(benchmark::State& state) {
   bench::temporary_folder const folder;
   auto const header = (folder / "precompiled.hpp").native();
@@ -94,5 +99,15 @@ void precompiled(benchmark::State& state) {
       [] { return compile(map_call); }, [&] { return compile(map_call, header); });
 }
 BENCHMARK(precompiled)->Iterations(3)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+/// Compiles as a user of forkmap::compiled does. The library itself is neither compiled nor linked.
+void compiled(benchmark::State& state) {
+  bench::in_turns(
+      state,
+      {.text = "compiling one map call with forkmap::compiled / header-only", .ratio_target = 0.75},
+      [] { return compile(map_call); },
+      [] { return compile(map_call, "/dev/null", engines_in_library); });
+}
+BENCHMARK(compiled)->Iterations(3)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -1,4 +1,5 @@
-// How fast does an array get into a file? 80 MB, to a new file and in the place of an old one.
+// How long does dump() take? 80 MB, to a new file and replacing an old one.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <filesystem>

@@ -1,5 +1,6 @@
-// What does a task cost, when there are very many and each does nothing? A million on 2 workers,
-// workers forked at the call.
+// What does a task cost if there are very many and each does nothing? A million tasks on 2 workers
+// that are forked at the call.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -16,9 +17,9 @@ namespace fm = forkmap;
 namespace {
 
 constexpr std::uint64_t n_tasks = 1'000'000;
-constexpr std::size_t chunk = 64;  // larger ones make the floor no faster
+constexpr std::size_t chunk = 64;  // larger chunks do not make the floor faster
 
-/// All that a task does, here and in the floors: not to be optimised away.
+/// The work of a task, here and in the floors. It must not be optimised away.
 void touch(std::uint64_t index) { benchmark::DoNotOptimize(index); }
 
 void without_result(benchmark::State& state) {

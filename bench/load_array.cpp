@@ -1,4 +1,5 @@
-// What does it cost to map an array's file?
+// What does mapping the file of an array cost?
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
@@ -15,7 +16,7 @@ using bench::by_hand::map_and_unmap;
 
 namespace {
 
-/// One sample is the mean of many calls: one is too short to be timed.
+/// One sample is the mean of many calls, because one call is too short to be timed.
 template <class Call> double seconds_per_call(Call&& call) {
   constexpr int calls = 100;
   return bench::seconds_of([&] {

@@ -1,6 +1,7 @@
-// How close to the best possible is the workload that forkmap was made for? joblib's example of a
-// sliding window: 95 means of 500 000 out of 10 000 000 values each, by 2 workers, with and without
-// the 10 ms of sleep that make a mean slow there.
+// How close to the ideal time is the workload that forkmap was made for? It is joblib's example of
+// a sliding window: 95 means of 500 000 out of 10 000 000 values each, by 2 workers, with and
+// without the sleep of 10 ms per mean in that example.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <chrono>
@@ -63,7 +64,7 @@ template <class Array> void mapped_in_parallel(mean_function compute, Array cons
 
 enum class pages { huge, small };
 
-/// In huge pages, where the system has them, as NumPy's arrays of this size.
+/// An array in huge pages, if the system has them, as NumPy's arrays of this size.
 std::vector<double> data_in_memory(pages of = pages::huge) {
   std::vector<double> values;
   values.reserve(size);
@@ -74,7 +75,7 @@ std::vector<double> data_in_memory(pages of = pages::huge) {
   return values;
 }
 
-/// The data in a file, mapped by forkmap and by hand.
+/// The data in a file, which is mapped by forkmap and by hand.
 struct file_data {
   bench::temporary_folder folder{};
   fm::memmap<double const> mapped =

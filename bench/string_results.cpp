@@ -1,4 +1,5 @@
-// What do results cost that do not fit a slot and have to be rebuilt in the caller?
+// What do results cost that are not stored inline and are deserialized in the caller?
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -19,7 +20,7 @@ namespace {
 
 constexpr std::size_t n_tasks = 100'000;
 
-/// 20 characters: more than a std::string holds without a heap.
+/// 20 characters: more than a std::string holds without a heap allocation.
 std::string name_of(std::size_t index) {
   auto const digits = std::to_string(index);
   return "result number " + std::string(6 - digits.size(), '0') + digits;
@@ -44,7 +45,7 @@ void strings(benchmark::State& state) {
 }
 BENCHMARK(strings)->Iterations(51)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-/// The floor knows how long a string is, and gives each a place of that size.
+/// The floor has the length of the strings built in, and stores each in an array of that size.
 void strings_vs_hand(benchmark::State& state) {
   using characters = std::array<char, 20>;
   bench::time_in_turns(

@@ -1,4 +1,5 @@
 // Do few, long tasks of unequal length keep all workers busy to the end?
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -16,7 +17,8 @@ namespace {
 
 constexpr std::array milliseconds{30, 100, 10, 80, 60, 20, 90, 50, 70, 40};
 
-/// When all are done if whoever is free takes the next, and nothing else takes time.
+/// The ideal list schedule: each free worker takes the next task, without overhead.
+/// Returns: its length in seconds.
 double list_schedule() {
   std::array<int, 2> free_at{};
   for (auto const length : milliseconds) *std::ranges::min_element(free_at) += length;

@@ -1,4 +1,5 @@
-// What do the calls of a pool cost, whose workers are there already?
+// What do calls of a pool cost, whose workers have already started?
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -38,7 +39,7 @@ void busy(std::chrono::microseconds time) {
 void busy_for_50() { busy(50us); }
 void nothing(int) {}
 
-/// Longer than workers stay awake.
+/// Longer than idle workers stay awake.
 void let_them_park() { ::usleep(1000); }
 
 template <class Floor, class Forkmap>
@@ -56,7 +57,7 @@ void after_parking(benchmark::State& state, bench::question const& asked, Floor&
       });
 }
 
-/// A futex round trip: one process wakes the other and sleeps until it is woken.
+/// A futex round trip: one process wakes the other and sleeps until the other wakes it.
 template <int N> void asleep(benchmark::State& state, bench::question const& asked) {
   bench::by_hand::small_pool one(1, 0us, nothing);
   fm::pool const workers(2);
@@ -75,8 +76,8 @@ void two_tasks_asleep(benchmark::State& state) {
 }
 BENCHMARK(two_tasks_asleep)->Iterations(501)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-/// What a call costs beyond its two tasks of 50 microseconds, where it follows another one: its workers
-/// are awake. Those of the other side have gone to sleep meanwhile.
+/// The cost of a call beyond its two tasks of 50 microseconds. It directly follows another call, so
+/// its workers are awake. The workers of the other side have gone to sleep meanwhile.
 void two_tasks_of_50_us(benchmark::State& state) {
   bench::by_hand::small_pool two(2, 50us, [](int) { busy_for_50(); });
   fm::pool const workers(2);
@@ -109,8 +110,8 @@ struct slot_of_64 {
 static_assert(sizeof(slot_of_64) == 64);
 constexpr small_argument six{{1, 2, 3, 4, 5, 6}};
 
-/// The first argument of call i: the same for all, or one that is its own from its first byte to its
-/// last.
+/// The first argument of call i: the same for all calls, or one that differs from its first byte to
+/// its last.
 small_argument same_six(std::size_t) { return six; }
 small_argument own_six(std::size_t i) {
   auto const x = static_cast<double>(i);
@@ -125,7 +126,7 @@ template <auto SixOf> void send_calls(fm::pool const& workers) {
   benchmark::DoNotOptimize(all.data());
 }
 
-/// The floor neither runs anything nor leaves its process.
+/// The floor runs no task and uses one process.
 template <auto SixOf> void calls_vs_filling(benchmark::State& state, bench::question const& asked) {
   std::vector<slot_of_64> slots(n_calls);
   fm::pool const workers(2);
@@ -151,8 +152,8 @@ void calls_of_64_own_bytes(benchmark::State& state) {
 }
 BENCHMARK(calls_of_64_own_bytes)->Iterations(21)->UseManualTime()->Unit(benchmark::kMillisecond);
 
-/// The floor does what a call has to: slots are filled, run meanwhile by two processes, and the
-/// results brought home.
+/// The floor does the necessary work of a call: it fills slots, two processes run them meanwhile,
+/// and it copies the results back.
 void calls_of_64_bytes_vs_hand(benchmark::State& state) {
   constexpr std::size_t published = 4096;  // slots at a time
   constexpr std::size_t taken = 64;
@@ -204,7 +205,7 @@ std::vector<double> const& ready_made() {
 }
 std::vector<double> large(int) { return ready_made(); }
 
-/// Sixteen results of 8 MB: made in the worker, brought to the caller.
+/// Sixteen results of 8 MB, made in a worker and copied to the caller.
 void large_results(benchmark::State& state) {
   constexpr int n = 16;
   constexpr std::size_t bytes = n_doubles * sizeof(double);
@@ -258,7 +259,7 @@ double sum(std::span<double const> xs) {
   return std::accumulate(xs.begin(), xs.begin() + 100, 0.0);
 }
 
-/// Reading the array is not what is asked: each task looks at its begin.
+/// Each task reads only the first elements, because the time to read the array is not measured.
 void one_span_in_64_tasks(benchmark::State& state) {
   std::vector<double> const xs(10'000'000, 1.0);
   std::vector<double> copy(xs.size());
@@ -278,7 +279,7 @@ void one_span_in_64_tasks(benchmark::State& state) {
 }
 BENCHMARK(one_span_in_64_tasks)->Iterations(21)->UseManualTime()->Unit(benchmark::kMillisecond);
 
-/// The floor is forkmap's own, before the caller has grown. In turns, five times.
+/// The floor is forkmap's own call before the caller has grown. Both alternate five times.
 void after_growing(benchmark::State& state) {
   fm::pool const workers(2);
   std::vector<double> before;
@@ -286,7 +287,7 @@ void after_growing(benchmark::State& state) {
   auto const call = [&] {
     return bench::seconds_of([&] { workers.map(same, std::views::iota(0, 2)); });
   };
-  constexpr std::size_t in_a_row = 100;  // then the caller grows, or gives its memory back
+  constexpr std::size_t in_a_row = 100;  // after these calls the caller grows or frees memory
   call();
   for (auto _ : state) {
     before.push_back(call());
@@ -303,8 +304,8 @@ void after_growing(benchmark::State& state) {
 }
 BENCHMARK(after_growing)->Iterations(500)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-/// From the death of a worker to the next result of its replacement. The floor is forkmap's own in
-/// a small caller.
+/// The time from the crash of a worker to the next result of its replacement. The floor is
+/// forkmap's own time in a small caller.
 void replacement(benchmark::State& state) {
   fm::pool const workers(1);
   auto const call = [&] {

@@ -1,5 +1,6 @@
-// What does a failure cost? From a worker's death to the caller's knowing it, to a replacement at
-// work, and from a task's limit to its end.
+// What does a failure cost? The times from a worker's crash until the caller is notified and until
+// a replacement runs a task, and from a task's time limit until the task ends.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -23,7 +24,7 @@ namespace {
 
 using clock_type = std::chrono::steady_clock;
 
-/// A moment that one process notes and another reads.
+/// A point in time that one process stores and another reads.
 class shared_moment {
  public:
   void set() { at_[0] = clock_type::now().time_since_epoch().count(); }
@@ -89,11 +90,12 @@ void death_to_replacement(benchmark::State& state) {
         return next.seconds_since(death);
       },
       [&] {
-        auto const fates = fm::parallel({.n_jobs = 1, .isolate = true})
-                               .outcomes(std::views::iota(0, 2) | std::views::transform([&](int i) {
-                                           return [&, i] { i == 0 ? die(death) : next.set(); };
-                                         }));
-        check(!fates[0] && fates[1], "the second task");
+        auto const outcomes =
+            fm::parallel({.n_jobs = 1, .isolate = true})
+                .outcomes(std::views::iota(0, 2) | std::views::transform([&](int i) {
+                            return [&, i] { i == 0 ? die(death) : next.set(); };
+                          }));
+        check(!outcomes[0] && outcomes[1], "the second task");
         return next.seconds_since(death);
       });
 }

@@ -1,5 +1,6 @@
-// How much memory of its own does a worker need to read an array of the caller? Everything that is
-// its own was added since the fork: what it shares with the caller does not count as private.
+// How much private memory does a worker need to read an array of the caller? Only memory added
+// since the fork counts; pages shared with the caller are not private.
+// SPDX-License-Identifier: MIT
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ using bench::by_hand::check;
 
 namespace {
 
-/// Private_Dirty of this process in kB, asked for without a heap.
+/// Private_Dirty of this process in kB, read without heap allocations.
 double private_dirty_kb() {
   std::array<char, 4096> text{};
   auto const fd = ::open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);

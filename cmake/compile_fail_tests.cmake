@@ -1,5 +1,5 @@
 # Every tests/compile_fail/*.cpp is one test: it must not compile, and the compiler's first error
-# must say what the file expects. tests/compile_fail/check.sh tells how such a file looks.
+# must contain what the file expects. tests/compile_fail/check.sh describes such a file.
 file(GLOB sources CONFIGURE_DEPENDS compile_fail/*.cpp)
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
@@ -7,7 +7,7 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
 else()
   set(compiler_kind gcc)
 endif()
-# Not those that the compiler knows by itself: naming them would change their order.
+# Leave out the compiler's default folders: naming them would change their order.
 get_target_property(boost_include Boost::headers INTERFACE_INCLUDE_DIRECTORIES)
 list(REMOVE_ITEM boost_include ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
 list(TRANSFORM boost_include PREPEND -isystem)
@@ -15,7 +15,7 @@ list(TRANSFORM boost_include PREPEND -isystem)
 separate_arguments(flags NATIVE_COMMAND "${CMAKE_CXX_FLAGS}")
 set(compile "${CMAKE_CXX_COMPILER}" ${flags} -std=c++20 -I "${PROJECT_SOURCE_DIR}/include"
   ${boost_include})
-# They read forkmap's headers once, not each for itself.
+# All tests share one precompiled header, so that forkmap's headers are parsed once.
 set(header "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/precompiled.hpp")
 set(precompiled "${header}.gch")
 file(CONFIGURE OUTPUT "${header}" CONTENT "#include <forkmap/forkmap.hpp>\n")
@@ -25,17 +25,26 @@ add_custom_command(OUTPUT "${precompiled}"
 add_custom_target(compile_fail_header ALL DEPENDS "${precompiled}")
 list(APPEND compile -include "${header}")
 
-# What must compile: with -DCONTROL each file is a right program. All are compiled as one.
-set(controls "")
+# The controls, which must compile: with -DCONTROL each file is a correct program. All controls are
+# compiled as one file; those that use CALLS are compiled once for parallel and once for pool.
+set(controls_of_parallel "")
+set(controls_of_pool "")
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM name)
-  string(APPEND controls "#define main control_of_${name}\n#include \"${source}\"\n#undef main\n")
+  set(control "#define main control_of_${name}\n#include \"${source}\"\n#undef main\n")
+  string(APPEND controls_of_parallel "${control}")
+  file(READ "${source}" text)
+  if(text MATCHES "CALLS")
+    string(APPEND controls_of_pool "${control}")
+  endif()
 endforeach()
-set(controls_file "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/controls.cpp")
-file(CONFIGURE OUTPUT "${controls_file}" CONTENT "${controls}")
-add_test(NAME "compile_fail: controls"
-  COMMAND ${compile} -DCONTROL -fsyntax-only -w "${controls_file}")
-set_tests_properties("compile_fail: controls" PROPERTIES TIMEOUT 300)
+foreach(calls parallel pool)
+  set(controls_file "${CMAKE_CURRENT_BINARY_DIR}/compile_fail/controls_of_${calls}.cpp")
+  file(CONFIGURE OUTPUT "${controls_file}" CONTENT "${controls_of_${calls}}")
+  add_test(NAME "compile_fail: controls of ${calls}"
+    COMMAND ${compile} -DCONTROL "-DCALLS=forkmap::${calls}(2)" -fsyntax-only -w "${controls_file}")
+  set_tests_properties("compile_fail: controls of ${calls}" PROPERTIES TIMEOUT 300)
+endforeach()
 
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM name)

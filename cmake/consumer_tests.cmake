@@ -1,4 +1,4 @@
-# Programs of their own that use forkmap as others do: installed and found, or as a subdirectory.
+# Separate projects that use forkmap as users do: by find_package, or by add_subdirectory.
 set(consumer_dir "${CMAKE_CURRENT_BINARY_DIR}/consumer")
 set(consumer_prefix "${consumer_dir}/prefix")
 
@@ -25,11 +25,14 @@ consumer_test(find_package find_package "-DCMAKE_PREFIX_PATH=${consumer_prefix}"
 set_tests_properties("consumer: find_package" PROPERTIES FIXTURES_REQUIRED forkmap_installed)
 consumer_test(add_subdirectory add_subdirectory "-Dforkmap_SOURCE=${PROJECT_SOURCE_DIR}")
 consumer_test(standard_errors standard_errors "-Dforkmap_SOURCE=${PROJECT_SOURCE_DIR}")
+consumer_test(one_definition one_definition "-Dforkmap_SOURCE=${PROJECT_SOURCE_DIR}")
+set_tests_properties("consumer: one_definition" PROPERTIES TIMEOUT 900)
 
-# With clang's own standard library, where that is installed.
+# The same with libc++, if it is installed.
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   include(CheckCXXSourceCompiles)
-  set(libcxx "-stdlib=libc++ -fexperimental-library")  # before version 20, for std::stop_token
+  # Before version 20, std::stop_token needs -fexperimental-library.
+  set(libcxx "-stdlib=libc++ -fexperimental-library")
   block()
     set(CMAKE_CXX_STANDARD 20)
     set(CMAKE_REQUIRED_FLAGS "${libcxx}")

@@ -1,8 +1,9 @@
-# install and export: find_package(forkmap) gives forkmap::forkmap.
+# Installs and exports the target, so that find_package(forkmap) provides forkmap::forkmap.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/forkmap")  # share/: nothing depends on the machine
+# In share/, because the files are the same for every architecture.
+set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/forkmap")
 install(TARGETS forkmap EXPORT forkmap-targets
   FILE_SET HEADERS FILE_SET internals FILE_SET adaptors)
 install(EXPORT forkmap-targets NAMESPACE forkmap:: DESTINATION "${package_dir}")
@@ -11,6 +12,7 @@ install(EXPORT forkmap-targets NAMESPACE forkmap:: DESTINATION "${package_dir}")
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/forkmap-config-version.cmake"
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES
+  "${PROJECT_SOURCE_DIR}/cmake/compiled.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/forkmap-config.cmake"
   "${PROJECT_BINARY_DIR}/forkmap-config-version.cmake"
   DESTINATION "${package_dir}")

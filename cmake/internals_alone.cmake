@@ -1,7 +1,7 @@
-# Every header compiles alone. Public ones do with nothing before them: CMake sees to it with the
-# preset plain (CMAKE_VERIFY_INTERFACE_HEADER_SETS). Those behind them find standard headers compiled
-# already, by clang, which takes a third of the time then; tests/includes.sh sees to it that they
-# include what they name of those.
+# Checks that every header compiles alone. For public headers CMake does this in the preset plain
+# (CMAKE_VERIFY_INTERFACE_HEADER_SETS). Internal headers are compiled here, by clang, after
+# precompiled standard headers, which takes a third of the time. tests/includes.sh checks that they
+# include the standard headers that they need.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang" OR NOT CMAKE_BUILD_TYPE STREQUAL "Debug"
     OR FORKMAP_SANITIZE)
   return()

@@ -1,8 +1,8 @@
-# The guard of the tests is tested too: a guard that sees nothing would look like tests that leave
-# nothing. Each test case of the program leaves something behind, or fails in a forked process.
+# Tests of the leak guard. A guard that detects nothing would make all tests look clean. Each test
+# case of the program leaves something behind, or fails in a forked process.
 forkmap_test_program(leak_guard_check support/leak_guard_check.cpp)
 
-# leak_guard_test(<test case> <exit status> <what must be said>)
+# leak_guard_test(<test case> <exit status> <expected output>)
 function(leak_guard_test case status said)
   add_test(NAME "leak guard: ${case}" COMMAND sh -c "\"$0\" \"$1\" 2>&1; echo \"exit status $?\""
     $<TARGET_FILE:leak_guard_check> "${case}")
@@ -14,10 +14,10 @@ endfunction()
 leak_guard_test("leaves nothing" 0 "passed")
 leak_guard_test("loses a child to a signal" 0 "passed")
 leak_guard_test("leaves a running child" 1 "left a running child")
-leak_guard_test("leaves a zombie" 1 "left a child that nobody waited for")
+leak_guard_test("leaves a zombie" 1 "left a child that was not waited for")
 leak_guard_test("leaves an orphan" 1 "left an orphan")
 leak_guard_test("leaves a descriptor" 1 "left an open descriptor")
-leak_guard_test("closes a descriptor of somebody else" 1 "closed a descriptor")
+leak_guard_test("closes a descriptor that it did not open" 1 "closed a descriptor")
 leak_guard_test("leaves a name in /dev/shm" 1 "left a name in /dev/shm")
 leak_guard_test("leaves a file" 1 "left a file")
 leak_guard_test("leaves a signal blocked" 1 "left a changed signal mask")

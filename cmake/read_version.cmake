@@ -1,4 +1,4 @@
-# Reads the version from its one home, include/forkmap/version.hpp, into forkmap_version_read.
+# Reads the version from include/forkmap/version.hpp into forkmap_version_read.
 set(forkmap_version_header "${CMAKE_CURRENT_LIST_DIR}/../include/forkmap/version.hpp")
 set(forkmap_version_read "")
 foreach(part IN ITEMS MAJOR MINOR PATCH)

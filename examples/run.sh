@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds an example optimised and runs it, by default sliding_window_mean at full size; arguments
-# are passed on to it:
+# Builds an example optimised and runs it. Default: sliding_window_mean at full size. Arguments are
+# passed to the example:
 #
 #   examples/run.sh --n-jobs 4
 #   examples/run.sh crashing_parser
@@ -8,11 +8,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 name=sliding_window_mean
-if [ $# -gt 0 ] && [ -d "examples/$1" ]; then
+if [ $# -gt 0 ] && [ -f "examples/$1/CMakeLists.txt" ]; then
   name=$1
   shift
 elif [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-  echo "examples/run.sh: there is no example '$1'; there are:" $(basename -a examples/*/) >&2
+  echo "examples/run.sh: no example '$1'; choose one of:" $(basename -a $(dirname examples/*/CMakeLists.txt)) >&2
   exit 1
 fi
 tests/support/install_missing.sh compiler cmake ninja boost
@@ -26,7 +26,7 @@ log=$folder/run.log
     cmake --build "$folder" --target "$name"
 } >"$log" 2>&1 || {
   sed -n '/^FAILED:\|^CMake Error/,$p' "$log" | head -n 100
-  echo "the example does not build; all of it: $log"
+  echo "the example does not build; full log: $log"
   exit 1
 }
 exec "$folder/examples/$name/$name" "$@"

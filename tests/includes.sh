@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Whether each header includes the standard headers of what it names: by the names below, which are
-# those that headers of forkmap use. Prints each breach; includes.sh [<include folder>], by default
-# the one beside this folder.
+# Checks that each header includes the standard headers of the names it uses. The table below lists
+# the names that forkmap's headers use. Prints each breach. Usage: includes.sh [<include folder>];
+# default: ../include.
 set -euo pipefail
 
-# <header> <what of std:: needs it>... A word is a name in std::, or a regular expression of such.
-# Edit here.
+# <header> <name>...: a name in std::, or a regular expression for such names. A word in parentheses
+# is a name outside std::. Edit here.
 table='
 algorithm         (ranges::)?(all_of|any_of|clamp|copy|count|equal|fill|find|find_if|max|min|none_of|sort)
 array             array
@@ -85,6 +85,6 @@ breaches=$(awk -v table="$table" '
 ' "${headers[@]}")
 
 if [ -n "$breaches" ]; then
-  printf 'headers of include/forkmap that lack an include (the table stands in %s):\n%s\n' "$0" "$breaches"
+  printf 'headers of include/forkmap that lack an include (the table is in %s):\n%s\n' "$0" "$breaches"
   exit 1
 fi

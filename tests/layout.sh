@@ -1,65 +1,54 @@
 #!/usr/bin/env bash
-# Whether the headers keep to the layout: includes go one way, headers stay short, namespaces few.
-# Prints each breach; layout.sh [<include folder>], by default the one beside this folder.
+# Checks the layout of the headers: includes go one way, headers are short, namespaces are few.
+# Prints each breach. Usage: layout.sh [<include folder>]; default: ../include.
 set -euo pipefail
 
-# Who may include whom, one folder a line. A word is a folder of include/forkmap or one header in it;
-# "user" is any header in include/forkmap itself but the umbrella. Edit here.
-allowed='
-system    system access.hpp advice.hpp array/packing.hpp
-plan      plan
-array     array system/lazily.hpp system/owner.hpp access.hpp advice.hpp array_error.hpp content_entry.hpp field_names.hpp fixed_string.hpp half.hpp shape.hpp slice.hpp transfer/aggregate.hpp system/call.hpp system/codecs.hpp system/crc32.hpp
-transfer  transfer plan system error.hpp outcome.hpp indexed.hpp time_limit.hpp delayed.hpp
-worker    worker transfer plan system error.hpp options.hpp this_task.hpp time_limit.hpp
-engine    engine worker transfer plan system error.hpp options.hpp outcome.hpp report.hpp this_task.hpp cpu.hpp
-mpi       mpi engine worker transfer plan system user
-user      user engine worker transfer plan array system
-mpi.hpp   user mpi engine worker transfer plan system
-adapt     adapt user array
-umbrella  user
-'
-namespaces='forkmap forkmap::detail forkmap::mpi forkmap::this_task'
-macros='^FORKMAP_(VERSION|ASSERT)'  # "no macro but version and assertion"
-boost_interprocess='^(system/|memmap\.hpp$)'
-longest=300  # lines
+# Allowed includes:
+#   forkmap/*.hpp, forkmap/adapt/   public: may include anything
+#   forkmap/detail/<room>/          internal: detail/ and vocabulary
+#   forkmap/detail/*.hpp            base: other base headers
+# Vocabulary headers are public headers that include only vocabulary and base headers. A room is a
+# folder of detail/ with its subfolders. No two rooms include each other.
+namespaces='forkmap forkmap::detail forkmap::cluster forkmap::this_task'
+macros='^FORKMAP_(VERSION|INLINE|COMPILED)'
+boost_interprocess='^detail/mapped/'
+longest=301  # lines, one of them the licence
+# A public header includes this first; version.hpp is read by CMake and needs nothing.
+first_include='forkmap/detail/requirements.hpp'
+# Atomics in shared memory have at least 32 bits: smaller ones need libatomic on riscv64.
+small_atomic='atomic(_ref)?<(bool|char|signed char|unsigned char|short|unsigned short|std::byte|std::u?int(8|16)_t)>'
 
 cd "${1:-$(dirname "$0")/../include}/forkmap"
 mapfile -t headers < <(find . -name '*.hpp' -printf '%P\n' | sort)
 
-breaches=$(awk -v allowed="$allowed" -v namespaces="$namespaces" -v macros="$macros" \
-  -v boost="$boost_interprocess" -v longest="$longest" '
+breaches=$(awk -v namespaces="$namespaces" -v macros="$macros" \
+  -v boost="$boost_interprocess" -v longest="$longest" -v first_include="$first_include" \
+  -v small_atomic="$small_atomic" '
   BEGIN {
-    for (n = split(allowed, rows, "\n"); n > 0; --n) {
-      words = split(rows[n], row, " ")
-      for (w = 2; w <= words; ++w) may[row[1], row[w]] = 1
-      if (words) known[row[1]] = 1
-    }
     for (n = split(namespaces, names, " "); n > 0; --n) namespace_known[names[n]] = 1
   }
-  function place(header) {  # the row of the table
-    if (header ~ /\//) return substr(header, 1, index(header, "/") - 1)
-    if (header == "forkmap.hpp") return "umbrella"
-    return header in known ? header : "user"
-  }
-  function breach(what) { print "  " FILENAME ":" FNR ": " what }
+  function is_public(header) { return header !~ /^detail\// }
+  function breach(message) { print "  " FILENAME ":" FNR ": " message }
   function current_namespace(   i, full) {
     for (i = 1; i <= depth; ++i) full = full (i > 1 ? "::" : "") open[i]
     return full
   }
-  FNR == 1 { depth = 0; here = place(FILENAME)
-             if (!(here in known)) breach("a folder that the table does not know: " here) }
-  FNR == longest + 1 { breach("more than " longest " lines: more than one idea?") }
-
-  /^ *# *include +["<]forkmap\// {
-    match($0, /forkmap\/[^">]+/)
-    other = substr($0, RSTART + 8, RLENGTH - 8)
-    there = place(other)
-    if (!((here, there) in may) && !((here, other) in may))
-      breach((here == "user" ? "a public header" : here "/") " must not include " other)
+  function report_no_include() {
+    if (includes_nothing) print "  " file ": includes nothing; the first must be " first_include
   }
+  FNR == 1 { report_no_include(); file = FILENAME
+             depth = 0
+             includes_nothing = is_public(FILENAME) && FILENAME != "version.hpp" }
+  FNR == longest + 1 { breach("more than " longest - 1 " lines: split it") }
+
+  includes_nothing && /^ *# *include/ {
+    includes_nothing = 0
+    if (!index($0, "<" first_include ">")) breach("the first include must be " first_include)
+  }
+  $0 ~ small_atomic && $0 !~ /^ *\/\// { breach("an atomic of less than 32 bits") }
   /^ *# *include +"/ { breach("write #include <forkmap/...>, as users do") }
   /^ *# *include +<boost\/interprocess\// && FILENAME !~ boost {
-    breach("Boost.Interprocess stays behind system/ and memmap.hpp")
+    breach("Boost.Interprocess is allowed only in detail/mapped/")
   }
   /^ *# *define +/ {
     name = $0; sub(/^ *# *define +/, "", name)
@@ -72,20 +61,72 @@ breaches=$(awk -v allowed="$allowed" -v namespaces="$namespaces" -v macros="$mac
     if ($0 ~ /\}[^{]*$/) --depth
   }
   /^ *\} *\/\/ *(inline +)?namespace/ { if (depth > 0) --depth }
+  END { report_no_include() }
 ' "${headers[@]}")
 
-# A circle that stays within one row of the table.
-circle=$(awk '/^ *# *include +["<]forkmap\// {
+# Each include of a forkmap header: "includer included".
+edges=$(awk '/^ *# *include +["<]forkmap\// {
     match($0, /forkmap\/[^">]+/)
     print FILENAME, substr($0, RSTART + 8, RLENGTH - 8)
-  }' "${headers[@]}" | tsort 2>&1 >/dev/null | sed 's/^tsort: -: /  /; s/^tsort:/ /') || true
+  }' "${headers[@]}")
+
+breaches+=$'\n'$(awk '
+  function is_public(header) { return header !~ /^detail\// }
+  function is_base(header) { return header ~ /^detail\/[^\/]+$/ }
+  function room(header) { split(header, parts, "/"); return parts[2] }
+  { from[NR] = $1; to[NR] = $2; headers[$1]; headers[$2] }
+  END {
+    for (h in headers) if (is_public(h)) vocabulary[h]
+    do {
+      changed = 0
+      for (i = 1; i <= NR; ++i) {
+        if (from[i] in vocabulary && !(to[i] in vocabulary) && !is_base(to[i])) {
+          delete vocabulary[from[i]]
+          changed = 1
+        }
+      }
+    } while (changed)
+    for (i = 1; i <= NR; ++i) {
+      if (is_base(from[i]) && !is_base(to[i]))
+        print "  " from[i] ": a header of detail/ itself must not include " to[i]
+      if (!is_public(from[i]) && is_public(to[i]) && !(to[i] in vocabulary))
+        print "  " from[i] ": an internal header must not include " to[i] ", which is not a vocabulary header"
+      if (is_public(from[i]) || is_public(to[i]) || is_base(from[i]) || is_base(to[i])) continue
+      if (room(from[i]) == room(to[i])) continue
+      first[room(from[i]) " " room(to[i])] = from[i] " includes " to[i]
+    }
+    for (pair in first) {
+      split(pair, rooms, " ")
+      if (rooms[1] < rooms[2] && (rooms[2] " " rooms[1]) in first)
+        print "  two rooms include each other: " first[pair] ", " first[rooms[2] " " rooms[1]]
+    }
+  }' <<<"$edges")
+
+# Headers that a narrow header must not include, even indirectly.
+reaches() {  # <header> <regular expression of headers>
+  awk -v start="$1" '
+    { to[$1] = to[$1] " " $2 }
+    END {
+      queue[n = 1] = start
+      for (at = 1; at <= n; ++at) {
+        if (seen[queue[at]]++) continue
+        print queue[at]
+        for (i = split(to[queue[at]], next_ones, " "); i > 0; --i) queue[++n] = next_ones[i]
+      }
+    }' <<<"$edges" | grep -E "$2" | sed "s|.*|  $1 must not include &, even indirectly|" || true
+}
+breaches+=$'\n'$(reaches parallel.hpp '^detail/(pool|array|mapped|npy|npz|joblib|compress)/|^(pool|future|arrays|memmap)[.]hpp$')
+breaches+=$'\n'$(reaches arrays.hpp '^detail/(job|plan|memory|worker|engine|pool|journal|crash|failure)/|^(parallel|pool)[.]hpp$')
+
+circle=$(tsort <<<"$edges" 2>&1 >/dev/null | sed 's/^tsort: -: /  /; s/^tsort:/ /') || true
 
 while read -r header; do
   breaches+=$'\n'"  $header: no #pragma once"
 done < <(grep -L '^#pragma once$' "${headers[@]}")
 
+breaches=$(sed '/^$/d' <<<"$breaches")
 if [ -n "$breaches$circle" ]; then
-  printf 'include/forkmap departs from the layout (the table stands in %s):\n' "$0"
+  printf 'include/forkmap breaks the layout (the rules are in %s):\n' "$0"
   [ -z "$breaches" ] || printf '%s\n' "$breaches"
   [ -z "$circle" ] || printf '%s\n' "$circle"
   exit 1

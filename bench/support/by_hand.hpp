@@ -1,4 +1,5 @@
-// What a programmer without forkmap would write, and no more: the material of the floors.
+// The minimal code that a programmer would write without forkmap. The floors are made of it.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 
 namespace bench::by_hand {
 
-/// A floor that fails is no floor.
+/// Ends the benchmark if a system call of a floor fails.
 inline void check(bool good, char const* what) {
   if (good) return;
   std::perror(what);
@@ -83,7 +84,7 @@ void in_two_processes(std::atomic<std::size_t>& next, std::size_t n, std::size_t
   });
 }
 
-/// A file's bytes from `offset`, mapped to be read.
+/// The bytes of a file from `offset` on, mapped for reading.
 class mapped_file {
  public:
   mapped_file(char const* file, std::size_t offset, std::size_t bytes)
@@ -108,7 +109,7 @@ class mapped_file {
   void* memory_ = nullptr;
 };
 
-/// Opens an array's file, reads its header, maps it and lets it go.
+/// Opens the file of an array, reads its header, maps it and unmaps it.
 inline void map_and_unmap(char const* file) {
   auto const fd = ::open(file, O_RDONLY | O_CLOEXEC);
   struct stat status{};
@@ -122,7 +123,7 @@ inline void map_and_unmap(char const* file) {
   ::close(fd);
 }
 
-/// A temporary file, allocated, written at once and renamed: as complete as what dump() promises.
+/// Allocates a temporary file, writes it in one call and renames it: the guarantees of dump().
 inline void write_and_rename(std::vector<double>& data, std::string const& file) {
   std::array<char, 128> header{};
   auto const bytes = data.size() * sizeof(double);

@@ -1,4 +1,5 @@
-// Two forked processes that stay, by hand: what a pool's calls are measured against.
+// Forked processes that stay, without forkmap: the floor for the calls of a pool.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <linux/futex.h>
@@ -25,8 +26,8 @@ inline void futex_wake(std::atomic<std::uint32_t>& word) {
   ::syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
-/// n processes that call body(k) each time that run() is called. They wait by pause and sched_yield
-/// for `patience`, then on a futex; the caller for 20 microseconds, then likewise.
+/// n processes that call body(k) each time run() is called. They wait with pause and sched_yield
+/// for `patience`, then on a futex. The caller does the same with 20 microseconds.
 template <class Body> class small_pool {
  public:
   small_pool(int n, std::chrono::microseconds patience, Body body)
@@ -58,7 +59,7 @@ template <class Body> class small_pool {
     ::munmap(shared_, sizeof(shared));
   }
 
-  /// `spins`: whether the caller looks before it sleeps.
+  /// `spins`: whether the caller polls before it sleeps.
   void run(int n, bool spins) {
     start(n);
     wait(spins);

@@ -1,5 +1,6 @@
-// A question put to forkmap and to a floor written by hand, in turns, so that what else the machine
-// does meets both alike.
+// A measurement of forkmap and of a floor in alternating rounds, so that other load on the machine
+// affects both equally.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -13,9 +14,8 @@
 
 namespace bench {
 
-/// What is asked, in the words of the table that bench/run.sh prints, and when the answer is good:
-/// the ratio forkmap / floor is at most `ratio_target`, or what was measured of forkmap at most
-/// `limit`. 0: only reported.
+/// The text for the table of bench/run.sh, and the target: a ratio forkmap / floor of at most
+/// `ratio_target`, or a measurement of forkmap of at most `limit`. 0: no target.
 struct question {
   std::string text;
   double ratio_target = 0;
@@ -35,7 +35,7 @@ inline double median(std::vector<double> samples) {
   return *middle;
 }
 
-/// Puts what was measured into the counters of a benchmark.
+/// Stores the measurements in the counters of a benchmark.
 inline void report(benchmark::State& state, question const& asked, std::vector<double> const& floor,
                    std::vector<double> const& forkmap) {
   state.SetLabel(asked.text);
@@ -49,9 +49,9 @@ inline void report(benchmark::State& state, question const& asked, std::vector<d
   if (asked.limit > 0) state.counters["limit"] = asked.limit;
 }
 
-/// Measures both once per iteration, after one round that does not count. Each measures one sample
-/// and returns it, in seconds; what it need not be charged for (removing files) it leaves out.
-/// Every other round the order is swapped: one may leave caches and free pages to the other.
+/// Measures both once per iteration, after one warm-up round. Each function returns one sample in
+/// seconds, without the time of clean-up such as removing files. The order is swapped in every
+/// other round, because the first one may leave warm caches and free pages to the second.
 template <std::invocable Floor, std::invocable Forkmap>
 void in_turns(benchmark::State& state, question const& asked, Floor&& floor, Forkmap&& forkmap) {
   floor();
@@ -68,7 +68,7 @@ void in_turns(benchmark::State& state, question const& asked, Floor&& floor, For
   report(state, asked, floor_samples, forkmap_samples);
 }
 
-/// Measures two calls, from begin to end.
+/// Measures the run times of two calls.
 template <std::invocable Floor, std::invocable Forkmap>
 void time_in_turns(benchmark::State& state, question const& asked, Floor&& floor,
                    Forkmap&& forkmap) {

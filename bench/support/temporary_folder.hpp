@@ -1,4 +1,5 @@
 // A folder for the files of a benchmark.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 
 namespace bench {
 
-/// A new folder in $TMPDIR; removed, with all in it, at the end of its scope.
+/// A new folder in $TMPDIR. The destructor removes it with its content.
 class temporary_folder {
  public:
   temporary_folder() {

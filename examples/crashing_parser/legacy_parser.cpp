@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "legacy_parser.hpp"
 
 #include <cctype>
@@ -6,7 +7,7 @@
 
 namespace legacy {
 
-static char const* at;  // how far it has come
+static char const* at;  // the current position
 
 static double const one = 1, two = 2, ten = 10;
 static struct {
@@ -25,7 +26,7 @@ static double const* find(char const* name, std::size_t length) {
 static double parse_name() {
   char const* const name = ++at;
   while (std::isalpha(static_cast<unsigned char>(*at))) ++at;
-  return *find(name, static_cast<std::size_t>(at - name));  // there is one, surely
+  return *find(name, static_cast<std::size_t>(at - name));  // assumes that the name exists
 }
 
 static double parse_list();
@@ -43,7 +44,7 @@ static double parse_item() {
 static double parse_list() {
   ++at;
   double sum = 0;
-  while (*at != ')') sum += parse_item();  // there is an end, surely
+  while (*at != ')') sum += parse_item();  // assumes that the list ends
   ++at;
   return sum;
 }

@@ -1,5 +1,6 @@
-// A parser as they were written in 1993. It keeps its state in globals, recurses as deep as its
-// input says, trusts it, and ends the program when it does not like it.
+// A parser in the style of 1993. It keeps its state in globals, recurses as deep as its input, does
+// not check the input, and exits the program on an error.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 namespace legacy {

@@ -1,5 +1,6 @@
-// A pipeline without an end: a generator of work that never stops, workers that search, and a
-// consumer that breaks out when it has seen enough. No more is made than is soon needed.
+// An endless pipeline: a generator of tasks that never stops, workers that search, and a consumer
+// that breaks out of the loop when it has enough. Tasks are made only a few ahead of the workers.
+// SPDX-License-Identifier: MIT
 #include <chrono>
 #include <cstdio>
 #include <ranges>
@@ -34,7 +35,7 @@ int main() {
   auto const begin = std::chrono::steady_clock::now();
   fm::pool const workers(fm::options{.n_jobs = 2, .pre_dispatch = 8});
 
-  // Infinitely many tasks, made one by one as the stream asks for them.
+  // Infinitely many tasks. Each is made when the stream requests it.
   long n_made = 0;
   auto const blocks = std::views::iota(0L) | std::views::transform([&](long i) {
                         ++n_made;
@@ -49,7 +50,7 @@ int main() {
     if (best.steps <= record.steps) continue;
     record = best;
     std::printf("%7ld takes %d steps\n", record.start, record.steps);
-    if (record.steps > 500) break;  // ends what is under way
+    if (record.steps > 500) break;  // ends the running tasks
   }
 
   std::chrono::duration<double> const took = std::chrono::steady_clock::now() - begin;

@@ -1,6 +1,7 @@
-// Qhull, the convex hulls of SciPy, MATLAB and Octave, by the interface that it has had since 1993:
-// everything it does is in one global structure, so that two threads that call it corrupt each
-// other's hulls. Workers are processes: each has a Qhull of its own, and the code stays as it is.
+// Qhull computes the convex hulls of SciPy, MATLAB and Octave. Its interface of 1993 keeps all
+// state in one global structure, so two threads that call it corrupt each other's hulls. Workers
+// are processes: each has its own copy of Qhull's state, and Qhull needs no change.
+// SPDX-License-Identifier: MIT
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -23,7 +24,7 @@ namespace {
 
 /// The volume of the convex hull of n random points in the unit ball.
 double hull_volume(int n) {
-  // Of the task's own: the same points in whichever process it runs.
+  // A generator per task, so that the points do not depend on the process.
   auto& random = fm::this_task::rng();
   std::normal_distribution<double> gauss;
   std::uniform_real_distribution<double> uniform;

@@ -1,7 +1,8 @@
-// Records: an aggregate of C++ is a structured dtype of NumPy. Workers fill an array of them in its
-// file, other workers search it, and Python opens the same file:
+// Records: a C++ aggregate is a NumPy structured dtype. Workers fill an array of records in its
+// file, other workers search the array, and Python opens the same file:
 //
 //   quakes = numpy.load("quakes.npy", mmap_mode="r");  quakes["magnitude"].max()
+// SPDX-License-Identifier: MIT
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,7 +28,7 @@ struct quake {
   fm::fixed_string<4> station;
 };
 
-// The same with a member that the file lacks.
+// A similar record with a member that the file lacks.
 struct felt_quake {
   double time;
   double magnitude;
@@ -59,7 +60,7 @@ quake simulated(std::size_t i) {
           .station = stations[i % stations.size()]};
 }
 
-/// The strongest of these.
+/// The strongest of these quakes.
 quake strongest(std::span<quake const> quakes) {
   return *std::ranges::max_element(quakes, {}, &quake::magnitude);
 }

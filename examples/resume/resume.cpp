@@ -1,5 +1,6 @@
-// A long map whose program is killed half-way, as by a power button or a batch system, and started
-// again: only what is missing runs.
+// A long map whose program is killed half-way, for example by a power failure or a batch system,
+// and started again. The second run computes only the missing results.
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +24,7 @@ namespace {
 
 constexpr int n_tasks = 40;
 
-/// The number of steps until the Collatz sequence from here comes to 1, the largest of 20 000.
+/// The largest number of steps that the Collatz sequences of 20 000 starts need to reach 1.
 int slow_task(int i) {
   int most = 0;
   for (long start = 20'000L * i + 1; start <= 20'000L * (i + 1); ++start) {
@@ -34,7 +35,7 @@ int slow_task(int i) {
   return most;
 }
 
-/// What the program is for. `done` counts tasks, for whoever waits.
+/// The program's long map. `done` counts finished tasks for the process that waits.
 std::vector<int> long_map(std::filesystem::path const& journal, fm::shared_array<int> const& done) {
   return fm::parallel({.n_jobs = 2, .resume = journal})
       .map(
@@ -59,7 +60,7 @@ int main() {
       std::filesystem::temp_directory_path() / ("forkmap-resume-" + std::to_string(::getpid()));
   fm::shared_array<int> const done({n_tasks});
 
-  // The first run, in a process of its own so that this one can kill it.
+  // The first run, in a child process, so that this process can kill it.
   auto const first_run = ::fork();
   if (first_run == 0) {
     long_map(journal, done);

@@ -1,9 +1,10 @@
-// Train in Python, serve in C++: a model that joblib.dump() wrote is mapped, shared by workers, and
-// answers requests. Nothing in the file can run code.
+// Train in Python, serve in C++: a model that joblib.dump() wrote is mapped and shared by workers
+// that answer requests. Loading the file runs no code in it.
 //
 //   python3 train.py model.joblib && serve_model model.joblib
 //
-// Without an argument it makes such a file itself.
+// Without an argument the program makes such a file itself.
+// SPDX-License-Identifier: MIT
 #include <unistd.h>
 
 #include <cstdio>
@@ -19,7 +20,7 @@ namespace fm = forkmap;
 
 namespace {
 
-/// What train.py finds, about.
+/// Writes a model with about the values that train.py finds.
 void write_model(std::filesystem::path const& file) {
   std::vector<std::vector<double>> const weights{{-0.22, -0.22}, {0.45, 0.0}, {0.0, 0.45}};
   fm::dump(fm::named("weights", weights, "bias", std::vector{0.9, -0.9, -0.9}, "classes",
@@ -27,7 +28,7 @@ void write_model(std::filesystem::path const& file) {
            file);
 }
 
-/// One vector of weights per class, as they lie in the file.
+/// A linear classifier with one vector of weights per class, mapped from the file.
 class model {
  public:
   explicit model(std::filesystem::path const& file)
@@ -72,7 +73,7 @@ int main(int argc, char** argv) {
   }
 
   model const served(file);
-  if (file == own) std::filesystem::remove(own);  // what is mapped stays
+  if (file == own) std::filesystem::remove(own);  // the mapping stays valid
   auto const requests = std::views::iota(0, 300);
   auto const answers = fm::parallel(2).map(
       [&](int i) { return served.classify(i % 3 == 1 ? 4.1 : 0.1, i % 3 == 2 ? 3.9 : 0.2); },

@@ -1,6 +1,7 @@
-// A service that keeps a pool: requests come over a socket, run on a solver that no thread could
-// share, and are answered in their order. A request that crashes the solver, or does not end, is
-// answered with an error; the others do not notice.
+// A service with a pool. Requests arrive over a socket, run in a solver that is not thread-safe,
+// and are answered in order. A request that crashes the solver or does not end is answered with an
+// error; other requests are not affected.
+// SPDX-License-Identifier: MIT
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,10 +20,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A solver as one inherits it: its workspace is global, and it believes what it is told.
+// A legacy solver: its workspace is global, and it does not check its input.
 double workspace[2];
 
-/// The root of the number, by Newton's method. 0 crashes it, and a negative number has none.
+/// The square root of a number by Newton's method. 0 crashes it, and with a negative number it does
+/// not end.
 double solve(std::string const& request) {
   workspace[0] = std::strtod(request.c_str(), nullptr);
   if (workspace[0] == 0) std::abort();
@@ -33,7 +35,7 @@ double solve(std::string const& request) {
   }
 }
 
-/// Answers each line that comes, in their order, until there are no more.
+/// Answers each line in order, until the end of input.
 void serve(int socket) {
   fm::pool const workers(fm::options{.n_jobs = 2, .timeout = 200ms});
   std::deque<fm::future<double>> pending;
@@ -50,7 +52,8 @@ void serve(int socket) {
   char line[64];
   while (std::fgets(line, sizeof line, requests) != nullptr) {
     pending.push_back(workers.submit(fm::delayed(solve)(std::string(line))));
-    // What is ready is answered at once. A client that sends faster than this can be solved waits.
+    // Finished requests are answered at once. A client that sends faster than the solver works
+    // waits.
     while (!pending.empty() && (pending.size() == 64 || pending.front().wait_for(0s))) {
       answer_first();
     }
@@ -59,7 +62,7 @@ void serve(int socket) {
   std::fclose(requests);
 }
 
-/// Sends a thousand requests, of which three are bad, and looks at the answers.
+/// Sends a thousand requests, of which three are bad, and checks the answers.
 /// Returns: whether they are right.
 bool ask(int socket) {
   auto const writer = ::fork();
@@ -82,7 +85,7 @@ bool ask(int socket) {
     ++i;
     if (i == 200 || i == 500 || i == 700) {
       std::printf("request %d: %s", i, line);
-      right &= std::string(line).starts_with("error: task 0");
+      right &= std::string(line).starts_with("error: task " + std::to_string(i - 1) + " ");
     } else {
       right &= std::strtod(line, nullptr) == i;
     }

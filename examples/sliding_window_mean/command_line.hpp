@@ -1,4 +1,5 @@
 // The command line of sliding_window_mean.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <charconv>
@@ -34,7 +35,7 @@ inline constexpr char help[] =
     "  --sleep-ms N   how long each mean pretends to take              (10)\n"
     "  --help         prints this\n";
 
-/// What is wrong with the command line, and the way out.
+/// An error of the command line; the message says what to change.
 struct usage_error : std::runtime_error {
   using runtime_error::runtime_error;
 };
@@ -60,7 +61,7 @@ inline settings parse_command_line(std::span<char const* const> arguments) {
       std::exit(0);
     }
     auto const value = [&]<class Number>(Number least, Number most) {
-      if (i + 1 == arguments.size()) throw usage_error(option + ": a number is missing after it");
+      if (i + 1 == arguments.size()) throw usage_error(option + ": a number must follow");
       return parse_number(option, arguments[i + 1], least, most);
     };
     if (option == "--size") {
@@ -72,17 +73,17 @@ inline settings parse_command_line(std::span<char const* const> arguments) {
     } else if (option == "--n-jobs") {
       given.n_jobs = value(-1000, 1000);
       if (given.n_jobs == 0) {
-        throw usage_error("--n-jobs 0: nobody would work; give 1 or more, or -1 for every core");
+        throw usage_error("--n-jobs must not be 0; give 1 or more, or -1 for one worker per core");
       }
     } else if (option == "--sleep-ms") {
       given.sleep = std::chrono::milliseconds(value(0, 60'000));
     } else {
-      throw usage_error("unknown option '" + option + "'; --help lists those that there are");
+      throw usage_error("unknown option '" + option + "'; --help lists all options");
     }
   }
   if (given.window >= given.size) {
     throw usage_error("--window " + std::to_string(given.window) +
-                      ": no such window fits; give less than --size, which is " +
+                      ": the window does not fit; give less than --size, which is " +
                       std::to_string(given.size));
   }
   return given;

@@ -1,4 +1,5 @@
-// What sliding_window_mean prints: headings, elapsed times, arrays.
+// The output of sliding_window_mean: headings, elapsed times, arrays.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <chrono>
@@ -20,7 +21,7 @@ class stopwatch {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-/// `ideal_is` says in words what the ideal is.
+/// `ideal_is` describes the ideal in words.
 inline void print_elapsed(seconds elapsed, seconds ideal, char const* ideal_is) {
   std::printf("\nElapsed time computing the average of couple of slices %.2f s", elapsed.count());
   if (ideal.count() > 0) {
@@ -29,7 +30,7 @@ inline void print_elapsed(seconds elapsed, seconds ideal, char const* ideal_is) 
   std::printf("\n");
 }
 
-/// As NumPy does: six columns, and blanks for the zeros that end a number.
+/// Prints an array as NumPy does: six columns, and blanks instead of trailing zeros.
 inline void print_array(std::span<double const> values) {
   std::string line = " [";
   for (std::size_t i = 0; i != values.size(); ++i) {

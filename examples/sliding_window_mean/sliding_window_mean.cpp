@@ -5,6 +5,7 @@
 //   2. in worker processes, which see the array of this process
 //   3. in worker processes, with the array in a file that is mapped into memory
 //   4. in worker processes that write the means into a second mapped file
+// SPDX-License-Identifier: MIT
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,7 +36,7 @@ namespace fm = forkmap;
 
 namespace {
 
-settings chosen;  // by the command line; workers see it, as they see everything in this process
+settings chosen;  // by the command line; workers see it, because they are forked from this process
 
 std::stop_source interrupted;  // by Ctrl-C
 std::sig_atomic_t volatile interrupted_by = 0;
@@ -64,20 +65,21 @@ std::vector<double> random_values(std::size_t size) {
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
   std::vector<double> values;
   values.reserve(size);
-  // As NumPy does with large arrays: a fork copies fewer pages' tables, and workers look fewer up.
+  // As NumPy does with large arrays: fewer page table entries for a fork to copy and for workers to
+  // look up.
   fm::advise(std::span(values.data(), size), fm::advice::huge_pages);
   std::generate_n(std::back_inserter(values), size, [&] { return uniform(generator); });
   return values;
 }
 
-/// As Python's range(0, size - window, step), which leaves out the window that would end exactly
-/// where the array ends: those are the windows of an array that is one element shorter.
+/// The windows of Python's range(0, size - window, step), which leaves out the window that ends
+/// exactly at the end of the array. These are the windows of an array that is one element shorter.
 std::vector<fm::slice> slices_of(std::size_t size) {
   auto const windows = fm::sliding_windows(size - 1, chosen.window, chosen.step);
   return {windows.begin(), windows.end()};
 }
 
-/// A map with the workers that were asked for. Ctrl-C makes it throw task_cancelled.
+/// A map with the chosen number of workers. Ctrl-C makes it throw task_cancelled.
 fm::parallel_map parallel() {
   return fm::parallel({.n_jobs = chosen.n_jobs, .stop = interrupted.get_token()});
 }
@@ -92,9 +94,9 @@ std::vector<double> sequential_means(std::span<double const> data,
   return means;
 }
 
-/// delayed(slow_mean)(...) is a call that has not happened yet; a worker makes it happen. The range
-/// of calls is lazy, and neither it nor the array is ever copied: workers are forked from this
-/// process, and see what it sees.
+/// delayed(slow_mean)(...) is a call that a worker makes later. The range of calls is lazy, and
+/// neither the range nor the array is copied, because workers are forked from this process and see
+/// its memory.
 template <class Array>
 std::vector<double> parallel_means(Array const& data, std::vector<fm::slice> const& slices) {
   return parallel()(slices | std::views::transform([&](fm::slice slice) {
@@ -102,8 +104,8 @@ std::vector<double> parallel_means(Array const& data, std::vector<fm::slice> con
                     }));
 }
 
-/// What a worker writes into ordinary memory stays in that worker. What it writes into a memmap
-/// that is open for writing is seen by everybody.
+/// A worker's writes to ordinary memory are visible only in that worker. Its writes to a memmap
+/// that is open for writing are visible to all processes.
 void parallel_means_write_output(fm::memmap<double const> const& data,
                                  std::vector<fm::slice> const& slices,
                                  fm::memmap<double> const& output) {
@@ -114,7 +116,7 @@ void parallel_means_write_output(fm::memmap<double const> const& data,
              }));
 }
 
-/// Sums are made in the same order everywhere, so that means are equal to the last bit.
+/// All processes add in the same order, so that means are equal to the last bit.
 void expect_equal(std::span<double const> actual, std::span<double const> expected) {
   auto const differs = std::ranges::mismatch(actual, expected).in1;
   if (differs == actual.end()) return;
@@ -145,8 +147,8 @@ void run() {
   print_elapsed(parallel_time.elapsed(), sequential / n_workers, "sequential / workers");
   expect_equal(results, expected);
 
-  // To fork a process that holds much memory takes time; a mapped file of any size takes none. So
-  // the array moves into a file, and the memory is given back.
+  // Forking a process with much memory takes time, but a mapped file of any size does not. So the
+  // array is moved to a file, and its memory is freed.
   print_heading("3. In parallel, with the data in a memory-mapped file");
   temporary_folder const folder;
   fm::dump(data, folder / "data_memmap");
@@ -172,7 +174,7 @@ void run() {
   expect_equal(output, expected);
 }
 
-/// Leaves run() in the ordinary way, whatever happens, so that its folder is removed.
+/// Runs run(). SIGINT and SIGTERM make it throw, so that its folder is removed.
 int run_until_interrupted() {
   for (int const signal : {SIGINT, SIGTERM}) {
     std::signal(signal, [](int number) {
@@ -180,15 +182,15 @@ int run_until_interrupted() {
       interrupted.request_stop();
     });
   }
-  std::signal(SIGPIPE, SIG_IGN);  // nobody reads on: found at the end
+  std::signal(SIGPIPE, SIG_IGN);  // a closed output is detected at the end
   try {
     run();
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
-    throw std::runtime_error("not all of the output could be written");
+    throw std::runtime_error("cannot write all of the output");
   } catch (keyboard_interrupt const&) {
   } catch (fm::task_cancelled const&) {
   }
-  std::fprintf(stderr, "Interrupted; nothing is left behind.\n");
+  std::fprintf(stderr, "Interrupted; temporary files are removed.\n");
   return 128 + interrupted_by;
 }
 

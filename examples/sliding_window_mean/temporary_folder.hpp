@@ -1,4 +1,5 @@
-// A folder for files that need not outlive the program.
+// A folder for temporary files.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include <string_view>
 #include <system_error>
 
-/// A new folder in $TMPDIR; removed, with all in it, at the end of its scope.
+/// A new folder in $TMPDIR. The destructor removes it with its content.
 class temporary_folder {
  public:
   temporary_folder() {

@@ -1,28 +1,35 @@
-// How an array's file is opened: the four words after the file name.
+// Modes in which load() and memmap open a file: read_only, read_write, copy_on_write, in_memory.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 namespace forkmap {
 
+/// The type of read_only.
 struct read_only_t {
   explicit read_only_t() = default;
 };
+/// The type of read_write.
 struct read_write_t {
   explicit read_write_t() = default;
 };
+/// The type of copy_on_write.
 struct copy_on_write_t {
   explicit copy_on_write_t() = default;
 };
+/// The type of in_memory.
 struct in_memory_t {
   explicit in_memory_t() = default;
 };
 
-/// The file is mapped and cannot be written through.
+/// Map the file; its elements cannot be written.
 inline constexpr read_only_t read_only{};
-/// The file is mapped and shared: what is written is seen by every process, and stays.
+/// Map the file; writes go to the file and are visible to every process that has it mapped.
 inline constexpr read_write_t read_write{};
-/// The file is mapped; what is written stays in the process that wrote it, the file never changes.
+/// Map the file; writes are private to the process, and the file never changes.
 inline constexpr copy_on_write_t copy_on_write{};
-/// The file is read into memory of the process's own.
+/// Read the file into memory of this process.
 inline constexpr in_memory_t in_memory{};
 
 namespace detail {

@@ -1,23 +1,28 @@
-// What a program can tell the kernel of how it will use an array.
+// Kinds of advice to the kernel on how a program will use an array.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 namespace forkmap {
 
-/// How a mapped array will be used: the argument of advise().
+/// The expected use of an array's memory: the argument of advise(). It affects speed only.
+///
+/// Source: madvise(2).
 enum class advice {
-  /// Nothing in particular; takes the others back.
+  /// No expectation. Revokes other advice.
   normal,
-  /// From one end to the other: much is read ahead, and what lies behind is given up early.
+  /// Sequential access: the kernel reads far ahead and frees pages behind the access early.
   sequential,
-  /// Here and there: nothing is read ahead.
+  /// Random access: the kernel does not read ahead.
   random,
-  /// Soon: the kernel begins to read it from the disk now.
+  /// Access soon: the kernel starts to read from the disk now.
   will_need,
-  /// Not soon: this process gives its pages back. The content stays, in the file or in the memory
-  /// that is shared, and comes again when it is touched. Not for copy_on_write, where it would undo
-  /// what was written: advise() does nothing there and returns false.
+  /// No access soon: the process releases the pages. The content stays in the file or in the shared
+  /// memory, and is available again at the next access. For copy_on_write arrays this would discard
+  /// writes, so advise() does nothing and returns false.
   dont_need,
-  /// In huge pages, where the system has them for memory of this kind.
+  /// Use huge pages if the system supports them for this kind of memory.
   huge_pages
 };
 

@@ -1,5 +1,8 @@
-// A call, not yet run: delayed(fn)(args...) is a task.
+// Delayed function calls: delayed(fn)(args...) is a task.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -11,7 +14,7 @@
 namespace forkmap {
 namespace detail {
 
-/// The type that argument number I is passed on as: an rvalue where bit I of Moved is set.
+/// The type as which argument I is passed: an rvalue if bit I of Moved is set, else an lvalue.
 template <std::size_t Moved, std::size_t I, class Arg>
 using passed_as =
     std::conditional_t<((Moved >> I) & 1U) != 0, std::remove_reference_t<Arg>&&, Arg&>;
@@ -22,15 +25,16 @@ template <std::size_t Moved, class Fn, std::size_t... I, class... Args>
 inline constexpr bool takes_moved<Moved, Fn, std::index_sequence<I...>, Args...> =
     std::is_invocable_v<Fn&, passed_as<Moved, I, Args>...>;
 
-/// The lowest set of arguments, as a bit mask, that have to be moved for fn to take them. -1: none.
+/// The arguments that must be moved for fn to accept them, as the lowest bit mask for which fn can
+/// be called. -1: fn cannot be called with any.
 template <class Fn, class... Args, std::size_t... Masks>
 consteval std::ptrdiff_t find_moved(std::index_sequence<Masks...>) {
-  std::ptrdiff_t found = -1;
+  std::ptrdiff_t mask = -1;
   (void)((takes_moved<Masks, Fn, std::index_sequence_for<Args...>, Args...>
-              ? (found = static_cast<std::ptrdiff_t>(Masks), true)
+              ? (mask = static_cast<std::ptrdiff_t>(Masks), true)
               : false) ||
          ...);
-  return found;
+  return mask;
 }
 
 template <class Fn, class... Args> consteval std::ptrdiff_t arguments_to_move() {
@@ -39,7 +43,7 @@ template <class Fn, class... Args> consteval std::ptrdiff_t arguments_to_move() 
     return 0;
   } else if constexpr (sizeof...(Args) <= 6) {
     return find_moved<Fn, Args...>(std::make_index_sequence<(std::size_t{1} << sizeof...(Args))>{});
-  } else {  // too many combinations to try them all: everything is moved, or nothing
+  } else {  // too many combinations to try: move all arguments or none
     constexpr auto all = (std::size_t{1} << sizeof...(Args)) - 1;
     return find_moved<Fn, Args...>(std::index_sequence<all>{});
   }
@@ -47,7 +51,7 @@ template <class Fn, class... Args> consteval std::ptrdiff_t arguments_to_move() 
 
 }  // namespace detail
 
-/// A call of Fn with stored arguments: what delayed(fn)(args...) returns. Invoke it with ().
+/// A call of Fn with stored arguments: the return type of delayed(fn)(args...). Operator() runs it.
 template <class Fn, class... Args> class delayed_call {
   static constexpr auto moved = detail::arguments_to_move<Fn, Args...>();
   static constexpr auto moved_const = detail::arguments_to_move<Fn const, Args const...>();
@@ -72,7 +76,9 @@ template <class Fn, class... Args> class delayed_call {
     return call<0>(*this);
   }
 
+  /// The stored function.
   constexpr Fn const& function() const noexcept { return fn_; }
+  /// The stored arguments.
   constexpr arguments_type const& arguments() const noexcept { return args_; }
 
  private:
@@ -89,12 +95,14 @@ template <class Fn, class... Args> class delayed_call {
   [[no_unique_address]] arguments_type args_;
 };
 
-/// What delayed(fn) returns: call it with the arguments to get a task.
+/// The return type of delayed(fn). Call it with arguments to get a task.
 template <class Fn> class delayed_function {
  public:
   template <class F>
   explicit constexpr delayed_function(std::in_place_t, F&& fn) : fn_(std::forward<F>(fn)) {}
 
+  /// Stores the arguments.
+  /// Returns: a delayed_call, which is a task.
   template <class... Args> constexpr auto operator()(Args&&... args) const& {
     return bind(fn_, std::forward<Args>(args)...);
   }
@@ -107,7 +115,7 @@ template <class Fn> class delayed_function {
     constexpr bool fits = detail::arguments_to_move<Fn, std::unwrap_ref_decay_t<Args>...>() >= 0;
     static_assert(fits,
                   "forkmap: delayed(fn)(args...): fn cannot be called with these arguments; they "
-                  "are stored by value and passed as lvalues (std::cref passes a reference on)");
+                  "are stored by value and passed as lvalues (use std::cref to pass a reference)");
     if constexpr (fits) {
       return delayed_call<Fn, std::unwrap_ref_decay_t<Args>...>(std::in_place, std::forward<F>(fn),
                                                                 std::forward<Args>(args)...);
@@ -117,21 +125,21 @@ template <class Fn> class delayed_function {
   Fn fn_;
 };
 
-/// Captures a function, to be called later: `delayed(fn)(args...)` is a task for a map.
+/// Makes a task of a function call: `delayed(fn)(args...)` stores fn and the arguments, and calls
+/// fn(args...) when the task runs.
 ///
-/// fn and the arguments are stored as std::make_tuple stores them: decayed copies, and a T& for a
-/// std::reference_wrapper<T>, so that std::cref(vector) converts to a span parameter. fn may be a
-/// function, a callable object or a pointer to a member (std::invoke). The task passes lvalues of
-/// what it stores, and moves only those arguments that nothing but an rvalue fits (a unique_ptr by
-/// value): such a task can be run once per process.
+/// fn is a function, a callable object or a pointer to a member (std::invoke). An overloaded
+/// function needs a lambda around it. Arguments are stored as std::make_tuple stores them: decayed
+/// copies, and a T& for a std::reference_wrapper<T>, so that std::cref(vector) converts to a span
+/// parameter. fn receives the stored arguments as lvalues. An argument is moved only if fn accepts
+/// nothing but an rvalue (a std::unique_ptr by value); such a task can run only once per process.
 ///
-/// Errors: arguments that do not fit fn are one sentence at compile time. An overloaded name needs
-/// a
-///   lambda around it.
-/// Forking: nothing is copied or serialised for a fork-join map: the worker calls the caller's
-///   stored arguments in memory it inherited.
+/// Returns: an object whose operator() takes the arguments and returns the task.
+/// Errors: arguments that fn does not accept are a compile error.
+/// Forking: parallel() neither copies nor serializes the task: a worker uses the caller's stored
+///   arguments in the memory that it inherited. A pool sends them.
 /// Source: joblib.delayed.
-/// Example: `forkmap::parallel(2)(forkmap::delayed(std::sqrt<int>)(2))`.
+/// Example: `forkmap::parallel(2)(forkmap::delayed(std::sqrt<int>)(2))`
 template <class F> constexpr auto delayed(F&& fn) {
   return delayed_function<std::decay_t<F>>(std::in_place, std::forward<F>(fn));
 }

@@ -1,5 +1,8 @@
-// An array into a file, all of it or nothing.
+// Functions that write one array to a file, atomically.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,45 +19,45 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/array/content.hpp>
-#include <forkmap/array/element.hpp>
-#include <forkmap/array/formats.hpp>
-#include <forkmap/array/packing.hpp>
 #include <forkmap/array_traits.hpp>
-#include <forkmap/mapped_file.hpp>
+#include <forkmap/detail/array/element.hpp>
+#include <forkmap/detail/array/format.hpp>
+#include <forkmap/detail/compress/compression.hpp>
+#include <forkmap/detail/lazily.hpp>
+#include <forkmap/detail/mapped/formats.hpp>
+#include <forkmap/detail/mapped/mapped_file.hpp>
+#include <forkmap/detail/os/file.hpp>
+#include <forkmap/detail/os/library.hpp>
+#include <forkmap/detail/os/replacement.hpp>
 #include <forkmap/shape.hpp>
-#include <forkmap/system/file.hpp>
-#include <forkmap/system/lazily.hpp>
-#include <forkmap/system/library.hpp>
-#include <forkmap/system/replacement.hpp>
 
 namespace forkmap {
 
-/// What dump() can write: a range of known size whose elements are scalars, records, or
-/// fixed arrays of those, nested as they like; and what array_traits knows. A text is a range of
-/// char, but no array: see dump_value.hpp.
+/// An array that dump() can write: a range of known size whose elements are scalars, records, or
+/// (nested) arrays of fixed size of these; or a class with array_traits. A string is not an array:
+/// see dump_value.hpp.
 template <class A>
 concept array_like =
     (detail::range_of_elements<A> && !std::convertible_to<A const&, std::string_view>) ||
     detail::described_array<A>;
 
-/// How dump() writes.
+/// Options of dump().
 struct dump_options {
-  /// The array's extents; not given: the array's own, or one axis.
+  /// The array's extents. Default: the array's own extents, or one axis.
   shape dims{};
-  /// How its elements lie in memory, and so in the file: nothing is moved.
+  /// The order of the elements in memory, and so in the file. dump() does not reorder elements.
   order layout = order::c;
-  /// Whether the file is on the disk, name and all, when dump() returns.
+  /// Whether dump() waits until the file and its name are on the disk.
   bool sync = false;
-  /// How the file is compressed: not at all, or by "zlib" (.npz and joblib files), "gzip", "bz2",
-  /// "xz", "lzma" or "lz4" (joblib files), each also with a level, as in "zlib:9". A compressed array
-  /// cannot be mapped.
+  /// The compression. Empty: none. "zlib" for .npz and joblib files; also "gzip", "bz2", "xz",
+  /// "lzma" or "lz4" for joblib files. A level may follow: "zlib:9". A compressed array cannot be
+  /// mapped.
   std::string compress{};
 };
 
 namespace detail {
 
-/// What an array knows of itself, for those that know it: see array_traits.
+/// Shape of an array that has one of its own: see array_traits.
 struct own_shape {
   shape dims;
   order layout;
@@ -74,9 +77,9 @@ own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
                          dump_options const& options) {
   if (own && (!options.dims.given() || options.dims == own->dims)) {
     if (options.layout == order::fortran && own->layout == order::c && own->dims.rank() > 1) {
-      throw std::invalid_argument(
-          "forkmap: dump " + file.native() + ": the array of dims " + own->dims.text() +
-          " lies in memory in order c; writing it as order fortran would transpose it");
+      throw std::invalid_argument("forkmap: dump " + file.native() + ": the array of dims " +
+                                  own->dims.text() +
+                                  " is in order c; writing it as order fortran would transpose it");
     }
     return {own->dims, own->layout == order::fortran ? own->layout : options.layout};
   }
@@ -86,7 +89,7 @@ own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
                                 " make " + std::to_string(options.dims.count()) +
                                 " elements, the array has " + std::to_string(size));
   }
-  // As reshape() has it: other dims, the same order.
+  // As in reshape(): other dims, the same order of elements.
   bool const fortran = own && own->layout == order::fortran && own->dims.rank() > 1;
   return {options.dims, fortran ? order::fortran : options.layout};
 }
@@ -94,78 +97,76 @@ own_shape shape_to_write(std::filesystem::path const& file, std::size_t size,
 template <class Lazy = void>
 [[noreturn]] void throw_other_size(std::filesystem::path const& file, std::size_t size,
                                    std::size_t written) {
-  throw std::invalid_argument("forkmap: dump " + file.native() + ": the range said " +
-                              std::to_string(size) + " elements and gave " +
-                              std::to_string(written));
+  throw std::invalid_argument("forkmap: dump " + file.native() + ": the size of the range is " +
+                              std::to_string(size) + ", but it has " + std::to_string(written) +
+                              " elements");
 }
 
-/// Whether there are as many elements as what is said of them makes.
 template <class Lazy = void>
 [[noreturn]] void throw_other_dims(std::filesystem::path const& file, shape const& dims,
                                    std::size_t size) {
-  throw std::invalid_argument("forkmap: dump " + file.native() +
-                              ": the array says that its dims are " + dims.text() + " and has " +
-                              std::to_string(size) + " elements");
+  throw std::invalid_argument("forkmap: dump " + file.native() + ": the array has dims " +
+                              dims.text() + ", but " + std::to_string(size) + " elements");
 }
 
-/// A file on its way, at its position of the moment.
+/// The file that is being written, and the current position in it.
 template <class Lazy = void> class file_sink final : public byte_sink {
  public:
-  explicit file_sink(std::filesystem::path const& file) : file_(&file), made_(file) {}
+  explicit file_sink(std::filesystem::path const& file) : file_(&file), output_(file) {}
 
-  void reserve(std::size_t bytes) override { allocate(made_.fd(), bytes, *file_); }
+  void reserve(std::size_t bytes) override { allocate(output_.fd(), bytes, *file_); }
 
-  /// What is small waits for what is large: the page cache keeps what is written at once in large
-  /// folios, and those are cheaper to map later.
+  /// Buffers small writes and writes them together with the next large one: the page cache keeps
+  /// one large write in large folios, which are cheaper to map later.
   void write(std::string_view bytes) override {
     position_ += bytes.size();
     if (bytes.size() < smallest_write) {
-      waiting_ += bytes;
-      if (waiting_.size() >= most_waiting) flush();
+      buffered_ += bytes;
+      if (buffered_.size() >= buffer_bytes) flush();
       return;
     }
-    write_all(made_.fd(), waiting_, bytes.data(), bytes.size(), *file_);
-    waiting_.clear();
+    write_all(output_.fd(), buffered_, bytes.data(), bytes.size(), *file_);
+    buffered_.clear();
   }
 
   void rewrite(std::size_t at, std::string_view bytes) override {
-    // What waits is not yet in the file, and begins where that ends.
-    if (auto const begin = position_ - waiting_.size(); at >= begin) {
-      waiting_.replace(at - begin, bytes.size(), bytes);
+    // Buffered bytes are not in the file yet; they follow its end.
+    if (auto const begin = position_ - buffered_.size(); at >= begin) {
+      buffered_.replace(at - begin, bytes.size(), bytes);
       return;
     }
     flush();
-    write_at(made_.fd(), bytes, at, *file_);
+    write_at(output_.fd(), bytes, at, *file_);
   }
 
   std::size_t position() const override { return position_; }
 
   void commit(bool durable) {
     flush();
-    made_.commit(durable);
+    output_.commit(durable);
   }
 
  private:
   static constexpr std::size_t smallest_write = 4096;
-  static constexpr std::size_t most_waiting = std::size_t{1} << 20U;
+  static constexpr std::size_t buffer_bytes = std::size_t{1} << 20U;
 
   void flush() {
-    write_all(made_.fd(), waiting_, nullptr, 0, *file_);
-    waiting_.clear();
+    write_all(output_.fd(), buffered_, nullptr, 0, *file_);
+    buffered_.clear();
   }
 
   std::filesystem::path const* file_;
-  replacement made_;
-  std::string waiting_;
+  replacement output_;
+  std::string buffered_;
   std::size_t position_ = 0;
 };
 
-/// Any array that dump() takes: its elements written as they lie, or gathered in large pieces. They
-/// outlive this.
+/// The content of an array. Contiguous elements are written in place, others are gathered in large
+/// pieces. The elements must outlive this object.
 template <class A> class elements_content final : public array_content {
   using elements = decltype(elements_of(std::declval<A const&>()));
   using element = std::remove_cv_t<std::ranges::range_value_t<std::remove_cvref_t<elements> const>>;
-  // What lies in memory one after another is all that is needed of it: its range may be gone.
+  // Of contiguous elements only the memory is needed; the range itself may be destroyed.
   static constexpr bool refers_to_memory =
       std::is_lvalue_reference_v<elements> &&
       std::ranges::contiguous_range<std::remove_cvref_t<elements> const>;
@@ -194,7 +195,7 @@ template <class A> class elements_content final : public array_content {
 
   void gather(byte_sink& out) const {
     auto const size = bytes / sizeof(element);
-    // Not a vector: of bool it would be what there is to gather.
+    // Not a std::vector, because std::vector<bool> has no bool elements.
     auto const capacity = std::min(std::max(size, std::size_t{1}), piece_bytes / sizeof(element));
     auto const buffer = std::make_unique_for_overwrite<element[]>(capacity);
     std::size_t gathered = 0;
@@ -211,7 +212,7 @@ template <class A> class elements_content final : public array_content {
     if (written != size) throw_other_size(*file_, size, written);
   }
 
-  stored elements_;  // those of the array, or made for the purpose
+  stored elements_;  // of the array, or a copy that array_traits made
   std::filesystem::path const* file_;
 };
 
@@ -219,10 +220,10 @@ template <class Lazy = void>
 void dump_content(std::filesystem::path const& file, content_value const& content,
                   dump_options const& options) {
   auto const& format = format_for_name(file);
-  auto const how = parse_packing(options.compress);
+  auto const opts = parse_compression(options.compress);
   try {
     file_sink<Lazy> out(file);
-    format.write(out, content, how);
+    format.write(out, content, opts);
     out.commit(options.sync);
   } catch (unwritable_content const& error) {
     throw std::invalid_argument("forkmap: dump " + file.native() + ": " + error.what());
@@ -231,7 +232,7 @@ void dump_content(std::filesystem::path const& file, content_value const& conten
   }
 }
 
-/// What is written, for any array: its description and its elements.
+/// The type, shape and size of an array as dump() writes it.
 template <array_like A>
 array_description describe(A const& array, std::filesystem::path const& file,
                            dump_options const& options) {
@@ -245,13 +246,13 @@ array_description describe(A const& array, std::filesystem::path const& file,
     size = static_cast<std::size_t>(std::ranges::size(array));
   }
   auto const written = shape_to_write(file, size, own, options);
-  // One axis lies in both orders; as NumPy has it, that is c.
+  // An array with one axis is in both orders; NumPy calls it c.
   auto const layout = written.dims.rank() > 1 ? written.layout : order::c;
   return {describe_element<element>(), written.dims, layout,
           array_bytes(written.dims, sizeof(element))};
 }
 
-/// The array as formats see it. `array` and `file` outlive what is returned.
+/// The array as formats see it. `array` and `file` must outlive the result.
 template <array_like A>
 std::shared_ptr<array_content const> make_content(A const& array, std::filesystem::path const& file,
                                                   dump_options const& options) {
@@ -267,19 +268,19 @@ template <class Lazy = void> content_value array_value(array_content const& cont
 
 }  // namespace detail
 
-/// Writes an array to a file, in the format that the file's name promises: .npz of one array, called
-/// "arr_0" as numpy.savez does, for that extension, joblib's for .joblib and .pkl, else .npy.
+/// Writes an array to a file. The extension selects the format: joblib's for .joblib and .pkl;
+/// NumPy's .npz, with one array named "arr_0" as numpy.savez names it; else NumPy's .npy.
 ///
-/// The file is the old one or the new one, complete, whatever happens; who has the old one mapped
-/// keeps it. A symbolic link is written through. The file's mode is kept, a new file's is 0666 less
-/// the umask.
-/// Shape: one axis, unless the array has dims of its own or the options give some.
+/// The write is atomic: even after an error or a kill the file is the complete old one or the
+/// complete new one. Processes that have the old file mapped keep it. A symbolic link is followed.
+/// An existing file keeps its mode; a new file has mode 0666 less the umask.
+/// Shape: dims of the options, else the array's own, else one axis.
 /// Returns: `file`.
-/// Errors: std::invalid_argument if dims and size differ, and for a way to compress that there is not
-///   or not in this format; std::system_error naming the file, or the library that compresses and is
-///   missing.
-/// Cost: one pass over the data straight into the file; a range that is not contiguous goes through
-///   a small buffer. An .npz file takes a checksum of the data, too.
+/// Errors: std::invalid_argument if dims do not match the number of elements, and for a compression
+///   that is unknown or that the format does not support. std::system_error naming the file, or the
+///   missing compression library.
+/// Cost: one pass over the data. Elements that are not contiguous are copied through a buffer of at
+///   most 8 MiB. An .npz file also needs a checksum of the data, by libz even without compression.
 /// Example: `dump(values, "values.npy", {.dims = {rows, cols}});`
 template <array_like A>
 std::filesystem::path dump(A const& array, std::filesystem::path const& file,

@@ -1,5 +1,8 @@
-// Lists, tuples, dicts, numbers and texts, and arrays in them, into a joblib file.
+// Functions that write lists, tuples, dicts, numbers, strings and arrays in them to a joblib file.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -19,9 +22,9 @@
 #include <variant>
 #include <vector>
 
-#include <forkmap/array/content.hpp>
-#include <forkmap/array/literal.hpp>
-#include <forkmap/array/sorting.hpp>
+#include <forkmap/detail/array/format.hpp>
+#include <forkmap/detail/array/literal.hpp>
+#include <forkmap/detail/lazily.hpp>
 #include <forkmap/dump.hpp>
 
 namespace forkmap {
@@ -39,7 +42,7 @@ concept pickled_text = std::convertible_to<T const&, std::string_view>;
 template <class T> inline constexpr bool is_optional = false;
 template <class T> inline constexpr bool is_optional<std::optional<T>> = true;
 
-/// std::tuple and std::pair; a std::array is a list, or an array.
+/// std::tuple and std::pair. A std::array is a list or an array instead.
 template <class T> inline constexpr bool is_pickled_tuple = false;
 template <class... T> inline constexpr bool is_pickled_tuple<std::tuple<T...>> = true;
 template <class A, class B> inline constexpr bool is_pickled_tuple<std::pair<A, B>> = true;
@@ -50,14 +53,14 @@ concept pickled_dict = std::ranges::input_range<T const> && requires {
   requires pickled_text<typename T::key_type>;
 };
 
-/// What named() makes: a tuple, and a name for each of its items.
+/// The result of named(): a tuple, and a name for each of its items.
 template <class T>
 concept pickled_names = requires(T const& value) {
   { value.names()[0] } -> std::convertible_to<std::string_view>;
   std::tuple_size<std::remove_cvref_t<decltype(value.arrays())>>::value;
 };
 
-/// Elements that stay where they are while they are written.
+/// A range whose elements keep their addresses while they are written.
 template <class T>
 concept pickled_list = std::ranges::forward_range<T const> &&
                        std::is_lvalue_reference_v<std::ranges::range_reference_t<T const>> &&
@@ -87,19 +90,25 @@ template <class T> consteval bool is_picklable() {
 
 }  // namespace detail
 
-/// What dump() can write into a joblib file.
+/// A value that dump() can write to a joblib file. It becomes this Python value:
 ///
-/// A text (std::string, string_view), a number (bool, integers, float, double), std::monostate
-/// (None), an array (array_like), and of these, to any depth: std::optional (or None), std::pair and
-/// std::tuple (a tuple), named() and maps with texts as keys (a dict), other ranges (a list). So a
-/// std::vector<double> is an array, a std::vector<std::vector<double>> a list of arrays, a
-/// std::vector<std::string> a list of str.
+///     std::string, std::string_view     str
+///     bool, integers, float, double     bool, int, float
+///     std::monostate                    None
+///     array_like                        a NumPy array
+///     std::optional                     its value or None
+///     std::pair, std::tuple             tuple
+///     named(), maps with string keys    dict
+///     other ranges                      list
+///
+/// The last four contain picklable values, to any depth. So a std::vector<double> is an array, a
+/// std::vector<std::vector<double>> a list of arrays, a std::vector<std::string> a list of str.
 template <class V>
 concept picklable = detail::is_picklable<V>();
 
 namespace detail {
 
-/// A value as formats see it, with what it refers to.
+/// A value as formats see it, with the contents of its arrays.
 class value_tree {
  public:
   template <picklable V>
@@ -154,12 +163,12 @@ class value_tree {
     }
   }
 
-  /// A multimap has what no dict can have.
+  /// Refuses a key that occurs twice, which a multimap can have and a dict cannot.
   template <class = void> void check_keys(std::vector<std::string> keys) const {
-    auto const* const twice = find_twice(keys);
-    if (twice == nullptr) return;
+    auto const* const repeated = find_twice(keys);
+    if (repeated == nullptr) return;
     throw std::invalid_argument("forkmap: dump " + file_->native() + ": the key " +
-                                in_quotes(*twice) + " is there twice");
+                                in_quotes(*repeated) + " occurs twice");
   }
 
   template <pickled_number N> static content_value make_number(N value) {
@@ -200,24 +209,25 @@ template <class = void>
 void dump_values(std::filesystem::path const& file, content_value const& content,
                  dump_options const& options) {
   if (options.dims.given() || options.layout != order::c) {
-    throw std::invalid_argument("forkmap: dump " + file.native() +
-                                ": dims and layout are for one array; arrays in containers have "
-                                "their own");
+    throw std::invalid_argument(
+        "forkmap: dump " + file.native() +
+        ": the options dims and layout apply to a single array; arrays in containers have "
+        "their own");
   }
   dump_content(file, content, options);
 }
 
 }  // namespace detail
 
-/// Writes numbers, texts, and containers of these and of arrays to a joblib file: see picklable.
+/// Writes numbers, strings, and containers of these and of arrays to a joblib file: see picklable.
+/// A map of arrays can also be written to an .npz file.
 ///
-/// `joblib.load(file)` gives them back, `joblib.load(file, mmap_mode="r")` with mapped arrays, whose
-/// data lies 64-byte aligned. The file is the old one or the new one, complete, as of dump() of one
-/// array. A .npz file takes a map of arrays.
+/// In Python, `joblib.load(file)` reads the value, and `joblib.load(file, mmap_mode="r")` maps its
+/// arrays, whose data is 64-byte aligned. The write is atomic, as for one array.
 /// Returns: `file`.
-/// Errors: std::invalid_argument for a text that is no UTF-8, and for names of formats that hold
-///   arrays only, such as .npy; std::system_error naming the file.
-/// Cost: numbers and texts are first collected in memory, arrays are not.
+/// Errors: std::invalid_argument for a string that is not UTF-8, and for an extension whose format
+///   holds only arrays, such as .npy. std::system_error naming the file.
+/// Cost: numbers and strings are first collected in memory; arrays are not.
 /// Example: `dump(std::map<std::string, std::vector<double>>{{"w", w}, {"b", b}}, "model.joblib");`
 template <class V>
   requires(!array_like<V>)

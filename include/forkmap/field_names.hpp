@@ -1,5 +1,8 @@
-// What the members of a record are called in a file.
+// Field names of a record type in files.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <array>
 #include <cstddef>
@@ -7,11 +10,11 @@
 
 namespace forkmap {
 
-/// The names of T's members, in their order, under which files hold them: to be specialised for an
-/// aggregate whose arrays go to files, where Boost.PFR cannot tell them itself (before Boost 1.84).
+/// The field names of the record type T in files, one per member, in the order of the members.
+/// Specialize it for an aggregate if Boost.PFR cannot find the names itself (before Boost 1.84).
 ///
-/// Without, members are told by their positions: a file's field may have any name, and dump() calls
-/// them f0, f1, ... as NumPy does.
+/// Without names, members and fields are matched by position: a field in a file may have any name,
+/// and dump() writes f0, f1, ... as NumPy does.
 /// Example:
 ///   struct particle { double x, y; std::int32_t id; };
 ///   template <> inline constexpr auto forkmap::field_names<particle> =

@@ -1,5 +1,8 @@
-// Texts of a fixed size, as arrays hold them: NumPy's S and U.
+// Strings of fixed size as elements of arrays: NumPy's S and U.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -12,17 +15,17 @@
 
 namespace forkmap {
 
-/// A text of at most N characters, filled up with zeros, in an array or a record.
+/// A string of at most N characters, padded with zeros, as an element of an array or a record.
 ///
-/// Shape: N characters and nothing else. char: NumPy's `S<N>`, bytes in an encoding of the
-///   program's; char32_t: NumPy's `U<N>`, code points.
-/// Errors: std::length_error for a text that is longer, naming both lengths.
+/// Shape: exactly N characters. char: NumPy's `S<N>`, bytes in the program's encoding. char32_t:
+///   NumPy's `U<N>`, code points.
+/// Errors: std::length_error if the text is longer than N, naming both lengths.
 /// Forking: trivially copyable.
 /// Example: `load<fixed_string<8>>("names.npy")[0].view()`
 template <class Char, std::size_t N>
   requires(std::same_as<Char, char> || std::same_as<Char, char32_t>)
 class basic_fixed_string {
-  static_assert(N > 0, "a fixed_string holds at least one character");
+  static_assert(N > 0, "forkmap: a fixed_string must have room for at least one character");
 
  public:
   using view_type = std::basic_string_view<Char>;
@@ -36,7 +39,7 @@ class basic_fixed_string {
   constexpr basic_fixed_string(Char const* text)  // NOLINT(google-explicit-constructor)
       : basic_fixed_string(view_type(text)) {}
 
-  /// The text without the zeros behind it.
+  /// The text without the padding.
   constexpr view_type view() const noexcept {
     auto size = N;
     while (size > 0 && characters_[size - 1] == Char{}) --size;
@@ -44,11 +47,14 @@ class basic_fixed_string {
   }
   constexpr operator view_type() const noexcept { return view(); }  // NOLINT
 
+  /// The length of the text without the padding.
   constexpr std::size_t size() const noexcept { return view().size(); }
+  /// N.
   static constexpr std::size_t capacity() noexcept { return N; }
+  /// The N characters; not zero-terminated if the text has N characters.
   constexpr Char const* data() const noexcept { return characters_.data(); }
 
-  /// Compared as texts, also with literals and strings.
+  /// Compares the texts; the other operand may be any string.
   template <std::convertible_to<view_type> Text>
   friend constexpr bool operator==(basic_fixed_string const& a, Text const& b) {
     return a.view() == view_type(b);
@@ -61,13 +67,15 @@ class basic_fixed_string {
  private:
   [[noreturn]] static void throw_too_long(std::size_t size) {
     throw std::length_error("forkmap: a text of " + std::to_string(size) +
-                            " characters in a fixed_string of " + std::to_string(N));
+                            " characters does not fit into a fixed_string of " + std::to_string(N));
   }
 
   std::array<Char, N> characters_;
 };
 
+/// NumPy's `S<N>`.
 template <std::size_t N> using fixed_string = basic_fixed_string<char, N>;
+/// NumPy's `U<N>`.
 template <std::size_t N> using fixed_u32string = basic_fixed_string<char32_t, N>;
 
 }  // namespace forkmap

@@ -1,5 +1,8 @@
-// The result of a submitted task, to come.
+// The future result of a task that was submitted to a pool.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -10,46 +13,35 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/engine/pool_engine.hpp>
-#include <forkmap/engine/submitted_call.hpp>
-#include <forkmap/system/clock.hpp>
-#include <forkmap/transfer/bytes.hpp>
-#include <forkmap/transfer/codec.hpp>
-#include <forkmap/transfer/failures.hpp>
-#include <forkmap/worker/limits.hpp>
+#include <forkmap/detail/os/clock.hpp>
+#include <forkmap/detail/pool/pool_interface.hpp>
+#include <forkmap/detail/pool/submitted_call.hpp>
+#include <forkmap/detail/worker/limits.hpp>
 
 namespace forkmap {
-namespace detail {
 
-/// The result of a submitted call that is done, or what it has failed of. Once.
-template <class R> R take_submitted(submitted_call const& call) {
-  if (call.error) std::rethrow_exception(call.error);
-  call.failures.throw_first();
-  if constexpr (!std::is_void_v<R>) {
-    auto const* const begin = reinterpret_cast<std::byte const*>(call.bytes.data());
-    reader in(begin, begin + call.bytes.size());
-    return decode<R>(in);
-  }
-}
-
-}  // namespace detail
-
-/// What pool::submit returns. Move-only. Destroying it changes nothing: the task runs.
+/// The future result of a task: the return type of pool::submit(). Move-only.
 ///
-/// Errors: std::logic_error from all but valid() without a state (valid() is false), and in a process
-///   that did not make the pool and where the task had not ended when that was forked.
+/// The task runs whether or not its future is destroyed. A future may outlive its pool.
+/// Errors: every function but valid() throws std::logic_error if valid() is false. In a process
+///   that did not make the pool, they also throw it if the task had not ended when that process was
+///   forked.
+/// Source: std::future.
+/// Example: `auto later = workers.submit(slow_root, 2.0); double const root = later.get();`
 template <class R> class future {
  public:
   future() = default;
-  future(detail::pool_engine<>* engine, std::shared_ptr<detail::submitted_call> call)
+  future(detail::pool_interface* engine, std::shared_ptr<detail::submitted_call> call)
       : engine_(engine), call_(std::move(call)) {}
 
-  /// Whether there is a result to come: it was not made empty, nor moved from, nor got.
+  /// Whether the future has a state. It has none if it was default-constructed or moved from, or if
+  /// get() was called.
   bool valid() const noexcept { return call_ != nullptr; }
 
-  /// Waits for the result and takes it; valid() is false afterwards.
-  /// Errors: what the task has failed of, as a call of the pool throws it; task_cancelled after
-  ///   cancel(), and where the pool was gone before the task had ended.
+  /// Waits until the task has ended, and takes its result. valid() is false afterwards.
+  ///
+  /// Errors: the task's failure, as a call of the pool throws it. task_cancelled after cancel(),
+  ///   and if the pool was destroyed before the task had ended.
   R get() {
     check();
     call_->wait_until_done();
@@ -62,8 +54,15 @@ template <class R> class future {
     return detail::take_submitted<R>(*call);
   }
 
-  /// Waits for so long at most.
-  /// Returns: whether get() will not wait.
+  /// Waits until the task has ended.
+  void wait() const {
+    check();
+    call_->wait_until_done();
+  }
+
+  /// Waits until the task has ended, but no longer than `time`.
+  ///
+  /// Returns: whether the task has ended.
   template <class Rep, class Period> bool wait_for(std::chrono::duration<Rep, Period> time) const {
     check();
     constexpr double longest = 9e18;  // nanoseconds: 285 years
@@ -82,8 +81,8 @@ template <class R> class future {
     }
   }
 
-  /// Ends the task: it does not begin, or its worker is killed. get() throws task_cancelled, also
-  /// where the task had ended before.
+  /// Cancels the task: a waiting task does not start, and the worker of a running task is killed.
+  /// Then get() throws task_cancelled, even if the task had already ended.
   void cancel() {
     check();
     cancelled_ = true;
@@ -92,10 +91,13 @@ template <class R> class future {
 
  private:
   void check() const {
-    if (!valid()) throw std::logic_error("forkmap: a future without a task: it was empty, or got");
+    if (valid()) return;
+    throw std::logic_error(
+        "forkmap: future has no state (default-constructed, moved from, or get() was already "
+        "called)");
   }
 
-  detail::pool_engine<>* engine_ = nullptr;
+  detail::pool_interface* engine_ = nullptr;
   std::shared_ptr<detail::submitted_call> call_{};
   bool cancelled_ = false;
 };

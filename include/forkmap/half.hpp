@@ -1,41 +1,47 @@
-// A floating-point number of 16 bits: NumPy's float16.
+// 16-bit floating-point number: NumPy's float16.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <bit>
 #include <cstdint>
 
 namespace forkmap {
 
-/// IEEE 754 binary16 in a file or an array; to compute with, it becomes a float.
+/// An IEEE 754 binary16 number in a file or an array. It converts to float for arithmetic.
 ///
-/// Shape: two bytes, as std::uint16_t; one bit of sign, five of exponent, ten of significand.
-/// Units: 6e-8 to 65504, about three decimal digits.
-/// Cost: a few operations of integers each way; no instruction of the processor is asked for.
+/// Shape: two bytes, laid out as std::uint16_t: 1 sign bit, 5 exponent bits, 10 significand bits.
+/// Units: values from 6e-8 to 65504, about three decimal digits.
+/// Cost: a conversion is a few integer operations; no special processor instruction is used.
 /// Forking: trivially copyable.
-/// Source: IEEE 754-2008, 3.6; to the nearest, ties to even, as NumPy converts.
+/// Source: IEEE 754-2008, 3.6; rounds to nearest, ties to even, as NumPy does.
 /// Example: `auto const image = load<half>("image.npy"); float const first = image[0];`
 class half {
  public:
   half() = default;
 
-  /// The nearest half, infinity from 65520 on. A NaN stays one, with what fits of its payload.
+  /// The nearest half; infinity if the magnitude is 65520 or more. A NaN stays a NaN and keeps the
+  /// part of its payload that fits.
   constexpr explicit half(float value) noexcept
       : bits_(rounded(std::bit_cast<std::uint32_t>(value))) {}
 
-  /// Every half is exactly a float.
+  /// The same number as a float, exactly.
   constexpr operator float() const noexcept {  // NOLINT(google-explicit-constructor): it widens
     return std::bit_cast<float>(widened(bits_));
   }
 
+  /// The half with this representation.
   static constexpr half from_bits(std::uint16_t bits) noexcept {
     half result{};
     result.bits_ = bits;
     return result;
   }
+  /// The representation.
   constexpr std::uint16_t bits() const noexcept { return bits_; }
 
  private:
-  // A float's significand has 13 bits more, and its exponent's bias is larger by 112.
+  // A float has 13 more significand bits, and its exponent bias is larger by 112.
   static constexpr unsigned more_bits = 13;
   static constexpr std::uint32_t more_bias = 112;
 
@@ -43,13 +49,13 @@ class half {
     std::uint32_t const sign = (from >> 16U) & 0x8000U;
     std::uint32_t const magnitude = from & 0x7fffffffU;
     std::uint32_t result = 0;
-    if (magnitude > 0x7f800000U) {  // NaN: one bit of the significand must be left
+    if (magnitude > 0x7f800000U) {  // NaN: keep at least one significand bit
       result = 0x7c00U | ((magnitude >> more_bits) & 0x3ffU);
       if (result == 0x7c00U) result |= 1U;
-    } else if (magnitude >= 0x477ff000U) {  // 65520, half-way between the largest and the next
+    } else if (magnitude >= 0x477ff000U) {  // 65520, halfway between 65504 and infinity
       result = 0x7c00U;
     } else if (magnitude >= 0x38800000U) {  // 2^-14, the smallest normal half
-      // A carry out of the significand raises the exponent, as it should.
+      // A carry out of the significand correctly increments the exponent.
       result = nearest_even(magnitude - (more_bias << 23U), more_bits);
     } else if (magnitude > 0x33000000U) {  // above 2^-25, half of the smallest half
       auto const exponent = magnitude >> 23U;
@@ -58,7 +64,7 @@ class half {
     return static_cast<std::uint16_t>(sign | result);
   }
 
-  /// value / 2^shift, to the nearest, ties to even.
+  /// value / 2^shift, rounded to nearest, ties to even.
   static constexpr std::uint32_t nearest_even(std::uint32_t value, std::uint32_t shift) noexcept {
     std::uint32_t const odd = (value >> shift) & 1U;
     return (value + (1U << (shift - 1)) - 1U + odd) >> shift;
@@ -71,7 +77,7 @@ class half {
     if (exponent == 0x1f) return sign | 0x7f800000U | (significand << more_bits);
     if (exponent != 0) return sign | ((exponent + more_bias) << 23U) | (significand << more_bits);
     if (significand == 0) return sign;
-    // A subnormal half is a normal float: its first bit becomes the hidden one.
+    // A subnormal half is a normal float: its highest set bit becomes the implicit one.
     auto const shift = static_cast<std::uint32_t>(std::countl_zero(significand)) - 21U;
     return sign | ((more_bias + 1 - shift) << 23U) |
            (((significand << shift) & 0x3ffU) << more_bits);

@@ -1,5 +1,8 @@
-// What a file holds, without its data.
+// Types and shapes of the arrays in a file, read without the data.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -10,34 +13,34 @@
 #include <string_view>
 #include <utility>
 
-#include <forkmap/array/format.hpp>
-#include <forkmap/array/formats.hpp>
-#include <forkmap/array/packing.hpp>
-#include <forkmap/array_error.hpp>
-#include <forkmap/mapped_file.hpp>
+#include <forkmap/detail/array/format.hpp>
+#include <forkmap/detail/compress/compression.hpp>
+#include <forkmap/detail/mapped/formats.hpp>
+#include <forkmap/detail/mapped/mapped_file.hpp>
+#include <forkmap/detail/os/file.hpp>
+#include <forkmap/detail/owner.hpp>
+#include <forkmap/error.hpp>
 #include <forkmap/shape.hpp>
-#include <forkmap/system/file.hpp>
-#include <forkmap/system/owner.hpp>
 
 namespace forkmap {
 
-/// What inspect() tells.
+/// Description of an array in a file: the return type of inspect().
 struct array_info {
-  std::string dtype;           // as the file spells it, NumPy's way: "<f8"
-  shape dims{};                // its extents
-  order layout = order::c;     // how the elements lie
-  std::size_t offset = 0;      // of the first element in the file, in bytes
+  std::string dtype;           // NumPy's dtype as the file spells it: "<f8"
+  shape dims{};                // extents
+  order layout = order::c;     // order of the elements
+  std::size_t offset = 0;      // bytes before the first element; of a compressed file, decompressed
   std::string format;          // "npy", "npz"
-  std::size_t item_bytes = 0;  // of one element
-  std::string compress;        // "gzip", "deflate"...: `offset` counts what it unpacks to; "": none
+  std::size_t item_bytes = 0;  // bytes of one element
+  std::string compress;        // "gzip", "deflate", ...; empty: not compressed
 };
 
 namespace detail {
 
-/// The type that a load<T>() is for, where the call names none.
+/// The default of T in load<T>() and load_value<T>(), for a compile error that asks for T.
 struct unnamed {};
 
-/// A file of arrays, open, and which there are in it.
+/// An open file that holds arrays, and its directory.
 template <class Lazy = void> class array_file {
  public:
   array_file(std::filesystem::path const& file, bool writable)
@@ -79,16 +82,16 @@ template <class Lazy = void> class array_file {
   std::filesystem::path file_;
   descriptor fd_;
   file_status status_;
-  // Room for every header that is not extraordinary, so that one read is enough.
+  // Large enough for all usual headers, so that one read is enough.
   std::array<char, 1024> first_;
   std::size_t first_bytes_;
   source source_;
   owner<array_directory> directory_;
 };
 
-template <class Lazy = void> std::string packing_name(stored_array const& array) {
+template <class Lazy = void> std::string compression_name(stored_array const& array) {
   auto const method = array.packed.method;
-  return method == packing::none ? std::string() : std::string(name_of(method));
+  return method == compression::none ? std::string() : std::string(name_of(method));
 }
 
 template <class Lazy = void>
@@ -100,18 +103,20 @@ array_info inspect_array(array_file<Lazy> const& file, std::string_view name) {
           array.offset,
           std::string(array.format),
           array.type.item_bytes,
-          packing_name(array)};
+          compression_name(array)};
 }
 
 }  // namespace detail
 
-/// Tells what a file holds: dtype, dims, layout, where the data begins, format, compression.
+/// Describes an array in a file: dtype, dims, layout, offset of the data, format and compression.
 ///
-/// `name` is that of an array in a file of several; an .npy file has one, without a name.
-/// Errors: format_error for what is no array, or where the library that unpacks it is missing;
-///   std::system_error naming the file.
-/// Cost: one read of at most a few kilobytes; of an .npz file the directory too. No data is touched,
-///   but what lies before the array in a compressed file is unpacked.
+/// `name` selects an array in a file of several. It may be left out if the file has only one array.
+/// Returns: an array_info.
+/// Errors: format_error if the file holds no such array, or if the library that decompresses it is
+///   missing; std::system_error naming the file.
+/// Cost: one read of at most a few kilobytes, and of the directory of an .npz file. No data is
+///   read, but a compressed file is decompressed up to the array.
+/// Example: `std::puts(inspect("data.npy").dtype.c_str());`
 template <class Lazy = void>
 array_info inspect(std::filesystem::path const& file, std::string_view name = {}) {
   return detail::inspect_array(detail::array_file<Lazy>(file, false), name);

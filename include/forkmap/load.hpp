@@ -1,5 +1,8 @@
-// A file's array, mapped or copied.
+// Functions that load an array from a file, mapped or copied.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -13,17 +16,16 @@
 #include <utility>
 
 #include <forkmap/access.hpp>
-#include <forkmap/array/array_reader.hpp>
-#include <forkmap/array/conversion.hpp>
-#include <forkmap/array/element.hpp>
-#include <forkmap/array/packing.hpp>
-#include <forkmap/array/record.hpp>
-#include <forkmap/array_error.hpp>
+#include <forkmap/detail/array/array_reader.hpp>
+#include <forkmap/detail/array/dtype.hpp>
+#include <forkmap/detail/array/element.hpp>
+#include <forkmap/detail/compress/compression.hpp>
+#include <forkmap/detail/mapped/mapped_file.hpp>
+#include <forkmap/detail/os/library.hpp>
+#include <forkmap/error.hpp>
 #include <forkmap/inspect.hpp>
-#include <forkmap/mapped_file.hpp>
 #include <forkmap/memmap.hpp>
 #include <forkmap/owned_array.hpp>
-#include <forkmap/system/library.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -33,18 +35,18 @@ template <class Lazy = void>
   throw dtype_error("forkmap: load " + file.native() + ": " + what, file);
 }
 
-/// Refuses a file whose elements are others than those asked for, saying how they differ.
-/// `name`: the array's, in a file of several.
+/// Throws dtype_error if the file's elements differ from the requested ones, and says how they
+/// differ. `name`: the array's name in a file of several.
 template <class Lazy = void>
 void check_elements(std::filesystem::path const& file, std::string_view name,
-                    stored_array const& array, element_type const& wanted, bool must_lie_the_same) {
-  auto const what = [](element_type const& element) {
+                    stored_array const& array, element_type const& wanted, bool must_match_layout) {
+  auto const type_text = [](element_type const& element) {
     return element.fields.empty()
                ? spelling_and_name(element.type)
                : "records of " + std::to_string(element.fields.size()) + " fields";
   };
   auto const holds = (name.empty() ? "the file holds " : in_quotes(name) + " holds ") +
-                     what(array) + ", not " + what(wanted);
+                     type_text(array) + ", not " + type_text(wanted);
   auto const named = name.empty() ? std::string("file") : "file, " + in_quotes(name);
   if (array.fields.empty() != wanted.fields.empty()) {
     throw_dtype(file, holds + (array.fields.empty() ? "" : ": " + array.descr));
@@ -52,25 +54,27 @@ void check_elements(std::filesystem::path const& file, std::string_view name,
   if (array.fields.empty()) {
     auto const cpp = cpp_name(array.type);
     if (!same_scalar(array.type, wanted.type)) {
-      throw_dtype(file, holds + (cpp.empty() ? "; there is no type for " + array.descr + " here"
+      throw_dtype(file, holds + (cpp.empty() ? "; forkmap has no C++ type for " + array.descr
                                              : "; load<" + cpp + "> reads it"));
     }
-    if (must_lie_the_same && is_foreign(array.type)) {
-      throw_dtype(file, holds + ": another byte order, which cannot be mapped; load<" + cpp + ">(" +
-                            named + ", in_memory) reads it");
+    if (must_match_layout && is_foreign(array.type)) {
+      throw_dtype(file,
+                  holds + ": its byte order is not this machine's, so it cannot be mapped; load<" +
+                      cpp + ">(" + named + ", in_memory) reads it");
     }
     return;
   }
   record_comparison<Lazy> const comparison(array, wanted);
   if (!comparison.same()) {
     throw_dtype(file,
-                "the file's records are others than those asked for: " + comparison.differences());
+                "the file's records differ from the requested ones: " + comparison.differences());
   }
-  if (must_lie_the_same && !comparison.same_places()) {
-    throw_dtype(file,
-                "the file's records lie otherwise than those asked for, and cannot be mapped; "
-                "load(file, in_memory) reads them: " +
-                    comparison.moved());
+  if (must_match_layout && !comparison.same_places()) {
+    throw_dtype(
+        file,
+        "the file's records are laid out differently from the requested ones and cannot be mapped; "
+        "load(file, in_memory) reads them: " +
+            comparison.moved());
   }
 }
 
@@ -86,16 +90,17 @@ std::shared_ptr<mapped_file> load_mapped(array_file<Lazy> const& opened, std::st
                                          access mode) {
   auto const array = opened.find(name);
   auto const& file = opened.path();
-  bool const must_lie_the_same = true;
-  check_elements(file, name, array, wanted, must_lie_the_same);
-  if (array.packed.method != packing::none) {
-    throw_unmappable(file,
-                     "the array is compressed (" + packing_name(array) + ") and cannot be mapped");
+  bool const must_match_layout = true;
+  check_elements(file, name, array, wanted, must_match_layout);
+  if (array.packed.method != compression::none) {
+    throw_unmappable(
+        file, "the array is compressed (" + compression_name(array) + ") and cannot be mapped");
   }
   if (!array.writable && mode == access::read_write) {
-    throw_unmappable(file,
-                     "an array in an .npz file cannot be written through: the checksum beside it "
-                     "would be wrong, and NumPy would refuse the file; copy_on_write maps it");
+    throw_unmappable(
+        file,
+        "an array in an .npz file cannot be mapped read_write: a write would make its checksum "
+        "wrong, and NumPy would refuse the file; copy_on_write maps it");
   }
   if (array.offset % alignment != 0) {
     throw_unmappable(file, "the data begins at byte " + std::to_string(array.offset) +
@@ -110,8 +115,8 @@ template <class Lazy = void>
 loaded_array read_copy(array_file<Lazy> const& opened, std::string_view name,
                        element_type const& wanted) {
   auto const array = opened.find(name);
-  bool const must_lie_the_same = false;
-  check_elements(opened.path(), name, array, wanted, must_lie_the_same);
+  bool const must_match_layout = false;
+  check_elements(opened.path(), name, array, wanted, must_match_layout);
 
   array_reader<Lazy> reader(opened.bytes(), array);
   auto const read = [&reader](std::byte* out, std::size_t bytes) {
@@ -125,16 +130,18 @@ loaded_array read_copy(array_file<Lazy> const& opened, std::string_view name,
                         ", more than this machine can address");
   }
   auto const item = conversion.file_bytes();
-  // A record may be padded to any size, and its bytes need not come.
+  // A header may claim a record of any size, with or without the bytes in the file.
   constexpr std::size_t largest_record = std::size_t{64} << 20U;
   if (count != 0 && !conversion.copies() && item > largest_record) {
-    opened.bytes().fail("records of " + std::to_string(item) + " bytes are not taken apart");
+    opened.bytes().fail("records of " + std::to_string(item) +
+                        " bytes are too large to convert; the limit is 64 MiB");
   }
   auto const piece = std::max(std::size_t{1}, std::min(count, (std::size_t{1} << 20U) / item));
-  bool const apart = !conversion.copies() && count != 0;
-  aligned_bytes const buffer(apart ? piece * item : 0);
+  bool const converts = !conversion.copies() && count != 0;
+  aligned_bytes const buffer(converts ? piece * item : 0);
 
-  // Of what is unpacked nobody knows whether it will come: twice the memory when it has.
+  // The size of compressed data is not known in advance, and the header's claim is not trusted: the
+  // memory is doubled each time it is full.
   auto capacity = std::min(count, std::max(std::size_t{1}, reader.expected_bytes() / item));
   loaded_array result{aligned_bytes(capacity * wanted_bytes), array.dims, array.layout};
   for (std::size_t done = 0; done < count;) {
@@ -146,8 +153,8 @@ loaded_array read_copy(array_file<Lazy> const& opened, std::string_view name,
       capacity = larger;
     }
     auto* const out = result.memory.get() + done * wanted_bytes;
-    auto const n = std::min(capacity - done, apart ? piece : capacity);
-    if (apart) {
+    auto const n = std::min(capacity - done, converts ? piece : capacity);
+    if (converts) {
       read(buffer.get(), n * item);
       conversion.apply(buffer.get(), out, n);
     } else {
@@ -190,48 +197,54 @@ concept loading_mode = mapping_mode<Mode> || std::same_as<Mode, in_memory_t>;
 
 }  // namespace detail
 
-/// Opens an array file as it lies: mapped, nothing is read before it is used.
+/// Loads an array from a file: maps it, or for in_memory reads a copy.
 ///
-/// The format is told by the file's bytes, never by its name: .npy of NumPy, versions 1.0 to 3.0,
-/// .npz; and for in_memory these compressed by gzip, zlib, bzip2, xz, lzma or lz4.
-/// `name` is that of an array in a file of several (.npz, joblib); an .npy file has one, without.
-/// It may be left out where there is only one.
-/// Returns: memmap<T const>, for read_write and copy_on_write memmap<T>, for in_memory
-///   owned_array<T>. A bool of a mapped file must be 0 or 1, as NumPy writes it.
-///   T is bool, an integer, a floating-point or complex number, half, fixed_string, std::byte, or an
-///   aggregate of these and of std::array: a record (NumPy's structured dtype), whose members are
-///   told by field_names or by their positions.
-/// Errors: dtype_error if the file holds other elements than T, field by field for records, or (but
-///   for in_memory, which puts them right) in another byte order or at other places; format_error if it is malformed, truncated, no regular file or no array;
-///   or cannot be mapped, because it is compressed or does not lie aligned (NumPy's own .npz does
-///   not, dump's does), or, for read_write, because it lies in an .npz file, whose checksums would
-///   become wrong; std::system_error naming the file.
-/// Cost: one open, one read of the header, one mapping, whatever the size; no descriptor is kept.
-///   in_memory reads all of it, and compares the checksum where there is one, which mapping does not.
-///   An .npz file's directory is read each time: an archive reads it once.
-/// Forking: every worker shares the mapping; see memmap.
+/// The format is recognized by the file's content, not by its name: NumPy's .npy (versions 1.0 to
+/// 3.0) and .npz, and joblib's; for in_memory also these compressed by gzip, zlib, bzip2, xz, lzma
+/// or lz4. `name` selects an array in a file of several (.npz, joblib). It may be left out if the
+/// file has only one array.
+///
+/// T is bool, an integer, a floating-point or complex number, half, fixed_string, std::byte, or a
+/// record: an aggregate of these and of std::array (NumPy's structured dtype). Members are matched
+/// to fields by field_names or by position. A bool in a mapped file must be 0 or 1, as NumPy writes
+/// it.
+/// Returns: memmap<T const> for read_only, the default; memmap<T> for read_write and copy_on_write;
+///   owned_array<T> for in_memory.
+/// Errors: dtype_error if the file's elements are not of type T, for records field by field. For a
+///   mapping also if their byte order or the places of their fields differ; in_memory converts
+///   these. format_error if the file is malformed, truncated, not a regular file, or holds no such
+///   array. For a mapping also if the array is compressed or not aligned (dump() aligns arrays in
+///   .npz files, NumPy does not), and for read_write if it is in an .npz file, whose checksum a
+///   write would make wrong. std::system_error naming the file.
+/// Cost: one open, one read of the header and one mapping, whatever the size. No descriptor is
+///   kept. in_memory reads the whole array and verifies its checksum if there is one; a mapping
+///   does not. The directory of an .npz file is read each time; an archive reads it once.
+/// Forking: all workers share the mapping; see memmap.
 /// Example: `auto const data = load<double>("data.npy"); double const first = data(0, 0);`
 template <class T = detail::unnamed, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, std::string_view name, Mode mode) {
   constexpr bool named = !std::same_as<T, detail::unnamed>;
   static_assert(named,
                 "forkmap: load<T>(file): say which elements are expected, as in "
-                "load<double>(file); inspect(file).dtype tells which a file holds");
+                "load<double>(file); inspect(file).dtype is the type in the file");
   if constexpr (named) {
     bool const writable = std::same_as<Mode, read_write_t>;
     return detail::load_from<T>(detail::array_file<>(file, writable), name, mode);
   }
 }
 
+/// The same for the only array of a file.
 template <class T = detail::unnamed, detail::loading_mode Mode>
 auto load(std::filesystem::path const& file, Mode mode) {
   return load<T>(file, std::string_view{}, mode);
 }
 
+/// The same for the only array of a file, read_only.
 template <class T = detail::unnamed> auto load(std::filesystem::path const& file) {
   return load<T>(file, read_only);
 }
 
+/// The same, read_only.
 template <class T = detail::unnamed>
 auto load(std::filesystem::path const& file, std::string_view name) {
   return load<T>(file, name, read_only);

@@ -1,5 +1,8 @@
-// What stands in a file beside arrays: numbers, texts, lists of them; and a list of everything.
+// Functions that load numbers and strings from a joblib file, and list the contents of a file.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <cmath>
 #include <concepts>
@@ -12,18 +15,18 @@
 #include <utility>
 #include <vector>
 
-#include <forkmap/array/format.hpp>
-#include <forkmap/array/literal.hpp>
-#include <forkmap/array/plain_value.hpp>
-#include <forkmap/array_error.hpp>
 #include <forkmap/content_entry.hpp>
+#include <forkmap/detail/array/format.hpp>
+#include <forkmap/detail/array/literal.hpp>
+#include <forkmap/detail/array/plain_value.hpp>
+#include <forkmap/error.hpp>
 #include <forkmap/inspect.hpp>
 
 namespace forkmap {
 
 namespace detail {
 
-/// False if a value is no such thing, or out of range.
+/// Converts a value. Returns: false if it is of another kind or out of range.
 template <class = void> bool read_plain(plain_value const& value, bool& out) {
   out = value.boolean;
   return value.what == plain_value::kind::boolean;
@@ -35,7 +38,8 @@ template <class = void> bool read_plain(plain_value const& value, std::string& o
 }
 
 template <std::integral N>
-requires(!std::same_as<N, bool>) bool read_plain(plain_value const& value, N& out) {
+  requires(!std::same_as<N, bool>)
+bool read_plain(plain_value const& value, N& out) {
   if (value.what == plain_value::kind::natural) {
     out = static_cast<N>(value.natural);
     return std::in_range<N>(value.natural);
@@ -44,7 +48,7 @@ requires(!std::same_as<N, bool>) bool read_plain(plain_value const& value, N& ou
   return value.what == plain_value::kind::integer && std::in_range<N>(value.integer);
 }
 
-/// A Python int will do if the number stays the same, a float if it stays finite.
+/// Accepts a Python int that the type represents exactly, and a float that stays finite.
 template <std::floating_point N> bool read_plain(plain_value const& value, N& out) {
   switch (value.what) {
     case plain_value::kind::real:
@@ -62,8 +66,8 @@ template <std::floating_point N> bool read_plain(plain_value const& value, N& ou
 }
 
 template <class T>
-concept plain_scalar = std::same_as<T, bool> || std::same_as<T, std::string> ||
-    std::floating_point<T> ||
+concept plain_scalar =
+    std::same_as<T, bool> || std::same_as<T, std::string> || std::floating_point<T> ||
     (std::integral<T> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
      !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>);
 
@@ -77,7 +81,7 @@ template <plain_scalar T> std::string plain_name() {
   }
 }
 
-/// A value and its kind, as an error says it.
+/// A value as text for an error message.
 template <class = void> std::string shown(plain_value const& value) {
   switch (value.what) {
     case plain_value::kind::none:
@@ -97,7 +101,7 @@ template <class = void> std::string shown(plain_value const& value) {
   }
 }
 
-/// What is asked for: one T, or a list of them.
+/// Reads one T, or a list of T.
 template <class T> class plain_reader final : public value_viewer {
  public:
   plain_reader(std::filesystem::path const& file, std::string_view name)
@@ -115,21 +119,21 @@ template <class T> class plain_reader final : public value_viewer {
 
   [[noreturn]] void fail(plain_value const& value, std::string const& where,
                          std::string const& wanted) const {
-    std::string what = "forkmap: load_value " + file_->native() + ": ";
-    what += name_.empty() && where.empty() ? "the file" : in_quotes(std::string(name_) + where);
-    what += " holds ";
+    std::string message = "forkmap: load_value " + file_->native() + ": ";
+    message += name_.empty() && where.empty() ? "the file" : in_quotes(std::string(name_) + where);
+    message += " holds ";
     bool const scalar = value.what != plain_value::kind::list &&
                         value.what != plain_value::kind::other &&
                         value.what != plain_value::kind::none;
-    if (scalar && !value.described.empty()) what += value.described + ", ";
-    what += shown(value) + ", which is no " + wanted;
-    throw dtype_error(what, *file_);
+    if (scalar && !value.described.empty()) message += value.described + ", ";
+    message += shown(value) + ", which is not a " + wanted;
+    throw dtype_error(message, *file_);
   }
 
   [[noreturn]] void fail_too_long() const {
     throw format_error("forkmap: load_value " + file_->native() + ": " +
                            (name_.empty() ? std::string("the file") : in_quotes(name_)) +
-                           " holds texts of more than 1 GiB in all; load one by its index",
+                           " holds more than 1 GiB of strings; load one by its index",
                        *file_);
   }
 
@@ -137,7 +141,7 @@ template <class T> class plain_reader final : public value_viewer {
   std::string_view name_;
 };
 
-/// All texts of a list, at most: a file names a long one many times with a few bytes.
+/// The limit on the strings of a list: with a few bytes a file can repeat a long string many times.
 inline constexpr std::size_t most_text_bytes = std::size_t{1} << 30U;
 
 template <class T> class plain_reader<std::vector<T>> final : public value_viewer {
@@ -176,16 +180,18 @@ template <class T> inline constexpr bool is_plain<std::vector<T>> = plain_scalar
 
 }  // namespace detail
 
-/// Reads a number, a text, or a list of these, that stands in a joblib file beside arrays.
+/// Loads a number, a string, or a list of these from a joblib file.
 ///
-/// `name` is its own, as of an array: "scale", "classes[0]", "model.params['C']"; empty for a file
-/// that holds nothing else. T is bool, an integer, a floating-point number, std::string (of bytes,
-/// too), or a std::vector of one of these (a list, a tuple, a set). NumPy's scalars are these, too.
-/// Errors: dtype_error naming both for a value of another kind or out of T's range; a Python int is
-///   a floating-point number if that is exact, a float is rounded to float. format_error if nothing
-///   is called that, a list's texts have more than 1 GiB in all, or the file is malformed;
-///   std::system_error naming the file.
-/// Cost: what stands beside the arrays is read, no data of an array is.
+/// `name` selects the value: "scale", "classes[0]", "model.params['C']"; it is empty for a file
+/// that holds nothing else. T is bool, an integer, a floating-point number, std::string (Python's
+/// str or bytes), or a std::vector of one of these (Python's list, tuple or set). NumPy scalars are
+/// read as numbers, too.
+/// Returns: the value. A floating-point T accepts a Python int that it represents exactly. A Python
+///   float is rounded if T is float.
+/// Errors: dtype_error naming the value and T if the value is of another kind or out of T's range.
+///   format_error if there is no value of that name, if the strings of a list have more than 1 GiB,
+///   or if the file is malformed. std::system_error naming the file.
+/// Cost: all values but the data of arrays are read.
 /// Example: `auto const classes = load_value<std::vector<std::string>>("model.joblib", "classes");`
 template <class T = detail::unnamed>
 T load_value(std::filesystem::path const& file, std::string_view name = {}) {
@@ -200,12 +206,14 @@ T load_value(std::filesystem::path const& file, std::string_view name = {}) {
   }
 }
 
-/// Lists what a file holds, in its order: arrays, and what stands beside them in a joblib file.
+/// Lists the contents of a file, in the file's order: arrays, and other values of a joblib file.
 ///
-/// Lists of nothing but numbers, or but texts, are one entry; of other containers every item is.
-/// Arrays of Python objects in an .npz are listed, as "|O", though nothing reads them.
-/// Errors: as of inspect().
-/// Cost: as of load_value().
+/// A list of numbers only, or of strings only, is one entry. Every item of another container is an
+/// entry. An array of Python objects in an .npz file is listed with type "|O", but cannot be
+/// loaded.
+/// Returns: a std::vector<content_entry>.
+/// Errors: as inspect().
+/// Cost: as load_value().
 /// Example: `for (auto const& entry : contents("model.joblib")) std::puts(entry.name.c_str());`
 template <class = void> std::vector<content_entry> contents(std::filesystem::path const& file) {
   detail::array_file<> const opened(file, false);

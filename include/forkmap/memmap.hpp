@@ -1,5 +1,8 @@
-// An array in a file, mapped: every process that has it shares the one copy in the page cache.
+// Memory-mapped array in a file. All processes that map the file share its pages in the page cache.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -11,73 +14,80 @@
 #include <utility>
 
 #include <forkmap/access.hpp>
-#include <forkmap/array/elements.hpp>
-#include <forkmap/mapped_file.hpp>
-#include <forkmap/sent_array.hpp>
+#include <forkmap/detail/mapped/mapped_file.hpp>
+#include <forkmap/detail/mapped/sent_array.hpp>
+#include <forkmap/detail/serialize/call_cache.hpp>
+#include <forkmap/mapped_array.hpp>
 #include <forkmap/shape.hpp>
-#include <forkmap/transfer/bytes.hpp>
-#include <forkmap/transfer/call_cache.hpp>
+#include <forkmap/writer.hpp>
 
 namespace forkmap {
 namespace detail {
 struct memmap_access;
 }  // namespace detail
 
-/// An array in a file, mapped into memory. Made by load(), create() or open_raw().
+/// An array in a file, mapped into memory. load(), create() and open_raw() return one.
 ///
-/// Shape: a contiguous range of T; dims() and layout() are the array's own.
-/// Cost: a copy is one atomic increment; copies share one mapping, unmapped with the last of them.
-///   No descriptor is kept.
-/// Forking: a worker sees the same pages. What is written is seen by the caller if the file was
-///   opened read_write, and stays in the worker if copy_on_write.
+/// Shape: a contiguous range of T with dims() and layout().
+/// Cost: a copy is one atomic increment. Copies share one mapping; the last one unmaps it. No
+///   descriptor is kept.
+/// Forking: a worker sees the same pages. The caller sees the worker's writes if the file was
+///   opened read_write; if copy_on_write, they stay in the worker.
+/// Source: numpy.memmap.
 /// Example: `auto out = memmap<double>::create("out.npy", {rows, cols}); out(0, 1) = 2.5;`
-template <class T> class memmap : public detail::shared_elements<T, detail::mapped_file> {
-  using base = detail::shared_elements<T, detail::mapped_file>;
+template <class T> class memmap : public mapped_array<T, detail::mapped_file> {
+  using base = mapped_array<T, detail::mapped_file>;
 
  public:
-  /// An array of no elements and no file, to be assigned to.
+  /// An array without elements and without a file.
   memmap() : memmap(detail::no_mapped_file()) {}
 
-  /// An array that may be written is also one that may be read.
+  /// Converts a memmap<T> to a memmap<T const>.
   template <class U>
     requires(std::same_as<U const, T> && !std::same_as<U, T>)
   memmap(memmap<U> const& other) : base(other) {}  // NOLINT(google-explicit-constructor)
 
-  /// Makes a file of zeros and maps it read_write ("w+"): .npy by extension, else raw bytes.
+  /// Makes a file of zeros and maps it read_write, as NumPy's mode "w+" does. The file is in .npy
+  /// format if its extension is .npy, else it holds raw bytes.
   ///
-  /// A file of that name is replaced, not overwritten: whoever has the old one mapped keeps it.
-  /// Errors: std::system_error naming the file; no space is ENOSPC here, not a SIGBUS later.
-  ///   std::invalid_argument for dims that do not fit, and for .npz, .joblib, .pkl.
+  /// An existing file is replaced, not overwritten: processes that have it mapped keep the old one.
+  /// Errors: std::system_error naming the file; without enough disk space it is ENOSPC here, not
+  ///   SIGBUS at a later access. std::invalid_argument for dims that are too large, and for the
+  ///   extensions .npz, .joblib and .pkl.
+  /// Example: `auto out = memmap<double>::create("out.npy", {rows, cols});`
   static memmap create(std::filesystem::path const& file, shape dims, order layout = order::c)
     requires(!std::is_const_v<T>)
   {
     return memmap(detail::create_mapped_file(file, detail::describe_element<T>(), dims, layout));
   }
 
-  /// Maps raw bytes of a file, `offset` bytes from its start, in the machine's byte order.
+  /// Maps elements that a file holds as raw bytes in the machine's byte order, `offset` bytes from
+  /// its start.
   ///
-  /// Errors: std::system_error naming the file; format_error if it is too short;
+  /// Errors: std::system_error naming the file; format_error if the file is too short;
   ///   std::invalid_argument if the offset is not aligned for T.
+  /// Example: `auto in = memmap<float const>::open_raw("in.raw", {n}, read_only, 512);`
   template <detail::mapping_mode Mode>
   static memmap open_raw(std::filesystem::path const& file, shape dims, Mode mode,
                          std::size_t offset = 0) {
     static_assert(std::is_const_v<T> || !std::same_as<Mode, read_only_t>,
-                  "memmap<T> can be written; open a read_only file as memmap<T const>");
+                  "forkmap: the elements of a memmap<T> can be written; open a read_only file as "
+                  "memmap<T const>");
     return memmap(detail::open_raw_file(file, detail::element_dtype<std::remove_const_t<T>>(),
                                         alignof(T), dims, detail::access_of(mode), offset));
   }
 
-  /// The file as it was named when it was opened; empty if there is none.
+  /// The path by which the file was opened; empty if there is no file.
   std::filesystem::path const& path() const noexcept { return this->storage()->root().file; }
-  /// Where in the file the first element is, in bytes.
+  /// The number of bytes in the file before the first element.
   std::size_t offset() const noexcept {
     return this->storage()->root().offset + this->storage()->first_byte();
   }
 
-  /// Returns when all that was written through any mapping of these pages is on the disk. Other
-  /// processes see it without. Nothing to do unless read_write. Of a view: its pages.
+  /// Waits until all writes to the pages of this array or view, by any process, are on the disk.
+  /// Does nothing unless the file is mapped read_write. Other processes see writes without flush().
   ///
-  /// Errors: std::system_error.
+  /// Errors: std::system_error naming the file.
   void flush() const {
     if (this->storage()->root().mode != detail::access::read_write) return;
     auto const pages = detail::pages_of(this->data(), this->size() * sizeof(T));
@@ -92,13 +102,13 @@ template <class T> class memmap : public detail::shared_elements<T, detail::mapp
 
 namespace detail {
 
-/// The way in for load() and for whoever sends a memmap to another process.
+/// Access to private members of memmap, for load() and for serialization.
 struct memmap_access {
   template <class T> static memmap<T> make(std::shared_ptr<mapped_file> file) {
     return memmap<T>(std::move(file));
   }
 
-  /// Of the file; which part of it a view is tells part_of().
+  /// The file and its mapping. part_of() describes a view.
   template <class T> static mapped_file_reference describe(memmap<T> const& array) {
     return array.storage()->root().reference();
   }
@@ -115,7 +125,7 @@ struct memmap_access {
     auto const open = [&] {
       return make<T>(reopen_mapped_file(reference, element_dtype<std::remove_const_t<T>>()));
     };
-    // The tasks of a call share it, but for what each may write for itself.
+    // The tasks of a call share one mapping, unless it is copy_on_write.
     if (cache_of_call == nullptr || reference.mode == access::copy_on_write) return open();
     return cache_of_call->of_call<memmap<T>>(reference.text(), open);
   }
@@ -123,9 +133,10 @@ struct memmap_access {
 
 }  // namespace detail
 
-/// As a task's result a memmap arrives as a mapping of the same file in the same mode; one opened
-/// copy_on_write with what the worker has made of its content.
-/// Errors: std::system_error ESTALE, naming the file, if it was replaced in the meantime.
+/// Serialization of a memmap. The receiver maps the same file in the same mode; for copy_on_write
+/// the content is sent, too.
+///
+/// Errors: std::system_error ESTALE naming the file if another file has replaced it.
 template <class T> struct serializer<memmap<T>> {
   static void save(writer& out, memmap<T> const& array) {
     auto const file = detail::memmap_access::describe(array);
@@ -154,7 +165,7 @@ template <class T> struct serializer<memmap<T>> {
     file.device = static_cast<dev_t>(in.get_count());
     file.inode = static_cast<ino_t>(in.get_count());
     auto const part = detail::sent_part::load(in);
-    // Views share one mapping of the whole file there, too.
+    // In the receiver, too, views share one mapping of the whole file.
     if (file.mode != detail::access::copy_on_write) {
       return detail::memmap_access::part(detail::memmap_access::reopen<T>(file), part);
     }
@@ -164,7 +175,7 @@ template <class T> struct serializer<memmap<T>> {
     return array;
   }
 
-  // As an argument the same, std::cref of it, too: never its elements.
+  // An argument, also a std::cref of a memmap, is sent in the same way and never by its elements.
   static void save_argument(writer& out, memmap<T> const& array) { save(out, array); }
   static memmap<T> load_argument(reader& in) { return load(in); }
 };

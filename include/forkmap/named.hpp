@@ -1,5 +1,8 @@
-// Several arrays by name into one file.
+// Functions that write several named arrays to one file.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -14,31 +17,33 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/array/content.hpp>
-#include <forkmap/array/literal.hpp>
-#include <forkmap/array/npz_writer.hpp>
+#include <forkmap/detail/array/format.hpp>
+#include <forkmap/detail/array/literal.hpp>
+#include <forkmap/detail/npz/npz.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/dump_value.hpp>
 
 namespace forkmap {
 
-/// Arrays with names, as named() makes it. Those that were lvalues there are referred to, others are
-/// held.
+/// Arrays and their names: the return type of named(). It refers to arrays that were passed as
+/// lvalues and owns the others.
 template <class... A> class named_arrays {
  public:
-  /// Errors: std::invalid_argument for names that are empty, twice, no UTF-8, or lead out of a folder.
+  /// Errors: std::invalid_argument for an invalid name: see named().
   named_arrays(std::array<std::string, sizeof...(A)> names, std::tuple<A...> arrays)
       : names_(std::move(names)), arrays_(std::move(arrays)) {
     for (auto name = names_.begin(); name != names_.end(); ++name) {
       std::string why(detail::bad_array_name(*name));
-      if (std::find(names_.begin(), name, *name) != name) why = "is there twice";
+      if (std::find(names_.begin(), name, *name) != name) why = "occurs twice";
       if (why.empty()) continue;
       throw std::invalid_argument("forkmap: named: the name " + detail::in_quotes(*name) +
                                   " of an array " + why);
     }
   }
 
+  /// The names, in the order of the arrays.
   std::array<std::string, sizeof...(A)> const& names() const { return names_; }
+  /// The arrays.
   std::tuple<A...> const& arrays() const { return arrays_; }
 
  private:
@@ -56,9 +61,9 @@ template <class Arguments, std::size_t... I>
 auto named_of(Arguments&& arguments, std::index_sequence<I...> /*pairs*/) {
   using tuple = std::remove_reference_t<Arguments>;
   static_assert((std::convertible_to<std::tuple_element_t<2 * I, tuple>, std::string_view> && ...),
-                "forkmap: named takes names and arrays by turns: named(\"a\", x, \"b\", y)");
+                "forkmap: named takes names and arrays alternately: named(\"a\", x, \"b\", y)");
   static_assert((picklable<std::remove_cvref_t<std::tuple_element_t<2 * I + 1, tuple>>> && ...),
-                "forkmap: named takes names and arrays (ranges of numbers or records) by turns: "
+                "forkmap: named takes names and arrays (ranges of numbers or records) alternately: "
                 "named(\"a\", x, \"b\", y); for a joblib file also other values (picklable)");
   return named_arrays<named_as<std::tuple_element_t<2 * I + 1, tuple>>...>(
       {std::string(std::string_view(std::get<2 * I>(arguments)))...},
@@ -67,29 +72,32 @@ auto named_of(Arguments&& arguments, std::index_sequence<I...> /*pairs*/) {
 
 }  // namespace detail
 
-/// Arrays and the names that they are to have in a file: named("a", x, "b", y). For a joblib file,
-/// where they become a dict, they may be whatever is picklable, other named() too.
+/// Gives arrays the names under which dump() writes them: named("a", x, "b", y).
 ///
-/// Errors: std::invalid_argument for a name that is empty, there twice, no UTF-8, absolute, or that
-///   holds "..", a backslash or a zero byte.
+/// For a joblib file, where the result becomes a dict, any picklable values are possible, another
+/// named() too.
+/// Returns: a named_arrays. It refers to arrays passed as lvalues, which must outlive it.
+/// Errors: std::invalid_argument for a name that is empty, too long, not UTF-8 or absolute, that
+///   occurs twice, or that contains "..", a backslash or a zero byte.
 /// Example: `dump(named("weights", w, "bias", b), "model.npz");`
 template <class... Arguments> auto named(Arguments&&... arguments) {
   static_assert(sizeof...(Arguments) > 0 && sizeof...(Arguments) % 2 == 0,
-                "forkmap: named takes names and arrays by turns: named(\"a\", x, \"b\", y)");
+                "forkmap: named takes names and arrays alternately: named(\"a\", x, \"b\", y)");
   return detail::named_of(std::forward_as_tuple(std::forward<Arguments>(arguments)...),
                           std::make_index_sequence<sizeof...(Arguments) / 2>{});
 }
 
-/// Writes several arrays to one file, which is an .npz archive: `numpy.load(file)["weights"]`; or,
-/// if its name ends in .joblib or .pkl, a dict: `joblib.load(file)["weights"]`.
+/// Writes several named arrays to one file: an .npz archive, read by `numpy.load(file)["weights"]`;
+/// or a dict if the extension is .joblib or .pkl, read by `joblib.load(file)["weights"]`.
 ///
-/// The file is the old one or the new one, complete, as of dump() of one array. The data of each
-/// lies on a multiple of 64 bytes, so that load() maps it, unless it is compressed.
+/// The write is atomic, as for one array. The data of each array is 64-byte aligned, so that load()
+/// can map it, unless it is compressed.
 /// Returns: `file`.
-/// Errors: std::invalid_argument for dims or a layout in the options, which are for one array, for
-///   a way to compress that the format has not, and for formats of one array, such as .npy;
-///   std::system_error naming the file, or the library that compresses and is missing.
-/// Cost: one pass over all data, and a checksum of it.
+/// Errors: std::invalid_argument if the options have dims or a layout, which apply to a single
+///   array; for a compression that the format does not support; and for an extension whose format
+///   holds one array, such as .npy. std::system_error naming the file, or the missing compression
+///   library.
+/// Cost: one pass over all data, and a checksum of it, by libz even without compression.
 /// Example: `dump(named("weights", w, "bias", b), "model.npz", {.compress = "zlib"});`
 template <class... A>
 std::filesystem::path dump(named_arrays<A...> const& arrays, std::filesystem::path const& file,

@@ -1,14 +1,19 @@
-// How a map runs: its options, and their defaults for a scope.
+// Options of a call, and their defaults for a scope.
+// SPDX-License-Identifier: MIT
 #pragma once
 
+#include <forkmap/detail/requirements.hpp>
+
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <stdexcept>
 #include <stop_token>
+#include <string>
+#include <type_traits>
 #include <utility>
-
-#include <forkmap/time_limit.hpp>
 
 #ifndef __cpp_lib_jthread
 #error "forkmap needs std::stop_token: libc++ before version 20 has it with -fexperimental-library"
@@ -16,56 +21,133 @@
 
 namespace forkmap {
 
-/// What can be said about a call. An aggregate: `parallel({.n_jobs = 4, .timeout = 1.5s})`.
+/// A limit on run time; by default there is no limit. Converts from every chrono duration.
 ///
-/// Errors: std::invalid_argument, from parallel(), for what cannot be meant: n_jobs 0, a timeout
-///   that is not positive, negative counts.
+/// Units: nanoseconds. A duration too long for them (292 years) means no limit.
+/// Errors: std::invalid_argument if the duration is NaN.
+/// Example: `parallel({.timeout = 1.5s})`
+class time_limit {
+ public:
+  constexpr time_limit() = default;
+  template <class Rep, class Period>
+  constexpr time_limit(std::chrono::duration<Rep, Period> limit) : nanoseconds_(count(limit)) {}
+
+  /// Whether there is a limit.
+  constexpr bool is_set() const noexcept { return nanoseconds_ != none; }
+  /// The limit. Precondition: is_set().
+  constexpr std::chrono::nanoseconds value() const noexcept {
+    return std::chrono::nanoseconds(nanoseconds_);
+  }
+
+ private:
+  static constexpr std::int64_t none = INT64_MAX;
+
+  template <class Rep, class Period>
+  static constexpr std::int64_t count(std::chrono::duration<Rep, Period> limit) {
+    auto const seconds = std::chrono::duration<double>(limit).count();
+    if (seconds != seconds) throw std::invalid_argument("forkmap: a time limit must not be NaN");
+    constexpr double longest = 9.2e9;
+    if (seconds > longest) return none;
+    if (seconds < -longest) return -(none - 1);
+    if constexpr (std::is_floating_point_v<Rep>) {
+      return static_cast<std::int64_t>(seconds * 1e9);
+    } else {
+      return std::chrono::duration_cast<std::chrono::nanoseconds>(limit).count();
+    }
+  }
+
+  std::int64_t nanoseconds_ = none;
+};
+
+namespace detail {
+
+/// The time as text: "1.5 s", "20 ms".
+inline std::string text_of(std::chrono::nanoseconds time) {
+  auto const count = time.count();
+  bool const small = count < 1'000'000'000;
+  // Thousandths of the unit, rounded down, without trailing zeros.
+  auto const thousandths = small ? count / 1'000 : count / 1'000'000;
+  auto text = std::to_string(thousandths / 1000);
+  if (auto const rest = thousandths % 1000; rest > 0) {
+    auto digits = std::to_string(1000 + rest).substr(1);
+    digits.resize(digits.find_last_not_of('0') + 1);
+    text += '.' + digits;
+  }
+  return text + (small ? " ms" : " s");
+}
+
+}  // namespace detail
+
+/// Options of a call or a pool. An aggregate: name the members that differ from their defaults, in
+/// the order of declaration.
+///
+/// "Implies isolate" below means that workers are forked even for n_jobs = 1.
+/// Errors: parallel() and pool throw std::invalid_argument for n_jobs = 0, a timeout that is not
+///   positive, and negative counts.
+/// Example: `parallel({.n_jobs = 4, .timeout = 1.5s})`
 struct options {
-  /// k > 0: k workers. -1: one for every usable core; -2: all cores but one; ... 1 runs in the
-  /// caller's own process, unless `isolate` is set or an option says that it implies it.
+  /// The number of workers. k > 0: k workers. -1: one per usable core. -2: all cores but one, and
+  /// so on. With 1, parallel runs the tasks in the caller's process, unless isolate is set or
+  /// implied; a pool always forks.
   int n_jobs = -1;
-  /// The longest that one task may run. Its worker is then killed, with the processes that it has
-  /// started, and replaced; the task's failure is a task_timeout. Implies isolate.
-  time_limit timeout{};
-  /// Further attempts for a task that died or timed out (never for one that threw). Implies
+  /// The maximum run time of one task. The worker of a task that exceeds it is killed, with the
+  /// processes that the task started, and replaced. The task fails with task_timeout. Implies
   /// isolate.
+  time_limit timeout{};
+  /// Further attempts for a task whose worker died or that timed out. A task that threw is never
+  /// retried. Implies isolate.
   int retries = 0;
-  /// Tasks that a worker takes at a time. 0: automatic, one for long tasks and more for short ones;
-  /// of more than 65536 never one alone.
+  /// The number of tasks that a worker claims at a time. 0: automatic. 1 for long tasks, more for
+  /// short ones, always more than 1 above 65,536 tasks.
   std::size_t batch_size = 0;
-  /// Fork even for n_jobs == 1.
+  /// Fork a worker even for n_jobs = 1.
   bool isolate = false;
-  /// Replaces a worker after that many tasks: for libraries that leak. 0: never. Implies isolate.
+  /// Replace a worker after this many tasks, for libraries that leak. 0: never. Implies isolate.
   int max_tasks_per_worker = 0;
-  /// Bytes of address space that a worker may add to what it was born with; then allocations fail
-  /// (std::bad_alloc). 0: no limit but the system's. Implies isolate.
+  /// Bytes of address space that a worker may add to what it has at the fork. Further allocations
+  /// fail (std::bad_alloc). 0: only the system's limits. Implies isolate.
   std::size_t memory_limit = 0;
-  /// Of a pool's calls: larger blocks of bytes (a span, a std::cref of a container, a string_view)
-  /// are sent once per call, however many tasks name them.
+  /// For calls of a pool: an argument with more bytes than this (a span, a std::cref of a
+  /// container, a string_view) is sent once per call, whatever the number of tasks that use it.
   std::size_t max_nbytes = std::size_t{1} << 20U;
-  /// Threads that OpenMP, OpenBLAS, MKL and BLIS may use inside a worker, where they are there. 0:
-  /// the worker's share of the cores.
+  /// The number of threads that OpenMP, OpenBLAS, MKL and BLIS may use in a worker, if the program
+  /// uses them, and in programs that tasks start (by OMP_NUM_THREADS and the corresponding
+  /// variables). 0: the number that the user set by these variables or by omp_set_num_threads, else
+  /// the worker's share of the cores. OpenMP's own default does not count as set by the user.
+  /// std::invalid_argument if n_jobs = 1 runs in the caller's process.
   int inner_threads = 0;
-  /// Pins worker k to the k-th usable core. Implies isolate.
+  /// Pin worker k to the k-th usable core. Implies isolate.
   bool pin = false;
-  /// Base of this_task::rng().
+  /// The seed of this_task::rng().
   std::uint64_t seed = 0;
-  /// Of stream and unordered: tasks that are dispatched and not yet consumed. 0: automatic, up to
-  /// 64, or two for each worker if that is more; a result that is there does not wait for more than
-  /// the latter.
+  /// For stream and unordered: the maximum number of tasks that are dispatched and whose results
+  /// are not yet consumed. 0: automatic, 64 or two per worker, whichever is more. A result that is
+  /// ready is delivered as soon as two tasks per worker are dispatched.
   std::size_t pre_dispatch = 0;
-  /// The longest that the call may take. outcomes() keeps what is done by then; other calls throw
-  /// deadline_exceeded. Implies isolate.
+  /// The maximum run time of the whole call. outcomes() then returns the results that exist; other
+  /// calls throw deadline_exceeded. Implies isolate.
   time_limit deadline{};
-  /// Cancels the call from outside: it throws task_cancelled. request_stop() may be called from a
-  /// signal handler: it is looked at after each interruption and at least every 50 ms.
+  /// Cancels the call from outside; the call throws task_cancelled. request_stop() may be called
+  /// from a signal handler. The token is checked after each interrupted wait and at least every 50
+  /// ms.
   std::stop_token stop{};
-  /// A journal of the call's results: killed half-way and run again, only what is missing runs. It
-  /// knows its call by the number of tasks, the type of the results and the seed; that of another
-  /// is refused with std::invalid_argument. It is kept after success. Implies isolate.
+  /// The path of a journal of the call's results. If the program is killed and run again, the call
+  /// takes the results from the journal and runs only the other tasks. The journal is kept after
+  /// success. Implies isolate.
+  ///
+  /// A journal belongs to one call. The call is identified by the number of tasks, the result type,
+  /// the seed, the program (its build id, or its file if it has no build id) and the inputs: the
+  /// elements of map(fn, xs) and the arguments of delayed tasks, as far as forkmap can see their
+  /// values. Spans and references to const among them count by their elements. Captures of
+  /// lambdas, pointers, private members of classes, arguments by std::ref, data that tasks read
+  /// elsewhere, and the function itself do not count: if only these change, the call takes the old
+  /// results. The journal of another call is a std::invalid_argument that
+  /// names the difference. FORKMAP_RESUME_ANY_PROGRAM=1 in the environment allows another build of
+  /// the program.
+  /// Cost: the caller reads each input once; it evaluates a lazy range once for this.
   std::filesystem::path resume{};
-  /// Run in each worker before its first and after its last task. Imply isolate. What they throw
-  /// leaves the call as if a task had thrown it, with index() == std::size_t(-1).
+  /// Called in each worker before its first and after its last task. Imply isolate. An exception of
+  /// theirs is thrown by the call as a task's would be, with index() == std::size_t(-1).
   std::function<void(int worker)> worker_init{}, worker_exit{};
 };
 
@@ -73,10 +155,13 @@ namespace detail {
 inline thread_local constinit options const* scoped_options = nullptr;
 }  // namespace detail
 
-/// Default options for this thread: parallel() and parallel(n_jobs) start from them until the end
-/// of the scope. Scopes nest; the inner one counts alone, it is not merged with the outer one.
-/// Forking: workers inherit the scope that was active at the fork.
+/// Default options of this thread, until the end of the scope. parallel(), parallel(n_jobs), pool()
+/// and pool(n_jobs) start from them. Scopes nest; the innermost one applies and is not merged with
+/// the others.
+///
+/// Forking: workers inherit the scope that is active at the fork.
 /// Source: joblib.parallel_config.
+/// Example: `forkmap::scoped_config defaults({.n_jobs = 4});`
 class scoped_config {
  public:
   explicit scoped_config(options defaults)
@@ -94,7 +179,7 @@ class scoped_config {
 
 namespace detail {
 
-/// This thread's defaults.
+/// This thread's default options.
 inline options current_options() { return scoped_options != nullptr ? *scoped_options : options{}; }
 
 }  // namespace detail

@@ -1,5 +1,8 @@
-// One task's fate as a value: its result, or its failure.
+// The outcome of a task as a value: its result, or its failure.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <exception>
 #include <memory>
@@ -12,7 +15,8 @@
 namespace forkmap {
 namespace detail {
 
-/// A failure and what value() throws for it. Shared: outcomes are cheap to move and to copy.
+/// A failure and the exception that value() throws for it. Shared, so that outcomes are cheap to
+/// move and to copy.
 struct failed_task {
   std::shared_ptr<failure const> what;
   std::exception_ptr exception;
@@ -20,10 +24,13 @@ struct failed_task {
 
 }  // namespace detail
 
-/// What became of one task, with std::expected's interface: a result of type R or a failure.
+/// The outcome of one task: a result of type R, or a failure. It has std::expected's interface.
 ///
-/// Errors: value() throws what the call itself would have thrown for this task. * and -> of a
-///   failed outcome and error() of a successful one are undefined, as with std::expected.
+/// Errors: value() throws the exception that the call would have thrown for this task. The
+///   behaviour of * and -> on a failure, and of error() on a result, is undefined, as for
+///   std::expected.
+/// Source: std::expected.
+/// Example: `if (!outcome) std::puts(outcome.error().message.c_str());`
 template <class R> class outcome {
   static constexpr bool is_void = std::is_void_v<R>;
 
@@ -35,17 +42,21 @@ template <class R> class outcome {
   explicit outcome(std::in_place_t, stored_type value = {})
     requires is_void
       : state_(std::in_place_index<0>, value) {}
-  explicit outcome(std::in_place_t, stored_type value)
+  explicit outcome(std::in_place_t, stored_type result)
     requires(!is_void)
-      : state_(std::in_place_index<0>, std::move(value)) {}
+      : state_(std::in_place_index<0>, std::move(result)) {}
   explicit outcome(detail::failed_task failed)
       : state_(std::in_place_index<1>, std::move(failed)) {}
 
+  /// Whether the task succeeded.
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
+  /// The failure. Precondition: !has_value().
   failure const& error() const noexcept { return *std::get_if<1>(&state_)->what; }
 
+  /// The result.
+  /// Errors: if the task failed, the exception that the call would have thrown for it.
   void value() const&
     requires is_void
   {
@@ -57,7 +68,7 @@ template <class R> class outcome {
     check();
     return **this;
   }
-  // clang-format takes the & behind a function's parameters for an operator.
+  // clang-format mistakes a ref-qualifier for an operator.
   // clang-format off
   stored_type& value() &
     requires(!is_void)
@@ -72,6 +83,7 @@ template <class R> class outcome {
     return std::move(**this);
   }
 
+  /// The result. Precondition: has_value().
   void operator*() const& noexcept
     requires is_void
   {}
@@ -101,6 +113,7 @@ template <class R> class outcome {
     return std::get_if<0>(&state_);
   }
 
+  /// The result, or `other` if the task failed.
   template <class U>
   stored_type value_or(U&& other) const&
     requires(!is_void)

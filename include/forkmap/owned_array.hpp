@@ -1,5 +1,8 @@
-// An array in memory of the process's own: what load(file, in_memory) gives.
+// Array that owns its elements: the return type of load(file, in_memory).
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <cassert>
@@ -10,18 +13,17 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/array/element.hpp>
-#include <forkmap/array/index.hpp>
-#include <forkmap/array/part.hpp>
-#include <forkmap/sent_array.hpp>
+#include <forkmap/detail/array/element.hpp>
+#include <forkmap/detail/array/part.hpp>
+#include <forkmap/detail/mapped/sent_array.hpp>
 #include <forkmap/shape.hpp>
 #include <forkmap/slice.hpp>
-#include <forkmap/transfer/bytes.hpp>
+#include <forkmap/writer.hpp>
 
 namespace forkmap {
 namespace detail {
 
-/// Memory for elements, aligned as in a file; not touched before it is filled.
+/// Uninitialized memory for elements, aligned to 64 bytes as in a file.
 class aligned_bytes {
  public:
   aligned_bytes() = default;
@@ -42,7 +44,7 @@ class aligned_bytes {
   std::byte* data_ = nullptr;
 };
 
-/// An array of any type, in memory.
+/// An array in memory, of elements of any type.
 struct loaded_array {
   aligned_bytes memory{};
   shape dims{0};
@@ -51,11 +53,12 @@ struct loaded_array {
 
 }  // namespace detail
 
-/// An array that owns its elements, as a vector does: a copy has elements of its own.
+/// An array that owns its elements, as a std::vector does.
 ///
-/// Shape: a contiguous range of T, with dims and a layout; otherwise memmap's interface.
-/// Cost: a copy copies the elements, a move does not.
-/// Forking: a worker has a copy (on write); what it changes stays there.
+/// Shape: a contiguous range of T with dims and a layout. The interface is otherwise memmap's.
+/// Cost: a copy copies the elements; a move does not.
+/// Forking: a worker sees the elements copy-on-write; its changes stay in the worker.
+/// Example: `owned_array<double> const data = load<double>("data.npy", in_memory);`
 template <class T> class owned_array {
   static_assert(detail::check_element<T>());
 
@@ -81,6 +84,7 @@ template <class T> class owned_array {
   }
   ~owned_array() = default;
 
+  /// The elements, in the order of layout().
   T* data() noexcept { return reinterpret_cast<T*>(array_.memory.get()); }
   T const* data() const noexcept { return reinterpret_cast<T const*>(array_.memory.get()); }
   std::size_t size() const noexcept { return size_; }
@@ -90,7 +94,7 @@ template <class T> class owned_array {
   T const* begin() const noexcept { return data(); }
   T const* end() const noexcept { return data() + size_; }
 
-  /// The element at a position in memory, checked by an assertion only, as in a std::vector.
+  /// The element at a position in memory. Only an assertion checks the position.
   T& operator[](std::size_t position) noexcept {
     assert(position < size_);
     return data()[position];
@@ -100,9 +104,9 @@ template <class T> class owned_array {
     return data()[position];
   }
 
-  /// The element at an N-d index, in the array's layout.
+  /// The element at an N-d index.
   ///
-  /// Errors: std::out_of_range naming index and dims, also for the wrong number of indices.
+  /// Errors: std::out_of_range naming index and dims, also for a wrong number of indices.
   template <std::integral... I> T& operator()(I... index) {
     return data()[detail::element_position(dims(), layout(), index...)];
   }
@@ -122,44 +126,50 @@ template <class T> class owned_array {
     return {data() + window.start, window.size()};
   }
 
-  /// A span takes every other contiguous range by itself; see memmap's.
+  /// Converts a temporary array to a span; see mapped_array.
   operator std::span<T>() && noexcept { return {data(), size_}; }  // NOLINT
 
+  /// The extents.
   shape const& dims() const noexcept { return array_.dims; }
+  /// The order of the elements in memory.
   order layout() const noexcept { return array_.layout; }
 
-  /// Row i, along the first axis, and the rows [start, stop): spans, valid as long as the array
-  /// is there and is not assigned to.
+  /// Row i, along the first axis, and the rows [start, stop).
   ///
-  /// Errors: std::out_of_range naming rows and dims; std::invalid_argument in order fortran, where
-  ///   rows of two axes or more do not lie in one piece.
+  /// Returns: a span, valid until the array is destroyed or assigned to.
+  /// Errors: std::out_of_range naming rows and dims. std::invalid_argument for two or more axes in
+  ///   order fortran, where rows are not contiguous.
   std::span<T> row(std::size_t i) { return span_of(*this, one(detail::cut::rows, i)); }
   std::span<T const> row(std::size_t i) const { return span_of(*this, one(detail::cut::rows, i)); }
-  std::span<T> rows(slice which) { return span_of(*this, some(detail::cut::rows, which)); }
-  std::span<T const> rows(slice which) const {
-    return span_of(*this, some(detail::cut::rows, which));
+  std::span<T> rows(slice window) { return span_of(*this, some(detail::cut::rows, window)); }
+  std::span<T const> rows(slice window) const {
+    return span_of(*this, some(detail::cut::rows, window));
   }
 
-  /// Column j, along the last axis, and the columns [start, stop): as rows, for order fortran.
+  /// Column j, along the last axis, and the columns [start, stop). As rows, but contiguous in order
+  /// fortran.
   std::span<T> column(std::size_t j) { return span_of(*this, one(detail::cut::columns, j)); }
   std::span<T const> column(std::size_t j) const {
     return span_of(*this, one(detail::cut::columns, j));
   }
-  std::span<T> columns(slice which) { return span_of(*this, some(detail::cut::columns, which)); }
-  std::span<T const> columns(slice which) const {
-    return span_of(*this, some(detail::cut::columns, which));
+  std::span<T> columns(slice window) { return span_of(*this, some(detail::cut::columns, window)); }
+  std::span<T const> columns(slice window) const {
+    return span_of(*this, some(detail::cut::columns, window));
   }
 
-  /// The same elements, in the order in which they lie, with other dims.
+  /// The same elements in the same order in memory, with other dims.
   ///
-  /// Errors: std::invalid_argument naming both if they differ in their number of elements.
-  /// Cost: it owns its elements: a copy, or none for `std::move(array).reshape(dims)`.
+  /// Errors: std::invalid_argument naming both dims if their numbers of elements differ.
+  /// Cost: a copy of the elements; none for `std::move(array).reshape(dims)`.
   owned_array reshape(shape const& wanted) const& { return owned_array(*this).reshape(wanted); }
   owned_array reshape(shape const& wanted) && {
     return std::move(*this).as(detail::reshaped(dims(), layout(), wanted));
   }
 
-  /// The same elements with the axes reversed and so in the other layout; costs as reshape().
+  /// The same elements with the axes reversed: (i, j) becomes (j, i). The layout changes from c to
+  /// fortran or back.
+  ///
+  /// Cost: as reshape().
   owned_array transposed() const& { return owned_array(*this).transposed(); }
   owned_array transposed() && { return std::move(*this).as(detail::transposed(dims(), layout())); }
 
@@ -167,8 +177,8 @@ template <class T> class owned_array {
   detail::array_part one(detail::cut along, std::size_t at) const {
     return detail::one_of(dims(), layout(), along, at);
   }
-  detail::array_part some(detail::cut along, slice which) const {
-    return detail::some_of(dims(), layout(), along, which);
+  detail::array_part some(detail::cut along, slice window) const {
+    return detail::some_of(dims(), layout(), along, window);
   }
   static auto span_of(auto& array, detail::array_part const& part) { return array[part.window()]; }
 
@@ -183,7 +193,7 @@ template <class T> class owned_array {
   std::size_t size_ = 0;
 };
 
-/// As a task's result an owned_array arrives as a copy.
+/// Serialization of an owned_array: the receiver gets a copy.
 template <class T> struct serializer<owned_array<T>> {
   static void save(writer& out, owned_array<T> const& array) {
     detail::sent_shape{array.dims(), array.layout()}.save(out);

@@ -1,5 +1,8 @@
-// A pool that stays: workers forked once, for calls that come again and again.
+// A pool of workers that are forked once and serve many calls.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -16,215 +19,205 @@
 
 #include <forkmap/cpu.hpp>
 #include <forkmap/delayed.hpp>
-#include <forkmap/engine/pool_engine.hpp>
-#include <forkmap/engine/submitted_call.hpp>
+#include <forkmap/detail/job/collect.hpp>
+#include <forkmap/detail/job/map_calls.hpp>
+#include <forkmap/detail/job/task_source.hpp>
+#include <forkmap/detail/job/zipped.hpp>
+#include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/forked_results.hpp>
+#include <forkmap/detail/pool/make_pool.hpp>
+#include <forkmap/detail/pool/pool_interface.hpp>
+#include <forkmap/detail/pool/pooled_results.hpp>
+#include <forkmap/detail/pool/send/sendable.hpp>
+#include <forkmap/detail/pool/sent_call.hpp>
+#include <forkmap/detail/pool/sent_tasks.hpp>
+#include <forkmap/detail/pool/submitted_call.hpp>
 #include <forkmap/future.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/outcome.hpp>
 #include <forkmap/parallel.hpp>
-#include <forkmap/pooled_results.hpp>
-#include <forkmap/sent_tasks.hpp>
 #include <forkmap/stream.hpp>
-#include <forkmap/system/owner.hpp>
-#include <forkmap/transfer/portable.hpp>
-#include <forkmap/transfer/take_results.hpp>
 
 namespace forkmap {
-/// Workers that are forked once and stay, so that a call costs microseconds instead of forks: for
-/// services, for loops of calls, for programs that have grown large.
+/// A pool of workers that are forked once, so that a call costs microseconds instead of forks. For
+/// services, for loops of calls, and for programs with much memory.
 ///
-/// Tasks must be portable: functions, lambdas without captures, and delayed(fn)(args...) of these,
-/// for the workers see the program's memory as it was when the pool was made. Arguments are sent:
-/// values as results travel; std::span<T const>, std::string_view and std::cref(container) as their
-/// elements, valid until the task returns, those above options::max_nbytes once per call; char
-/// const* as a C string; a memmap as a reference to its file. They must not change until the call
-/// has ended.
+/// The workers see the program's memory as it was when the pool was made. So tasks are sent to
+/// them, and only some tasks can be sent: functions, member functions, lambdas without captures,
+/// and delayed(fn)(args...) of these. Others do not compile. Arguments are sent as follows, and
+/// must not change until the call has ended:
 ///
-/// Several threads may use one pool at once. Options, failures and the fates of tasks are those of
-/// parallel(). A worker that dies is replaced by one in the state of the first ones.
+///     a value                               a copy, serialized as results are
+///     std::span<T const>, std::string_view  the elements, valid until the task returns
+///     std::cref(container)                  a span where fn takes one, else one copy per worker
+///                                             and call
+///     char const*                           a C string
+///     memmap                                a mapping of the same file; of a copy_on_write one,
+///                                             also its content
+///     shared_array                          the same memory
 ///
-/// Errors: std::system_error if the system refuses processes, memory or descriptors;
-///   std::logic_error when used in another process than that which made it, or moved from.
-/// Cost: making it, a fork and one for each worker. A call, some microseconds while the workers are
-///   still awake from the last one (50 microseconds), then a wake-up. Idle workers use no CPU.
-/// Forking: it keeps a thread, which sleeps, and a process that its workers are forked from.
+/// Spans, views and containers of more than options::max_nbytes are sent once per call.
+///
+/// The calls are operator(), map, outcomes, first, reduce, stream, unordered and submit. Ranges are
+/// evaluated on the calling thread. If the tasks of a reduce return the type of init, workers call
+/// op, so op must be a callable that can be sent, too. A stream is lazy: it reads tasks while it is
+/// iterated, and the pool must outlive it.
+///
+/// Several threads may use one pool at once. Options and failures are those of parallel(). A worker
+/// that has exited or crashed is replaced by one in the state in which the first workers started.
+/// When a call fails or is abandoned, the workers that still run its tasks are killed and replaced.
+///
+/// Errors: std::system_error if the system refuses processes, memory or descriptors.
+///   std::logic_error if the pool was moved from, or is used in a process that did not make it.
+/// Cost: to make a pool, one fork per worker and one more. A call takes some microseconds if it
+///   comes within 50 microseconds of the previous one, while the workers are awake; otherwise it
+///   must also wake them. Idle workers use no CPU.
+/// Forking: the pool keeps a thread, which sleeps, and a fork server, the process that forks its
+///   workers.
 /// Example: `forkmap::pool workers(4); auto roots = workers.map(slow_root, numbers);`
-class pool {
+class pool : public detail::map_calls<pool> {
  public:
-  // Templates: see engine/engine.hpp.
-  template <class = void> explicit pool(int n_jobs) : pool(with_n_jobs(n_jobs)) {}
-  /// Errors: std::invalid_argument as from parallel(), and for options::resume, a journal of one
-  ///   call. What worker_exit throws is printed to stderr: no call is there to throw it.
-  template <class = void> explicit pool(options const& how) {
-    detail::check(how);
-    if (!how.resume.empty())
-      detail::refuse_option("resume is the journal of one call: not for a pool");
-    auto const n_workers = static_cast<std::uint32_t>(effective_n_jobs(how.n_jobs));
-    engine_ = new detail::pool_engine<>(how, std::min(n_workers, detail::most_workers));
+  // These constructors are templates: see detail/pool/pool_engine.hpp.
+  /// A pool with this thread's default options (scoped_config); without these, one worker per
+  /// usable core.
+  ///
+  /// Errors: as pool(options const&).
+  template <class = void> pool() : pool(detail::current_options()) {}
+  /// A pool of n_jobs workers. This thread's default options (scoped_config) apply to the rest.
+  ///
+  /// Errors: std::invalid_argument if n_jobs is 0 or does not fit into an int; as pool(options
+  ///   const&).
+  template <detail::worker_count N>
+  explicit pool(N n_jobs) : pool(with_n_jobs(detail::checked_n_jobs(n_jobs))) {}
+  /// A pool with these options. Defaults of a scoped_config do not apply.
+  ///
+  /// Errors: std::invalid_argument for invalid options, as from parallel(), and for
+  ///   options::resume, a journal of one call. An exception of worker_exit is printed to stderr,
+  ///   because no call can throw it. std::system_error if the system refuses processes, memory or
+  ///   descriptors.
+  template <class = void> explicit pool(options const& opts) {
+    detail::check(opts);
+    if (!opts.resume.empty())
+      detail::refuse_option("resume is a journal of one call; a pool cannot have one");
+    auto const n_workers = static_cast<std::uint32_t>(effective_n_jobs(opts.n_jobs));
+    engine_ = detail::make_pool(opts, std::min(n_workers, detail::most_workers));
   }
-  pool(pool&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
+  pool(pool&& other) noexcept : map_calls(), engine_(std::exchange(other.engine_, nullptr)) {}
   pool& operator=(pool&& other) noexcept {
     std::swap(engine_, other.engine_);
     return *this;
   }
-  /// Ends what runs and waits for the workers. Does nothing in another process.
+  /// Cancels submitted tasks, running ones too, and waits for the workers to end. Does nothing in a
+  /// process that did not make the pool.
   ~pool() {
-    if (engine_ != nullptr) engine_->remove(engine_);
+    if (engine_ != nullptr) detail::pool_interface::remove(engine_);
   }
 
-  /// As parallel_map's, for portable tasks. The range is evaluated on the calling thread.
-  template <std::ranges::input_range Tasks>
-    requires detail::range_of_tasks<Tasks>
-  auto operator()(Tasks&& tasks) const {
-    using sent = detail::sent_tasks<std::remove_reference_t<Tasks>>;
-    using R = typename detail::portable_result<typename sent::task_type>::type;
-    if constexpr (detail::check_portable<typename sent::task_type>::ok) {
-      detail::sent_map<std::remove_reference_t<Tasks>, R> all(tasks, true, false);
-      auto const results = engine().run(all);
-      if constexpr (std::is_void_v<R>) {
-        if (results != nullptr) results->failures.throw_first();
-      } else {
-        if (results == nullptr) return std::vector<R>{};
-        results->failures.throw_first();
-        return all.take_all(*results);
-      }
-    }
+  using detail::map_calls<pool>::stream;
+  using detail::map_calls<pool>::unordered;
+  template <class... Tasks> auto stream(Tasks&&...) const&& {
+    return outlives_pool<Tasks...>::value;
+  }
+  template <class... Tasks> auto unordered(Tasks&&...) const&& {
+    return outlives_pool<Tasks...>::value;
   }
 
-  template <class... Task>
-    requires((detail::task<Task> && ...) && sizeof...(Task) > 0)
-  auto operator()(Task&&... task) const {
-    if constexpr ((detail::check_portable<std::decay_t<Task>>::ok && ...)) {
-      using results_type = std::tuple<detail::value_or_monostate<
-          typename detail::portable_result<std::decay_t<Task>>::type>...>;
-      detail::sent_separate_tasks<detail::as_sent<Task>...> all(task...);
-      auto const results = engine().run(all);
-      results->failures.throw_first();
-      return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        return results_type{
-            detail::take_separate<typename detail::portable_result<std::decay_t<Task>>::type>(
-                *results, I)...};
-      }(std::index_sequence_for<Task...>{});
-    }
-  }
-
-  template <class F, std::ranges::input_range Xs> auto map(F fn, Xs&& xs) const {
-    auto const call = delayed(std::move(fn));
-    return (*this)(std::views::transform(xs, [&](auto&& x) {
-      if constexpr (detail::gives_bit_proxies<Xs>)
-        return call(static_cast<bool>(x));
-      else
-        return call(std::forward<decltype(x)>(x));
-    }));
-  }
-
-  template <std::ranges::input_range Tasks>
-    requires detail::range_of_tasks<Tasks>
-  auto outcomes(Tasks&& tasks) const {
-    using sent = detail::sent_tasks<std::remove_reference_t<Tasks>>;
-    using R = typename detail::portable_result<typename sent::task_type>::type;
-    detail::sent_map<std::remove_reference_t<Tasks>, R> all(tasks, false, false);
-    auto const results = engine().run(all);
-    if (results == nullptr) return std::vector<outcome<R>>{};
-    results->failures.throw_outside_tasks();
-    return detail::take_outcomes<R>(*results, all.n_tasks());
-  }
-
-  template <std::ranges::input_range Tasks>
-    requires detail::range_of_tasks<Tasks>
-  auto first(Tasks&& tasks) const {
-    using sent = detail::sent_tasks<std::remove_reference_t<Tasks>>;
-    using R = typename detail::portable_result<typename sent::task_type>::type;
-    detail::sent_map<std::remove_reference_t<Tasks>, R> all(tasks, false, true);
-    auto const results = engine().run(all);
-    if (results == nullptr) {
-      throw std::invalid_argument("forkmap: first(tasks): there are no tasks, so none can succeed");
-    }
-    return detail::take_winner<R>(*results);
-  }
-
-  /// Runs a range of tasks, lazily, even an endless one: see task_stream. The pool must outlive it.
-  template <std::ranges::input_range Tasks>
-    requires detail::range_of_tasks<Tasks>
-  auto stream(Tasks&& tasks) const& {
-    return stream_of<true>(std::forward<Tasks>(tasks));
-  }
-  /// The same, in the order in which tasks end: of indexed<R>.
-  template <std::ranges::input_range Tasks>
-    requires detail::range_of_tasks<Tasks>
-  auto unordered(Tasks&& tasks) const& {
-    return stream_of<false>(std::forward<Tasks>(tasks));
-  }
-  template <class Tasks> auto stream(Tasks&&) const&& { return outlives_pool<Tasks>::value; }
-  template <class Tasks> auto unordered(Tasks&&) const&& { return outlives_pool<Tasks>::value; }
-
-  /// Has a task run as soon as a worker is free; returns at once. Beyond 64 calls at a time tasks
-  /// wait, and what they are given as spans and references must live as long.
-  /// Returns: future<R>.
+  /// Submits one task and returns at once; the task runs as soon as a worker is free.
+  ///
+  /// At most 64 calls run at a time; further tasks wait. The data of span and reference arguments
+  /// must exist until the task has ended. Tasks are numbered from 0 in the order of their
+  /// submission to this pool; the number is the task's this_task::index() and the index() of its
+  /// failure.
+  /// Returns: future<R>, where R is the task's result type.
+  /// Errors: std::logic_error as for every call. A failure of the task is thrown by future::get().
+  /// Example: `auto later = workers.submit(slow_root, 2.0); double const root = later.get();`
   template <class Task>
     requires detail::task<Task>
   auto submit(Task task) const {
-    using R = typename detail::portable_result<Task>::type;
-    if constexpr (detail::check_portable<Task>::ok) {
-      auto call = std::make_shared<detail::submitted_call>(detail::owner<detail::pool_tasks>(
-          new detail::sent_separate_tasks<Task>(std::move(task))));
+    using R = typename detail::sendable_result<Task>::type;
+    if constexpr (detail::check_sendable<Task>::ok) {
+      auto const number = engine().next_submission();
+      auto call = std::make_shared<detail::submitted_call>(
+          detail::owner<detail::pool_tasks>(new detail::sent_separate_tasks<Task>(std::move(task))),
+          number);
       engine().submit(call, detail::nanoseconds_now());
       return future<R>(engine_, std::move(call));
     }
   }
 
-  /// As parallel_map's; op must be portable, too.
-  template <std::ranges::input_range Tasks, class T, class Op>
-    requires detail::range_of_tasks<Tasks>
-  T reduce(Tasks&& tasks, T init, Op op) const {
-    using sent = detail::sent_tasks<std::remove_reference_t<Tasks>>;
-    using R = typename detail::portable_result<typename sent::task_type>::type;
-    if constexpr (detail::check_portable<typename sent::task_type>::ok &&
-                  detail::check_portable<Op>::ok && detail::check_fold<R, T, Op>::ok) {
-      detail::sent_fold<std::remove_reference_t<Tasks>, T, Op> all(tasks, op,
-                                                                   engine().how().batch_size);
-      auto const results = engine().run(all);
-      if (results == nullptr) return init;
-      results->failures.throw_first();
-      for (std::uint64_t i = 0; i != all.n_results(); ++i) {
-        init = op(std::move(init), detail::take<T>(*results, i));
-      }
+  /// Submits the task delayed(fn)(args...).
+  template <class F, class Arg, class... Args>
+  auto submit(F&& fn, Arg&& arg, Args&&... args) const {
+    using task =
+        decltype(delayed(std::forward<F>(fn))(std::forward<Arg>(arg), std::forward<Args>(args)...));
+    if constexpr (!std::is_void_v<task>) {  // void if delayed() has already failed to compile
+      return submit(
+          delayed(std::forward<F>(fn))(std::forward<Arg>(arg), std::forward<Args>(args)...));
     }
-    return init;
   }
 
  private:
+  friend class detail::map_calls<pool>;
+
+  template <class Tasks> auto bind(Tasks& tasks) const {
+    return detail::call_of_sent<Tasks>(engine(), tasks);
+  }
+  template <class F, class... Xs> auto bind_elements(F fn, Xs&... xs) const {
+    auto calls = detail::calls_of_elements<false>(std::move(fn), std::ranges::ref_view(xs)...);
+    return detail::kept_sent_call<decltype(calls)>(engine(), std::move(calls));
+  }
+
+  template <class... Task> auto run_separate(Task&&... task) const {
+    if constexpr ((detail::check_sendable<std::decay_t<Task>>::ok && ...)) {
+      using results_type = std::tuple<detail::value_or_monostate<
+          typename detail::sendable_result<std::decay_t<Task>>::type>...>;
+      detail::sent_separate_tasks<detail::as_sent<Task>...> all(task...);
+      auto const results = engine().run(all);
+      results->failures.throw_first();
+      return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        return results_type{
+            detail::take_separate<typename detail::sendable_result<std::decay_t<Task>>::type>(
+                *results, I)...};
+      }(std::index_sequence_for<Task...>{});
+    }
+  }
+
   template <bool Ordered, class Tasks> auto stream_of(Tasks&& tasks) const {
     using task = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
-    using R = typename detail::portable_result<task>::type;
-    if constexpr (detail::check_portable<task>::ok) {
+    using R = typename detail::sendable_result<task>::type;
+    if constexpr (detail::check_sendable<task>::ok) {
       return task_stream<R, Ordered>(
           new detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>(
               engine(), std::views::all(std::forward<Tasks>(tasks))));
     }
   }
+  template <bool Ordered, class F, class... Xs> auto stream_elements(F fn, Xs&&... xs) const {
+    return stream_of<Ordered>(
+        detail::calls_of_elements<false>(std::move(fn), std::forward<Xs>(xs)...));
+  }
 
-  template <class Tasks> struct outlives_pool {
-    static_assert(std::is_void_v<Tasks>,
-                  "forkmap: the stream of a temporary pool would outlive it: give the pool a name, "
-                  "or use forkmap::parallel(n_jobs).stream(tasks)");
+  template <class... Tasks> struct outlives_pool {
+    static_assert(sizeof...(Tasks) < 0,
+                  "forkmap: the stream of a temporary pool would outlive the pool: give the pool a "
+                  "name, or use forkmap::parallel(n_jobs).stream(tasks)");
     static constexpr int value = 0;
   };
 
   static options with_n_jobs(int n_jobs) {
-    auto how = detail::current_options();
-    how.n_jobs = n_jobs;
-    return how;
+    auto opts = detail::current_options();
+    opts.n_jobs = n_jobs;
+    return opts;
   }
 
-  detail::pool_engine<>& engine() const {
+  detail::pool_interface& engine() const {
     if (engine_ == nullptr) {
-      throw std::logic_error("forkmap: a pool is used that was moved from: use the one it became");
+      throw std::logic_error(
+          "forkmap: this pool was moved from; use the pool that it was moved to");
     }
     return *engine_;
   }
 
-  detail::pool_engine<>* engine_ = nullptr;
+  detail::pool_interface* engine_ = nullptr;
 };
 
 }  // namespace forkmap

@@ -1,5 +1,8 @@
-// How a type of the user's own travels: specialise serializer<T> with save and load.
+// Serialization of user-defined types: specialize serializer<T> with save and load.
+// SPDX-License-Identifier: MIT
 #pragma once
 
-#include <forkmap/transfer/bytes.hpp>  // writer, reader, serializer
-#include <forkmap/transfer/codec.hpp>  // writer::put, reader::get
+#include <forkmap/detail/requirements.hpp>
+
+#include <forkmap/detail/serialize/codec.hpp>  // writer::put, reader::get
+#include <forkmap/writer.hpp>                  // writer, reader, serializer

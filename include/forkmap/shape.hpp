@@ -1,5 +1,8 @@
-// The extents of an array, and the order in which its elements lie in memory.
+// Extents of an array, and the order of its elements in memory.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -13,13 +16,15 @@
 
 namespace forkmap {
 
-/// How the elements of an array lie in memory: the last index moves fastest, or the first.
+/// The order of an array's elements in memory. c: the last index varies fastest. fortran: the first
+/// index varies fastest.
 enum class order { c, fortran };
 
 namespace detail {
 
-/// One number of a braced list, of any integer type. A class of its own, because a constructor
-/// template over the whole list is ambiguous and std::size_t would refuse an int as narrowing.
+/// One number of a braced list, of any integer type. This class exists because a constructor
+/// template for the whole list would be ambiguous, and std::size_t would refuse an int as
+/// narrowing.
 class extent {
  public:
   template <std::integral N>
@@ -40,17 +45,19 @@ class extent {
 
 }  // namespace detail
 
-/// The extents of an array, first axis first: {n}, {rows, cols}; no more than NumPy's 64.
+/// The extents of an array, first axis first: {n}, {rows, cols}.
 ///
-/// Shape: `shape{}` has no axes and so one element; where dims are optional (dump_options) it means
-///   "not given", and `shape::scalar()` is how to ask for an array without axes.
-/// Errors: std::invalid_argument naming the extent that is negative.
-/// Forking: trivially copyable, nothing is shared.
-/// Example: `shape{rows, cols}` with any integer types.
+/// Shape: at most 64 axes, as in NumPy. `shape{}` has no axes and so one element. Where dims are
+///   optional (dump_options), `shape{}` means "not given"; use `shape::scalar()` for an array
+///   without axes.
+/// Errors: std::invalid_argument for a negative extent, naming it, and for more than 64 axes.
+/// Forking: trivially copyable.
+/// Example: `shape const dims{rows, cols};` with any integer types.
 class shape {
  public:
+  /// The maximum number of axes.
   static constexpr std::size_t max_rank = 64;
-  // Pointers into one array are subtracted as ptrdiff_t.
+  /// The maximum number of elements: pointer differences in one array are of type ptrdiff_t.
   static constexpr auto max_count =
       static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
 
@@ -73,22 +80,25 @@ class shape {
     rank_ = extents.size();
   }
 
-  /// No axes, one element: NumPy's 0-d array.
+  /// The shape of an array without axes and with one element: NumPy's 0-d array.
   static shape scalar() noexcept {
     shape result;
     result.given_ = true;
     return result;
   }
 
+  /// The number of axes.
   constexpr std::size_t rank() const noexcept { return rank_; }
+  /// False only for `shape{}`.
   constexpr bool given() const noexcept { return given_; }
+  /// The extent of an axis. Precondition: axis < max_rank; 0 for axes that the shape does not have.
   constexpr std::size_t operator[](std::size_t axis) const noexcept { return extents_[axis]; }
   constexpr std::size_t const* begin() const noexcept { return extents_.data(); }
   constexpr std::size_t const* end() const noexcept { return extents_.data() + rank_; }
 
   /// The number of elements: the product of the extents.
   ///
-  /// Errors: std::invalid_argument if it, or that of the extents other than 0, does not fit.
+  /// Errors: std::invalid_argument if the product of the extents other than 0 exceeds max_count.
   std::size_t count() const {
     std::size_t result = 0;
     if (!try_count(result)) {
@@ -98,9 +108,11 @@ class shape {
     return result;
   }
 
-  /// The same without throwing: false if it does not fit.
+  /// The same without an exception.
+  ///
+  /// Returns: false if the product of the extents other than 0 exceeds max_count.
   constexpr bool try_count(std::size_t& result) const noexcept {
-    // An axis of zero makes the array empty, but the others must fit all the same.
+    // An extent of 0 makes the array empty, but the product of the others must fit nevertheless.
     bool empty = false;
     result = 1;
     for (auto const extent : *this) {
@@ -116,7 +128,7 @@ class shape {
     return true;
   }
 
-  /// As Python writes a tuple: (), (5,), (3, 4).
+  /// The extents as a Python tuple: (), (5,), (3, 4).
   std::string text() const {
     std::string result = "(";
     for (std::size_t axis = 0; axis < rank_; ++axis) {
@@ -134,8 +146,7 @@ class shape {
   static void check_rank(std::size_t rank) {
     if (rank > max_rank) {
       throw std::invalid_argument("forkmap: shape: " + std::to_string(rank) +
-                                  " extents; an array has no more than " +
-                                  std::to_string(max_rank));
+                                  " extents; an array has at most " + std::to_string(max_rank));
     }
   }
 

@@ -1,5 +1,8 @@
-// An array in memory that processes share, without a file.
+// Array in memory that processes share, without a file.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,18 +16,18 @@
 #include <type_traits>
 #include <utility>
 
-#include <forkmap/array/elements.hpp>
-#include <forkmap/mapped_file.hpp>
-#include <forkmap/mapped_storage.hpp>
-#include <forkmap/sent_array.hpp>
+#include <forkmap/detail/mapped/mapped_file.hpp>
+#include <forkmap/detail/mapped/mapped_memory.hpp>
+#include <forkmap/detail/mapped/mapped_storage.hpp>
+#include <forkmap/detail/mapped/sent_array.hpp>
+#include <forkmap/detail/os/call.hpp>
+#include <forkmap/detail/os/descriptor.hpp>
+#include <forkmap/detail/os/file.hpp>
+#include <forkmap/detail/os/shared_memory.hpp>
+#include <forkmap/detail/serialize/call_cache.hpp>
+#include <forkmap/mapped_array.hpp>
 #include <forkmap/shape.hpp>
-#include <forkmap/system/call.hpp>
-#include <forkmap/system/descriptor.hpp>
-#include <forkmap/system/file.hpp>
-#include <forkmap/system/mapped_memory.hpp>
-#include <forkmap/system/shared_memory.hpp>
-#include <forkmap/transfer/bytes.hpp>
-#include <forkmap/transfer/call_cache.hpp>
+#include <forkmap/writer.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -34,7 +37,7 @@ struct shared_array_access;
 struct shared_storage : mapped_storage<shared_storage> {
   using maker = shared_array_access;
 
-  descriptor file{};  // what a pool's workers reach it by; empty where there was none to be had
+  descriptor file{};  // by which a pool's workers map the memory; empty if none was available
 
   static std::string name() { return "a shared_array"; }
 };
@@ -51,26 +54,27 @@ inline std::shared_ptr<shared_storage> make_shared_storage(shape const& dims, or
   return result;
 }
 
-/// What another process needs to reach the memory of a shared_array.
+/// The data by which another process maps the memory of a shared_array.
 struct shared_storage_reference {
   pid_t owner = 0;
   int fd = -1;
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
 
-  /// Errors: std::system_error EBADF where there is no descriptor.
+  /// Errors: std::system_error EBADF if the array has no descriptor.
   static shared_storage_reference to(shared_storage const& storage) {
     if (!storage.file) {
-      throw_system_error(EBADF,
-                         "a shared_array cannot be sent to a pool, for there was no descriptor or "
-                         "no unnamed file of that size to be had when it was made;");
+      throw_system_error(
+          EBADF,
+          "a shared_array cannot be sent to a pool, because no descriptor or no unnamed "
+          "file of its size was available when it was made;");
     }
     auto const status = status_of(storage.file, "a shared_array's memory");
     return {::getpid(), storage.file.get(), static_cast<std::uint64_t>(status.device),
             static_cast<std::uint64_t>(status.inode)};
   }
 
-  /// Errors: std::system_error naming the descriptor, ESTALE if the array is gone.
+  /// Errors: std::system_error naming the descriptor; ESTALE if the array no longer exists.
   std::shared_ptr<shared_storage> open(shape const& dims, order layout,
                                        std::size_t item_bytes) const {
     auto const name = "/proc/" + std::to_string(owner) + "/fd/" + std::to_string(fd);
@@ -81,7 +85,7 @@ struct shared_storage_reference {
     auto const status = status_of(result->file, name);
     if (static_cast<std::uint64_t>(status.device) != device ||
         static_cast<std::uint64_t>(status.inode) != inode) {
-      throw_system_error(ESTALE, "open of a shared_array that is gone,", name);
+      throw_system_error(ESTALE, "open of a shared_array that no longer exists,", name);
     }
     result->take(
         mapped_memory(result->file, access::read_write, 0, array_bytes(dims, item_bytes), name),
@@ -92,27 +96,29 @@ struct shared_storage_reference {
 
 }  // namespace detail
 
-/// An array of zeros in memory that is shared with every process forked later; it has no name and
-/// is gone with the last process that has it.
+/// An array in memory that is shared with every process forked later. Its elements are zero at
+/// first. The memory has no name, and the system frees it when no process has it mapped.
 ///
-/// Shape: a contiguous range of T; the interface of memmap without a file.
-/// Errors: std::system_error if there is no memory for it; std::invalid_argument for dims that do
-///   not fit.
-/// Cost: a copy is one atomic increment; copies share the memory. Pages are made when first touched.
-///   It keeps one descriptor, by which a pool's workers find it; without one to be had it works but
-///   cannot be sent.
-/// Forking: what a worker writes is seen by the caller and by all other workers.
+/// Shape: a contiguous range of T. The interface is memmap's without a file.
+/// Errors: std::system_error if the memory is not available; std::invalid_argument for dims that
+///   are too large.
+/// Cost: a copy is one atomic increment; copies share the memory. A page is allocated at its first
+///   access. The array keeps one descriptor, by which a pool's workers map it. If no descriptor is
+///   available the array works but cannot be sent to a pool.
+/// Forking: the caller and all other workers see what a worker writes.
 /// Example: `shared_array<double> sums({n}); // tasks: sums[i] = ...`
-template <class T> class shared_array : public detail::shared_elements<T, detail::shared_storage> {
-  using base = detail::shared_elements<T, detail::shared_storage>;
+template <class T> class shared_array : public mapped_array<T, detail::shared_storage> {
+  using base = mapped_array<T, detail::shared_storage>;
 
  public:
+  /// An array without elements.
   shared_array() : shared_array(shape{0}) {}
 
+  /// An array of zeros.
   explicit shared_array(shape dims, order layout = order::c)
       : base(detail::make_shared_storage(dims, layout, sizeof(T))) {}
 
-  /// An array that may be written is also one that may be read.
+  /// Converts a shared_array<T> to a shared_array<T const>.
   template <class U>
     requires(std::same_as<U const, T> && !std::same_as<U, T>)
   shared_array(shared_array<U> const& other)  // NOLINT(google-explicit-constructor)
@@ -120,14 +126,14 @@ template <class T> class shared_array : public detail::shared_elements<T, detail
 
  private:
   friend struct detail::shared_array_access;
-  // Tagged: braces must not be able to mean it.
+  // The tag keeps a braced list from selecting this constructor.
   shared_array(std::in_place_t, std::shared_ptr<detail::shared_storage> storage)
       : base(std::move(storage)) {}
 };
 
 namespace detail {
 
-/// The way in for whoever sends a shared_array to another process.
+/// Access to private members of shared_array, for serialization.
 struct shared_array_access {
   template <class T> static shared_storage const& storage(shared_array<T> const& array) {
     return *array.storage();
@@ -144,9 +150,9 @@ struct shared_array_access {
 
 }  // namespace detail
 
-/// As an argument of a pool's task it is the same memory there. As a task's result a shared_array
-/// arrives as a new one with the same elements: only one made before the fork is the same memory on
-/// both sides, and that need not be returned.
+/// Serialization of a shared_array. An argument of a pool's task is the same memory in the worker.
+/// A result is a new array with copies of the elements: only an array made before the fork is the
+/// same memory in both processes, and such an array need not be returned.
 template <class T> struct serializer<shared_array<T>> {
   static void save(writer& out, shared_array<T> const& array) {
     detail::sent_shape{array.dims(), array.layout()}.save(out);
@@ -164,21 +170,22 @@ template <class T> struct serializer<shared_array<T>> {
     auto const& whole = storage.root();
     detail::sent_part::of(storage).save(out);
     detail::sent_shape{whole.dims, whole.layout}.save(out);
-    auto const where = detail::shared_storage_reference::to(whole);
-    out.write(&where, sizeof where);
+    auto const reference = detail::shared_storage_reference::to(whole);
+    out.write(&reference, sizeof reference);
   }
   static shared_array<T> load_argument(reader& in) {
     auto const part = detail::sent_part::load(in);
     auto const sent = detail::sent_shape::load(in);
-    detail::shared_storage_reference where;
-    in.read(&where, sizeof where);
+    detail::shared_storage_reference reference;
+    in.read(&reference, sizeof reference);
     auto const open = [&] {
-      return detail::shared_array_access::make<T>(where.open(sent.dims, sent.layout, sizeof(T)));
+      return detail::shared_array_access::make<T>(
+          reference.open(sent.dims, sent.layout, sizeof(T)));
     };
     if (detail::cache_of_call == nullptr) return detail::shared_array_access::part(open(), part);
     auto key = sent.dims.text();
     key += sent.layout == order::c ? 'c' : 'f';
-    key.append(reinterpret_cast<char const*>(&where), sizeof where);
+    key.append(reinterpret_cast<char const*>(&reference), sizeof reference);
     return detail::shared_array_access::part(
         detail::cache_of_call->of_call<shared_array<T>>(key, open), part);
   }

@@ -1,5 +1,8 @@
-// Results one by one, while later tasks still run or have not been made.
+// Streams of results: each result is delivered while later tasks still run or do not exist yet.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <cstddef>
 #include <iterator>
@@ -8,13 +11,22 @@
 #include <utility>
 #include <variant>
 
-#include <forkmap/indexed.hpp>
-#include <forkmap/system/owner.hpp>
+#include <forkmap/detail/owner.hpp>
 
 namespace forkmap {
+
+/// The index of a task in its range, and its result: the return type of first() and the element of
+/// unordered(). std::monostate stands for void.
+template <class R> struct indexed {
+  using value_type = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+
+  std::size_t index;
+  value_type value;
+};
+
 namespace detail {
 
-/// Where a stream's elements come from. Destroying it ends what still runs.
+/// The source of a stream's elements. Its destructor ends the tasks that still run.
 template <class Element> class stream_source {
  public:
   stream_source() = default;
@@ -24,7 +36,7 @@ template <class Element> class stream_source {
 
   /// Waits for the next element.
   /// Returns: false if there are no more.
-  /// Errors: what its task has failed of; nothing comes after that.
+  /// Errors: the failure of the element's task. Then there are no more elements.
   virtual bool next(std::optional<Element>& into) = 0;
 };
 
@@ -35,17 +47,18 @@ using stream_element =
 
 }  // namespace detail
 
-/// What stream and unordered return: an input range, to be iterated once. Tasks are dispatched as
-/// results are consumed: so many are dispatched and not yet consumed as options::pre_dispatch says,
-/// and no more of a pool's range is read.
-/// Destroying it, or coming to its end, ends what still runs.
+/// An input range of results: the return type of stream() and unordered(). It can be iterated once.
 ///
-/// Shape: of R (std::monostate for void) in input order, or of indexed<R> in the order of their
-///   ends.
-/// Errors: from begin() and ++, what a task has failed of: in order, after the results of all tasks
-///   before it; otherwise as it happens. What a pool's range of tasks throws while it makes one,
-///   after the results of all tasks before it. The range is at its end then.
-///   std::logic_error in a forked child of the program, which may destroy its copy.
+/// Tasks are dispatched as results are consumed. At most options::pre_dispatch tasks are dispatched
+/// and not yet consumed, and no more of the tasks' range is read. At its end, or when it is
+/// destroyed, the stream ends the tasks that still run.
+/// Shape: stream(): elements R (std::monostate for void) in input order. unordered(): elements
+///   indexed<R> in the order in which the tasks end.
+/// Errors: begin() and ++ throw, and the stream is then at its end. A task's failure: from stream()
+///   after the results of all tasks before it, from unordered() as soon as it happens. An exception
+///   of the tasks' range: after the results of all tasks before. std::logic_error in a forked child
+///   of the program; the child may destroy its copy.
+/// Example: `for (double root : workers.stream(tasks)) std::printf("%g\n", root);`
 template <class R, bool Ordered> class task_stream {
  public:
   using value_type = detail::stream_element<R, Ordered>;
@@ -57,7 +70,7 @@ template <class R, bool Ordered> class task_stream {
     using iterator_concept = std::input_iterator_tag;
 
     iterator() = default;
-    explicit iterator(task_stream* of) noexcept : stream_(of) {}
+    explicit iterator(task_stream* stream) noexcept : stream_(stream) {}
     value_type& operator*() const noexcept { return *stream_->current_; }
     value_type* operator->() const noexcept { return &*stream_->current_; }
     iterator& operator++() {
@@ -65,8 +78,8 @@ template <class R, bool Ordered> class task_stream {
       return *this;
     }
     void operator++(int) { ++*this; }
-    friend bool operator==(iterator const& it, std::default_sentinel_t) noexcept {
-      return it.is_at_end();
+    friend bool operator==(iterator const& position, std::default_sentinel_t) noexcept {
+      return position.is_at_end();
     }
 
    private:
@@ -75,10 +88,10 @@ template <class R, bool Ordered> class task_stream {
     task_stream* stream_ = nullptr;
   };
 
-  // Takes it over.
-  explicit task_stream(detail::stream_source<value_type>* from) noexcept : source_(from) {}
+  // Takes ownership of the source.
+  explicit task_stream(detail::stream_source<value_type>* source) noexcept : source_(source) {}
 
-  /// Once. Waits for the first result.
+  /// Waits for the first result. Call it once.
   iterator begin() {
     advance();
     return iterator(this);
@@ -89,8 +102,8 @@ template <class R, bool Ordered> class task_stream {
   void advance() {
     current_.reset();
     if (source_ == nullptr) return;
-    auto from = std::move(source_);  // gone, if this throws or comes to the end
-    if (from->next(current_)) source_ = std::move(from);
+    auto source = std::move(source_);  // destroyed if next() throws or there are no more elements
+    if (source->next(current_)) source_ = std::move(source);
   }
 
   detail::owner<detail::stream_source<value_type>> source_;

@@ -1,32 +1,37 @@
-// What a running task can ask about itself.
+// Information for a running task about itself: its index, worker, attempt and random numbers.
+// SPDX-License-Identifier: MIT
 #pragma once
 
+#include <forkmap/detail/requirements.hpp>
+
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <random>
 
-#include <forkmap/system/owner.hpp>
+#include <forkmap/detail/owner.hpp>
 
 namespace forkmap {
 namespace detail {
 
-/// The random numbers of one task: known by the task that they were made for.
+/// The random number engine of one task.
 struct task_random {
-  std::uint64_t made_for = ~std::uint64_t{0};
+  std::uint64_t made_for = ~std::uint64_t{0};  // the index of the task that seeded it
   std::mt19937_64 engine{};
 };
 
-/// What is running on this thread: set once for all tasks of a worker, so that a task costs
-/// nothing.
+/// The task that runs on this thread. Set once for all tasks of a worker, so that it costs no time
+/// per task.
 struct task_frame {
-  std::atomic<std::uint64_t> const* current = nullptr;  // the task's index
+  std::atomic<std::uint64_t> const* current = nullptr;  // the task's index + 1; 0: no task
   int worker = 0;
   int attempt = 0;  // of the tasks from retried_begin to retried_end
   std::uint64_t retried_begin = 0;
   std::uint64_t retried_end = 0;
   std::uint64_t seed = 0;
   std::uint64_t first_index = 0;  // of the call's tasks
+  std::uint64_t outer = 0;        // outer_path() where the call was made
   owner<task_random> random{};
 };
 
@@ -34,21 +39,51 @@ inline thread_local constinit task_frame* active_frame = nullptr;
 
 struct raw_backtrace;
 
-/// What this process is. Set in a worker right after fork, never unset; all of it side by side, for
-/// each page that a new worker writes costs a copy of it.
+/// The role of this process. Set in a worker right after the fork and never reset. All members are
+/// in one object because every page that a new worker writes to is copied.
 struct process_role {
   bool is_worker = false;
-  int share = 0;  // of the machine's cores, for a map inside a worker; 0 = all of them
-  // For its last words (worker/fault_handler.hpp).
-  raw_backtrace* words = nullptr;  // where they go
+  int share = 0;  // cores for a nested call; 0: all
+  int depth = 0;  // nesting level: 0 in the original process, 1 in its workers, and so on
+  // OpenMP threads, if the worker's share limits them; 0: set by the user or by inner_threads.
+  int threads = 0;
+  // For the crash report (crash/fault_handler.hpp).
+  raw_backtrace* words = nullptr;  // where the report is written
   std::uint32_t number = 0;        // among the processes of its call
-  int pid = 0;  // the process that it is of: one that a task has forked inherits all of this
+  int pid = 0;  // of the worker itself: a process that a task forks inherits this object
+  task_frame const* frame = nullptr;  // of the worker's tasks, for threads that they start
+  // For the end of its parent (worker/setup.hpp).
+  int end_signal = 0;
+  std::uint64_t mark = 0;
 };
 inline constinit process_role this_process{};
 
 inline constexpr std::uint64_t no_task = ~std::uint64_t{0};
 
-/// Makes a frame the running one for as long as it lives.
+/// A hash of two numbers, never 0: one step of splitmix64 for each.
+constexpr std::uint64_t mixed(std::uint64_t a, std::uint64_t b) noexcept {
+  auto const step = [](std::uint64_t x) {
+    x += 0x9e37'79b9'7f4a'7c15;
+    x = (x ^ (x >> 30U)) * 0xbf58'476d'1ce4'e5b9;
+    x = (x ^ (x >> 27U)) * 0x94d0'49bb'1331'11eb;
+    return x ^ (x >> 31U);
+  };
+  auto const both = step(step(a) ^ b);
+  return both != 0 ? both : 1;
+}
+
+/// A hash that identifies the task that makes a call: of the task's index, of its call's seed, and
+/// of the same two numbers of each enclosing call. 0 outside a task. A thread that a task started
+/// in a worker counts as that task.
+inline std::uint64_t outer_path() noexcept {
+  auto const* const frame = active_frame != nullptr ? active_frame : this_process.frame;
+  if (frame == nullptr || frame->current == nullptr) return 0;
+  auto const at = frame->current->load(std::memory_order_relaxed);
+  if (at == no_task) return 0;
+  return mixed(mixed(frame->outer, frame->seed), at + frame->first_index);
+}
+
+/// Makes `frame` the active frame of this thread until the end of the scope.
 class active_frame_scope {
  public:
   explicit active_frame_scope(task_frame& frame) noexcept : outer_(active_frame) {
@@ -66,21 +101,25 @@ class active_frame_scope {
 
 namespace this_task {
 
-/// The running task's place in its range; -1 outside a task.
+/// The index of the running task in its range; for a task of pool::submit, its number in the pool.
+///
+/// Returns: -1 outside a task.
 inline std::ptrdiff_t index() noexcept {
   auto const* frame = detail::active_frame;
   if (frame == nullptr || frame->current == nullptr) return -1;
   auto const at = frame->current->load(std::memory_order_relaxed);
-  return at == detail::no_task ? -1 : static_cast<std::ptrdiff_t>(at + frame->first_index);
+  return at == 0 ? -1 : static_cast<std::ptrdiff_t>(at - 1 + frame->first_index);
 }
 
-/// Which worker runs it: 0 to n_jobs - 1; -1 outside a task and outside a worker.
+/// The number of the worker that runs the task: 0 to n_jobs - 1.
+///
+/// Returns: -1 outside a task and outside a worker.
 inline int worker() noexcept {
   auto const* frame = detail::active_frame;
   return frame == nullptr ? -1 : frame->worker;
 }
 
-/// 0 for the first attempt at this task.
+/// The number of this attempt: 0 for the first one, more if options::retries allowed another.
 inline int attempt() noexcept {
   auto const* frame = detail::active_frame;
   if (frame == nullptr || frame->attempt == 0) return 0;
@@ -88,12 +127,19 @@ inline int attempt() noexcept {
   return at >= frame->retried_begin && at < frame->retried_end ? frame->attempt : 0;
 }
 
-/// Whether this process is a forked worker: false with n_jobs = 1, which runs in the caller's own.
+/// Whether this process is a forked worker. False if n_jobs = 1 runs in the caller's process.
 inline bool in_worker() noexcept { return detail::this_process.is_worker; }
 
-/// Random numbers of this task's own: the same for the same (options::seed, index()), whatever the
-/// schedule and n_jobs. Outside a task, a stream of the thread's own with a fixed seed.
-/// Cost: about 5 microseconds at a task's first call (seeding 2.5 kB of state).
+/// The random number engine of the running task.
+///
+/// The numbers depend only on options::seed and index(), and in a nested call also on the seeds and
+/// indices of all enclosing calls: not on the schedule, n_jobs or the attempt. Two calls from the
+/// same place with the same seed draw the same numbers; give them different seeds if they should
+/// differ.
+/// Returns: a reference that is valid until the task returns. Outside a task, an engine of this
+///   thread with a fixed seed.
+/// Cost: about 5 microseconds at the first call in a task, to seed 2.5 kB of state.
+/// Example: `double const x = std::normal_distribution<>()(forkmap::this_task::rng());`
 inline std::mt19937_64& rng() {
   auto* frame = detail::active_frame;
   auto const at = index();
@@ -104,10 +150,16 @@ inline std::mt19937_64& rng() {
   if (!frame->random) frame->random.reset(new detail::task_random);
   auto const task = static_cast<std::uint64_t>(at);
   if (frame->random->made_for != task) {
-    // seed_seq, not seed ^ index: neighbouring tasks must not have related states.
-    std::seed_seq sequence{
-        static_cast<std::uint32_t>(frame->seed), static_cast<std::uint32_t>(frame->seed >> 32U),
-        static_cast<std::uint32_t>(task), static_cast<std::uint32_t>(task >> 32U)};
+    // std::seed_seq instead of seed ^ index, so that neighbouring tasks have unrelated states.
+    std::array<std::uint32_t, 6> words{};
+    auto const put = [&](std::size_t i, std::uint64_t number) {
+      words[i] = static_cast<std::uint32_t>(number);
+      words[i + 1] = static_cast<std::uint32_t>(number >> 32U);
+    };
+    put(0, frame->seed);
+    put(2, task);
+    put(4, frame->outer);
+    std::seed_seq sequence(words.begin(), frame->outer == 0 ? words.begin() + 4 : words.end());
     frame->random->engine.seed(sequence);
     frame->random->made_for = task;
   }

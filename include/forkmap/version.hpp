@@ -1,4 +1,5 @@
-// The one home of forkmap's version; CMake reads it from here.
+// Version number of forkmap. CMake reads it from this file.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #define FORKMAP_VERSION_MAJOR 0

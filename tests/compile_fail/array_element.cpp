@@ -1,5 +1,6 @@
-// expect: the elements of an array are bool, integers, floating-point or complex numbers
+// expect: the elements of an array must be bool, integers, floating-point or complex numbers
 // mention: check_element.*particle
+// SPDX-License-Identifier: MIT
 #include <forkmap/load.hpp>
 
 struct particle {

@@ -1,4 +1,5 @@
 // expect: delayed\(fn\)\(args\.\.\.\): fn cannot be called with these arguments
+// SPDX-License-Identifier: MIT
 #include <string>
 
 #include <forkmap/forkmap.hpp>

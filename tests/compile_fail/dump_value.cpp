@@ -1,5 +1,6 @@
 // expect: forkmap: dump takes arrays .*numbers, std::string, and
 // mention: make a std::tuple or a std::map of its members
+// SPDX-License-Identifier: MIT
 #include <string>
 #include <tuple>
 #include <vector>

@@ -1,4 +1,5 @@
-// expect: field_names<T> has as many names as T has members
+// expect: field_names<T> must have as many names as T has members
+// SPDX-License-Identifier: MIT
 #include <forkmap/load.hpp>
 
 struct point {

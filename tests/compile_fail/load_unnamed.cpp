@@ -1,4 +1,5 @@
 // expect: forkmap: load<T>\(file\): say which elements are expected, as in load<double>\(file\)
+// SPDX-License-Identifier: MIT
 #include <forkmap/load.hpp>
 
 int main() {

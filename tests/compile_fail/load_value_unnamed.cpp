@@ -1,4 +1,5 @@
 // expect: forkmap: load_value<T>: T is bool, an integer.*load<T>\(\) reads arrays
+// SPDX-License-Identifier: MIT
 #include <string>
 
 #include <forkmap/load_value.hpp>

@@ -1,5 +1,6 @@
 // expect: deleted
-// mention: map\(fn, xs\) calls fn\(x\) for each x of the range xs: this fn cannot be called so
+// mention: map\(fn, xs\) calls fn\(x\) for each x of the range xs, map\(fn, xs, ys\) calls fn\(x, y\): fn cannot be called like that
+// SPDX-License-Identifier: MIT
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -13,9 +14,9 @@ std::size_t count_characters(std::string const& s) { return s.size(); }
 int main() {
 #ifdef CONTROL
   auto const lengths =
-      forkmap::parallel(2).map(count_characters, std::vector<std::string>{"1", "2"});
+      CALLS.map(count_characters, std::vector<std::string>{"1", "2"});
 #else
-  auto const lengths = forkmap::parallel(2).map(count_characters, std::vector{1, 2});
+  auto const lengths = CALLS.map(count_characters, std::vector{1, 2});
 #endif
   return static_cast<int>(lengths.size());
 }

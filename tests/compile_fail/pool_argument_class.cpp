@@ -1,4 +1,5 @@
-// expect: an argument is, or holds, a class that forkmap cannot take apart to send it
+// expect: an argument is, or holds, a class that forkmap cannot serialize to send it
+// SPDX-License-Identifier: MIT
 #include <memory>
 #include <vector>
 

@@ -1,5 +1,6 @@
 // expect: a pool takes functions, lambdas without captures, and delayed\(fn\)\(args\.\.\.\) of these
 // mention: forkmap::parallel
+// SPDX-License-Identifier: MIT
 #include <vector>
 
 #include <forkmap/forkmap.hpp>

@@ -1,4 +1,5 @@
 // expect: a span of mutable elements: a pool's worker cannot write to the caller's memory
+// SPDX-License-Identifier: MIT
 #include <span>
 #include <vector>
 

@@ -1,4 +1,5 @@
-// expect: an argument is, or holds, a pointer, reference or view, which means nothing in a pool's
+// expect: an argument is, or holds, a pointer, reference or view, which is not valid in a pool's
+// SPDX-License-Identifier: MIT
 #include <span>
 #include <vector>
 

@@ -1,4 +1,5 @@
 // expect: std::ref of an argument: a pool's worker cannot write to the caller's object
+// SPDX-License-Identifier: MIT
 #include <functional>
 #include <vector>
 

@@ -1,4 +1,5 @@
-// expect: the stream of a temporary pool would outlive it: give the pool a name
+// expect: the stream of a temporary pool would outlive the pool: give the pool a name
+// SPDX-License-Identifier: MIT
 #include <vector>
 
 #include <forkmap/forkmap.hpp>

@@ -1,4 +1,5 @@
 // expect: reduce\(tasks, init, op\): op must take two values of init's type
+// SPDX-License-Identifier: MIT
 #include <string>
 #include <vector>
 
@@ -7,8 +8,8 @@
 int main() {
   std::vector const tasks{[] { return 1; }};
 #ifdef CONTROL
-  forkmap::parallel(2).reduce(tasks, 0, [](int a, int b) { return a + b; });
+  CALLS.reduce(tasks, 0, [](int a, int b) { return a + b; });
 #else
-  forkmap::parallel(2).reduce(tasks, 0, [](std::string a, int) { return a; });
+  CALLS.reduce(tasks, 0, [](std::string a, int) { return a; });
 #endif
 }

@@ -1,4 +1,5 @@
-// expect: cannot take apart to bring it back from a worker
+// expect: cannot serialize to send it to the caller
+// SPDX-License-Identifier: MIT
 #include <memory>
 
 #include <forkmap/forkmap.hpp>
@@ -9,4 +10,4 @@ std::unique_ptr<int> three_numbers() { return std::make_unique<int>(3); }
 std::unique_ptr<int[]> three_numbers() { return std::make_unique<int[]>(3); }
 #endif
 
-int main() { forkmap::parallel(2)(three_numbers); }
+int main() { CALLS(three_numbers); }

@@ -1,4 +1,5 @@
 // expect: bit-field
+// SPDX-License-Identifier: MIT
 #include <forkmap/forkmap.hpp>
 
 struct named_flags {
@@ -11,4 +12,4 @@ struct named_flags {
 };
 named_flags some_flags() { return {"its name", 3}; }
 
-int main() { forkmap::parallel(2)(some_flags); }
+int main() { CALLS(some_flags); }

@@ -1,15 +1,16 @@
 // expect: return the data itself
 // mention: task_result<.*char const ?\*|task_result<const char ?\*
+// SPDX-License-Identifier: MIT
 #include <string>
 
 #include <forkmap/forkmap.hpp>
 
 int main() {
 #ifdef CONTROL
-  std::string init = "a";
+  using text = std::string;
 #else
-  char const* init = "a";
+  using text = char const*;
 #endif
-  forkmap::parallel(2).reduce(std::vector{[] { return "b"; }}, init,
+  CALLS.reduce(std::vector{[] { return text("b"); }}, text("a"),
                               [](auto a, auto) { return a; });
 }

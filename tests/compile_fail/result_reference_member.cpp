@@ -1,5 +1,6 @@
 // expect: is, or holds, a pointer, reference
 // mention: task_result<.*named_value
+// SPDX-License-Identifier: MIT
 #include <forkmap/forkmap.hpp>
 
 struct named_value {
@@ -13,4 +14,4 @@ struct named_value {
 std::string const some_name = "its name";
 named_value value_with_name() { return {0.5, some_name}; }
 
-int main() { forkmap::parallel(2)(value_with_name); }
+int main() { CALLS(value_with_name); }

@@ -1,5 +1,6 @@
 // expect: return the data itself
 // mention: task_result<.*part
+// SPDX-License-Identifier: MIT
 #include <span>
 #include <string>
 #include <vector>
@@ -15,4 +16,4 @@ struct part {
 #endif
 };
 
-int main() { forkmap::parallel(2)(std::vector{[] { return part{}; }}); }
+int main() { CALLS(std::vector{[] { return part{}; }}); }

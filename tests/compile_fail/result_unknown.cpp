@@ -1,5 +1,6 @@
-// expect: a class that forkmap cannot take apart to bring it back from a worker
+// expect: a class that forkmap cannot serialize to send it to the caller
 // mention: task_result<.*handle
+// SPDX-License-Identifier: MIT
 #include <memory>
 
 #include <forkmap/forkmap.hpp>
@@ -16,4 +17,4 @@ template <> struct forkmap::serializer<handle> {
 };
 #endif
 
-int main() { forkmap::parallel(2)(std::vector{[] { return handle{}; }}); }
+int main() { CALLS(std::vector{[] { return handle{}; }}); }

@@ -1,5 +1,6 @@
-// expect: into the memory of a worker that is gone when the caller reads it
+// expect: into the memory of a worker, which the caller cannot read
 // mention: task_result<.*string_view
+// SPDX-License-Identifier: MIT
 #include <string>
 #include <string_view>
 
@@ -11,5 +12,5 @@ int main() {
 #else
   using text = std::string_view;
 #endif
-  forkmap::parallel(2)([] { return text("view"); }, [] { return 1; });
+  CALLS([] { return text("view"); }, [] { return 1; });
 }

@@ -1,5 +1,6 @@
 // expect: use std::array, or specialise forkmap::serializer for it
 // mention: task_result<.*table
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <string>
 
@@ -14,4 +15,4 @@ struct table {
 #endif
 };
 
-int main() { forkmap::parallel(2)(std::vector{[] { return table{}; }}); }
+int main() { CALLS(std::vector{[] { return table{}; }}); }

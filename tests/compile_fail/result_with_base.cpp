@@ -1,5 +1,6 @@
 // expect: an aggregate with a base class or a C array, whose members cannot be listed
 // mention: task_result<.*derived
+// SPDX-License-Identifier: MIT
 #include <string>
 
 #include <forkmap/forkmap.hpp>
@@ -16,4 +17,4 @@ struct derived : base {
   std::string value;
 };
 
-int main() { forkmap::parallel(2)(std::vector{[] { return derived{}; }}); }
+int main() { CALLS(std::vector{[] { return derived{}; }}); }

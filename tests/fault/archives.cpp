@@ -1,5 +1,6 @@
-// .npz archives and compressed files whose system calls fail, each in turn: an error that names the
-// file, the old file as it was, and nothing left behind.
+// .npz archives and compressed files when a system call fails, for each call in turn. The error
+// names the file, an old file is unchanged, and no temporary file is left.
+// SPDX-License-Identifier: MIT
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -19,13 +20,13 @@ namespace fm = forkmap;
 using fault::fail_each;
 using fault::function;
 
-TEST_CASE("fault: dump of an archive leaves the old file, whatever call fails", "[fault]") {
+TEST_CASE("fault: dump of an archive keeps the old file, whichever system call fails", "[fault]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "m.npz";
   fm::dump(std::vector{1, 2, 3}, file);
   auto const before = support::file_bytes(file);
   std::vector<int> large(50'000);
-  // Such as do not become small enough to wait in the sink's buffer.
+  // Data that does not compress well, so that it exceeds the buffer of the sink.
   for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<int>(i * i * i % 1'000'003);
   struct {
     function f;
@@ -35,35 +36,36 @@ TEST_CASE("fault: dump of an archive leaves the old file, whatever call fails", 
                    {function::pwrite, EIO},       {function::fsync, EIO},
                    {function::rename, EPERM}};
   for (auto const* compress : {"", "zlib"}) {
-    for (auto const& each : all) {
+    for (auto const& fault_case : all) {
       int failed = 0;
       for (int nth = 1;; ++nth) {
         support::write_bytes(file, before);
-        fault::arm(each.f, nth, each.code);
-        std::string what;
+        fault::arm(fault_case.f, nth, fault_case.code);
+        std::string message;
         try {
           fm::dump(fm::named("a", large, "b", std::vector{1.5}), file,
                    {.sync = true, .compress = compress});
         } catch (std::system_error const& e) {
-          what = e.what();
+          message = e.what();
         }
         if (!fault::disarm()) break;
         ++failed;
-        INFO(fault::name_of(each.f) << ", call " << nth << ", compress \"" << compress << '"');
+        INFO(fault::name_of(fault_case.f)
+             << ", call " << nth << ", compress \"" << compress << '"');
         REQUIRE(support::names_in(folder.path()) == 1);
-        // The folder is synchronised after the exchange.
-        bool const exchanged = nth == 2 && each.f == function::fsync;
-        REQUIRE((support::file_bytes(file) == before) == !exchanged);
-        REQUIRE(what.find(folder.path().native()) != std::string::npos);
+        // The second fsync is that of the folder, after the rename.
+        bool const renamed = nth == 2 && fault_case.f == function::fsync;
+        REQUIRE((support::file_bytes(file) == before) == !renamed);
+        REQUIRE(message.find(folder.path().native()) != std::string::npos);
       }
-      INFO(fault::name_of(each.f) << ", compress \"" << compress << '"');
-      // How long a compressed file becomes is not known, so that nothing is reserved.
-      REQUIRE((failed > 0) == (each.f != function::fallocate || *compress == '\0'));
+      INFO(fault::name_of(fault_case.f) << ", compress \"" << compress << '"');
+      // The size of a compressed file is not known in advance, so no space is reserved.
+      REQUIRE((failed > 0) == (fault_case.f != function::fallocate || *compress == '\0'));
     }
   }
 }
 
-TEST_CASE("fault: loading from archives names the file, whatever call fails", "[fault]") {
+TEST_CASE("fault: load from an archive names the file, whichever system call fails", "[fault]") {
   support::temporary_directory const folder;
   std::vector<int> const large(50'000, 7);
   for (auto const* compress : {"", "zlib"}) {
@@ -73,9 +75,9 @@ TEST_CASE("fault: loading from archives names the file, whatever call fails", "[
     auto const copy = [&] { fm::load<int>(file, "b", fm::in_memory); };
     REQUIRE(fail_each(function::open, EMFILE, "m.npz", open) == 1);
     REQUIRE(fail_each(function::fstat, EIO, "m.npz", open) == 1);
-    // The beginning, the end, the directory.
+    // One read each of the begin, the end and the directory.
     REQUIRE(fail_each(function::pread, EIO, "m.npz", open) == 3);
-    // And the member's header, and its data.
+    // Also reads of the member's header and its data.
     REQUIRE(fail_each(function::pread, EIO, "m.npz", copy) >= 5);
     if (*compress != '\0') continue;
     auto const map = [&] { fm::load<int>(file, "b"); };
@@ -84,13 +86,13 @@ TEST_CASE("fault: loading from archives names the file, whatever call fails", "[
   }
 }
 
-TEST_CASE("fault: a compressed file that cannot be read on is named", "[fault]") {
+TEST_CASE("fault: the error of reading a compressed file names the file", "[fault]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy.gz";
-  // An .npy file in deflate's wrapping of gzip, by hand: stored blocks of zeros are enough.
+  // An .npy file, compressed with gzip.
   auto const plain =
       support::file_bytes(fm::dump(std::vector<double>(30'000, 0.5), folder.path() / "a.npy"));
-  std::string packed;
+  std::string compressed;
   struct string_sink final : fm::detail::byte_sink {
     explicit string_sink(std::string& to) : out(&to) {}
     void reserve(std::size_t /*bytes*/) override {}
@@ -98,11 +100,11 @@ TEST_CASE("fault: a compressed file that cannot be read on is named", "[fault]")
     void rewrite(std::size_t /*at*/, std::string_view /*bytes*/) override {}
     std::size_t position() const override { return out->size(); }
     std::string* out;
-  } to(packed);
-  fm::detail::packed_sink sink(to, {fm::detail::packing::gzip, 0});
+  } to(compressed);
+  fm::detail::compressed_sink sink(to, {fm::detail::compression::gzip, 0});
   sink.write(plain);
   sink.finish();
-  support::write_bytes(file, packed);
+  support::write_bytes(file, compressed);
   auto const copy = [&] { fm::load<double>(file, fm::in_memory); };
   CHECK_NOTHROW(copy());
   CHECK(fail_each(function::pread, EIO, "a.npy.gz", copy) >= 5);

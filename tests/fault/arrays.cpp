@@ -1,5 +1,6 @@
-// Arrays whose system calls fail, each in turn: an error that names the file, the old file as it
-// was, and nothing left behind.
+// Array files when a system call fails, for each call in turn. The error names the file, an old
+// file is unchanged, and no temporary file is left.
+// SPDX-License-Identifier: MIT
 #include <cerrno>
 #include <filesystem>
 #include <string>
@@ -18,7 +19,7 @@ namespace fm = forkmap;
 using fault::fail_each;
 using fault::function;
 
-TEST_CASE("fault: dump leaves the old file, whatever call fails", "[fault]") {
+TEST_CASE("fault: dump keeps the old file, whichever system call fails", "[fault]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   fm::dump(std::vector{1, 2, 3}, file);
@@ -30,31 +31,32 @@ TEST_CASE("fault: dump leaves the old file, whatever call fails", "[fault]") {
   } const all[] = {{function::open, EACCES},   {function::fallocate, ENOSPC},
                    {function::writev, ENOSPC}, {function::writev, EIO},
                    {function::fsync, EIO},     {function::rename, EPERM}};
-  for (auto const& each : all) {
+  for (auto const& fault_case : all) {
     for (int nth = 1;; ++nth) {
       support::write_bytes(file, before);
-      fault::arm(each.f, nth, each.code);
-      std::string what;
+      fault::arm(fault_case.f, nth, fault_case.code);
+      std::string message;
       try {
         replace();
       } catch (std::system_error const& e) {
-        what = e.what();
+        message = e.what();
       }
       if (!fault::disarm()) break;
-      INFO(fault::name_of(each.f) << ", call " << nth);
+      INFO(fault::name_of(fault_case.f) << ", call " << nth);
       REQUIRE(support::names_in(folder.path()) == 1);
-      // Without O_TMPFILE there is another way. The folder is opened and synchronised after the exchange: the
-      // new file is there then, complete.
-      bool const other_way = each.f == function::open && what.empty();
-      bool const exchanged = nth == 2 && (each.f == function::fsync || each.f == function::open);
-      REQUIRE((support::file_bytes(file) == before) == (!other_way && !exchanged));
-      if (other_way) continue;
-      REQUIRE(what.find(folder.path().native()) != std::string::npos);
+      // If open with O_TMPFILE fails, dump uses a named temporary file instead. The folder is
+      // opened and synchronised after the rename: then the new file is complete and in place.
+      bool const uses_named_file = fault_case.f == function::open && message.empty();
+      bool const renamed =
+          nth == 2 && (fault_case.f == function::fsync || fault_case.f == function::open);
+      REQUIRE((support::file_bytes(file) == before) == (!uses_named_file && !renamed));
+      if (uses_named_file) continue;
+      REQUIRE(message.find(folder.path().native()) != std::string::npos);
     }
   }
 }
 
-TEST_CASE("fault: load names the file, whatever call fails", "[fault]") {
+TEST_CASE("fault: load names the file, whichever system call fails", "[fault]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
   auto const map = [&] { fm::load<int>(file); };
@@ -102,30 +104,30 @@ TEST_CASE("fault: a file that becomes shorter while it is opened is a format_err
   fm::dump(std::vector(1000, 7), file);
   fault::shorten_at_mmap(file.c_str(), 0);
   REQUIRE_THROWS_AS(raw(), fm::format_error);
-  // Longer than it need be is no mistake.
+  // A file that is longer than needed is accepted.
   fm::dump(std::vector(1000, 7), file);
   fault::shorten_at_mmap(file.c_str(), 5000);
   REQUIRE(raw()[999] == 7);
 }
 
-TEST_CASE("fault: a guard that the system refuses leaves all as it was", "[fault]") {
+TEST_CASE("fault: if mprotect of a guard fails, the array stays writable", "[fault]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "out.npy";
   auto const out = fm::memmap<char>::create(file, {1 << 20});
   fm::shared_array<char> const shared({1 << 20});
   auto const refused = [](auto const& array, int nth) {
     fault::arm(function::mprotect, nth, ENOMEM);
-    std::string what;
+    std::string message;
     try {
       auto const guard = array.guard({0, 1});
     } catch (std::system_error const& e) {
       REQUIRE(e.code() == std::error_code(ENOMEM, std::system_category()));
-      what = e.what();
+      message = e.what();
     }
     REQUIRE(fault::disarm());
-    return what;
+    return message;
   };
-  // The window, what is behind it.
+  // mprotect of the window, and of the pages behind it.
   for (int const nth : {1, 2}) {
     REQUIRE(refused(out, nth).find(file.native()) != std::string::npos);
     REQUIRE(refused(shared, nth).find("guard) of a shared_array") != std::string::npos);
@@ -137,7 +139,7 @@ TEST_CASE("fault: a guard that the system refuses leaves all as it was", "[fault
   out[1 << 19] = 1;
 }
 
-TEST_CASE("fault: create maps by the new name where it can", "[fault]") {
+TEST_CASE("fault: create maps the file by its final name if possible", "[fault]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "out.npy";
   fault::arm(function::mmap, 2, ENOMEM);

@@ -1,4 +1,5 @@
-// Each call of a function fails in turn, until there are no more.
+// A check that fails each call of a system function in turn.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <string>
@@ -9,26 +10,26 @@
 
 namespace fault {
 
-/// Lets each call of f that `action` makes fail in turn. What is thrown must be a system_error with
-/// that code that names what failed.
-/// Returns: how many calls there were.
+/// Runs `action` again and again, failing its first call of f, then its second, and so on. Each run
+/// must throw a system_error with that code whose message contains `text`.
+/// Returns: the number of calls of f that `action` makes.
 template <class Action>
 int fail_each(function f, int code, std::string const& text, Action action) {
   for (int nth = 1;; ++nth) {
     arm(f, nth, code);
-    std::string what;
-    std::error_code got;
+    std::string message;
+    std::error_code thrown_code;
     try {
       action();
     } catch (std::system_error const& e) {
-      what = e.what();
-      got = e.code();
+      message = e.what();
+      thrown_code = e.code();
     }
     if (!disarm()) return nth - 1;
     INFO(name_of(f) << ", call " << nth);
-    REQUIRE(got == std::error_code(code, std::system_category()));
-    REQUIRE(what.find(text) != std::string::npos);
-    REQUIRE(what.find("forkmap: ") != std::string::npos);
+    REQUIRE(thrown_code == std::error_code(code, std::system_category()));
+    REQUIRE(message.find(text) != std::string::npos);
+    REQUIRE(message.find("forkmap: ") != std::string::npos);
   }
 }
 

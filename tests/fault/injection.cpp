@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "injection.hpp"
 
 #include <dlfcn.h>
@@ -23,18 +24,21 @@
 #include <cstring>
 #include <utility>
 
+#include <forkmap/detail/os/exits.hpp>
+#include <forkmap/detail/os/program_functions.hpp>
+
 namespace fault {
 namespace {
 
 std::atomic<int> armed{-1};
-std::atomic<int> left{0};
-std::atomic<int> code_to_give{0};
+std::atomic<int> calls_until_failure{0};
+std::atomic<int> code_to_set{0};
 std::atomic<bool> fired{false};
 std::atomic<long> only_number{-1};
 int left_to_collect = 0;
 int signal_to_collected = 0;
 bool has_collected = false;
-pid_t armed_in = 0;  // children inherit all this, but it is not meant for them
+pid_t armed_in = 0;  // children inherit these variables, but only this process fails
 
 char const* redirected_from = nullptr;
 char const* redirected_to = nullptr;
@@ -46,11 +50,12 @@ char const* provided_name = nullptr;
 void* provided_function = nullptr;
 
 bool fails(function f) {
-  if (armed.load() != static_cast<int>(f) || armed_in != ::getpid() || left.fetch_sub(1) != 1) {
+  if (armed.load() != static_cast<int>(f) || armed_in != ::getpid() ||
+      calls_until_failure.fetch_sub(1) != 1) {
     return false;
   }
   fired = true;
-  errno = code_to_give;
+  errno = code_to_set;
   return true;
 }
 
@@ -64,17 +69,20 @@ void collect_if_due(pid_t child) {
 
 std::string_view name_of(function f) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(function::count_)> names{
-      "memfd_create", "ftruncate", "mmap",      "fork",   "syscall", "ppoll",  "open",
-      "fstat",        "pread",     "fallocate", "writev", "linkat",  "rename", "msync",
-      "fsync",        "flock",     "getrandom", "write",  "pwrite",  "dlopen", "mprotect",
-      "socketpair",   "eventfd",   "send",      "recv"};
+      "memfd_create", "ftruncate",  "mmap",      "fork",   "syscall", "ppoll",  "open",
+      "fstat",        "pread",      "fallocate", "writev", "linkat",  "rename", "msync",
+      "fsync",        "flock",      "getrandom", "write",  "pwrite",  "dlopen", "mprotect",
+      "mremap",       "socketpair", "eventfd",   "send",   "recv"};
   return names[static_cast<std::size_t>(f)];
 }
 
 void arm(function f, int nth, int code) {
+  // On a loaded machine a slow worker would be forked again, which would make more calls. So the
+  // limit for a worker's start is raised.
+  forkmap::detail::start_limit_ns = 30'000'000'000;
   fired = false;
-  left = nth;
-  code_to_give = code;
+  calls_until_failure = nth;
+  code_to_set = code;
   armed_in = ::getpid();
   armed = static_cast<int>(f);
 }
@@ -112,6 +120,7 @@ int memfds_made() { return n_memfds; }
 void provide(char const* name, void* function) {
   provided_name = name;
   provided_function = function;
+  forkmap::detail::program_functions::forget();
 }
 
 static char const* path_to_open(char const* path) {
@@ -126,7 +135,7 @@ static void* function_provided(char const* name) {
 
 }  // namespace fault
 
-// The linker's names.
+// The names that the linker's option --wrap expects.
 extern "C" {
 using fault::fails, fault::function;
 
@@ -150,12 +159,12 @@ void* __wrap_mmap(void* at, std::size_t bytes, int protection, int flags, int fd
 pid_t __real_fork();
 pid_t __wrap_fork() { return fails(function::fork) ? -1 : __real_fork(); }
 long __real_syscall(long, ...);
-// It reads six arguments, however many there are: no sanitizer should look.
+// Always reads six arguments, even if fewer were passed; sanitizers would report that.
 __attribute__((no_sanitize("address", "undefined"))) long __wrap_syscall(long number, ...) {
   va_list arguments;
   va_start(arguments, number);
   std::array<long, 6> all{};
-  for (auto& each : all) each = va_arg(arguments, long);
+  for (auto& argument : all) argument = va_arg(arguments, long);
   va_end(arguments);
   if (number == SYS_pidfd_open) fault::collect_if_due(static_cast<pid_t>(all[0]));
   bool const counts = fault::only_number == -1 || fault::only_number == number;
@@ -221,10 +230,16 @@ int __real_mprotect(void*, std::size_t, int);
 int __wrap_mprotect(void* at, std::size_t bytes, int protection) {
   return fails(function::mprotect) ? -1 : __real_mprotect(at, bytes, protection);
 }
+void* __real_mremap(void*, std::size_t, std::size_t, int, void*);
+void* __wrap_mremap(void* from, std::size_t bytes, std::size_t new_bytes, int flags, void* to) {
+  return fails(function::mremap) ? MAP_FAILED : __real_mremap(from, bytes, new_bytes, flags, to);
+}
 int __real_fsync(int);
 int __wrap_fsync(int fd) { return fails(function::fsync) ? -1 : __real_fsync(fd); }
 int __real_flock(int, int);
-int __wrap_flock(int fd, int how) { return fails(function::flock) ? -1 : __real_flock(fd, how); }
+int __wrap_flock(int fd, int operation) {
+  return fails(function::flock) ? -1 : __real_flock(fd, operation);
+}
 ssize_t __real_getrandom(void*, std::size_t, unsigned);
 ssize_t __wrap_getrandom(void* into, std::size_t bytes, unsigned flags) {
   return fails(function::getrandom) ? -1 : __real_getrandom(into, bytes, flags);

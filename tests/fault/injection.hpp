@@ -1,5 +1,6 @@
-// System calls that fail on demand: the linker sends each call of these functions to a wrapper (see
-// cmake/test_programs.cmake), also those made inside Boost.
+// System calls that fail on demand. The linker redirects each call of these functions to a wrapper
+// (see --wrap in tests/CMakeLists.txt), including the calls made by Boost.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <cstddef>
@@ -30,6 +31,7 @@ enum class function {
   pwrite,
   dlopen,
   mprotect,
+  mremap,
   socketpair,
   eventfd,
   send,
@@ -39,34 +41,36 @@ enum class function {
 
 std::string_view name_of(function f);
 
-/// From now on the nth next call of f in this process fails with that errno, once.
+/// Makes the nth call of f from now on in this process fail with errno `code`, once.
 void arm(function f, int nth, int code);
 
-/// From now on function::syscall means system calls of that number alone; -1: all of them.
+/// Restricts function::syscall to system calls of that number from now on; -1: all numbers.
 void count_only(long number);
 
 /// Ends arm().
-/// Returns: whether the call came, and failed.
+/// Returns: whether the call was made and failed.
 bool disarm();
 
-/// Somebody else collects the child whose pidfd is asked for by the nth next pidfd_open of this process,
-/// just before: which sends it that signal, or with 0 waits until it ends of itself.
+/// Reaps a child with waitpid just before the nth pidfd_open from now on in this process, which is
+/// for that child. Sends the signal to the child first; with signal 0, waits until the child exits
+/// by itself.
 void collect_before_pidfd_open(int nth, int signal);
 /// Ends collect_before_pidfd_open().
-/// Returns: whether a child was collected.
+/// Returns: whether a child was reaped.
 bool collected();
 
-/// From now on, in children too, an open of `path` opens `instead`. Both must stay valid; null ends
-/// it.
+/// Makes every open of `path` open `instead`, from now on, in children too. Both strings must stay
+/// valid. Null ends the redirection.
 void redirect(char const* path, char const* instead);
-/// The next mmap of a file finds `path` cut to that size. It must stay valid until then.
+/// Truncates `path` to that size just before the next mmap of a file. `path` must stay valid until
+/// then.
 void shorten_at_mmap(char const* path, std::size_t bytes);
-/// How many opens have been redirected in this process.
+/// The number of opens that were redirected in this process.
 int redirected();
-/// How many memfds forkmap has asked for in this process: 0 before its first map.
+/// The number of memfds that forkmap requested in this process: 0 before its first map.
 int memfds_made();
 
-/// From now on, in children too, dlsym finds that function under that name; null ends it.
+/// Makes dlsym return that function for that name, from now on, in children too. Null ends it.
 void provide(char const* name, void* function);
 
 }  // namespace fault

@@ -1,5 +1,6 @@
-// Compression libraries that cannot be opened: an error that names the library and its package. A
-// process keeps those that it has found, so that no test before these may have had one.
+// Compression libraries that cannot be opened: the error names the library and its Debian package.
+// A process keeps a library open once it was found, so these tests must be the first to use it.
+// SPDX-License-Identifier: MIT
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
@@ -23,7 +24,7 @@ using fault::function;
 
 namespace {
 
-class no_sink final : public fm::detail::byte_sink {
+class null_sink final : public fm::detail::byte_sink {
  public:
   void reserve(std::size_t /*bytes*/) override {}
   void write(std::string_view /*bytes*/) override {}
@@ -38,32 +39,33 @@ TEST_CASE("fault: a compression library that cannot be opened is named with its 
   support::temporary_directory const folder;
   auto const file =
       support::write_bytes(folder.path() / "a.npy.xz", std::string("\xfd\x37zXZ\0\0\4", 8));
-  std::string what;
+  std::string message;
   fault::arm(function::dlopen, 1, ENOENT);
   try {
     fm::load<double>(file, fm::in_memory);
   } catch (fm::format_error const& error) {
-    what = error.what();
+    message = error.what();
   }
   REQUIRE(fault::disarm());
-  CHECK(what == "forkmap: " + file.native() +
-                    ": the file is compressed (xz), but liblzma.so.5 is not here; Debian's package "
-                    "liblzma5 has it");
-  // It may come while the program runs.
+  CHECK(message ==
+        "forkmap: " + file.native() +
+            ": the file is compressed (xz), but liblzma.so.5 was not found "
+            "(Debian package: liblzma5)");
+  // The library may be installed while the program runs.
   CHECK_THROWS_WITH(fm::load<double>(file, fm::in_memory), ContainsSubstring("xz-compressed data"));
 
-  no_sink out;
+  null_sink out;
   fault::arm(function::dlopen, 1, ENOENT);
   try {
-    fm::detail::packed_sink const sink(out, {fm::detail::packing::lz4, -1});
+    fm::detail::compressed_sink const sink(out, {fm::detail::compression::lz4, -1});
   } catch (fm::detail::missing_library const& error) {
-    what = error.what();
+    message = error.what();
   }
   REQUIRE(fault::disarm());
-  CHECK(what == "liblz4.so.1 is not here; Debian's package liblz4-1 has it");
+  CHECK(message == "liblz4.so.1 was not found (Debian package: liblz4-1)");
 }
 
-TEST_CASE("fault: without its library dump leaves the old file, and load says which is missing",
+TEST_CASE("fault: if a library is missing, dump keeps the old file, and load names the library",
           "[fault]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(7, folder.path() / "a.joblib");
@@ -74,16 +76,17 @@ TEST_CASE("fault: without its library dump leaves the old file, and load says wh
     FAIL("nothing was thrown");
   } catch (std::system_error const& error) {
     CHECK(error.code() == std::error_code(ELIBACC, std::system_category()));
-    CHECK_THAT(error.what(), ContainsSubstring("dump " + file.native() + ": liblz4.so.1 is not"));
+    CHECK_THAT(error.what(),
+               ContainsSubstring("dump " + file.native() + ": liblz4.so.1 was not found"));
   }
   REQUIRE(fault::disarm());
   CHECK(support::file_bytes(file) == before);
   CHECK(support::names_in(folder.path()) == 1);
 
-  auto const packed =
+  auto const archive =
       std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus_npz/good_deflated";
   fault::arm(function::dlopen, 1, ENOENT);
-  CHECK_THAT(support::refusal([&] { fm::load<double>(packed, "a", fm::in_memory); }),
-             ContainsSubstring(packed.native()) && ContainsSubstring("package zlib1g has it"));
+  CHECK_THAT(support::refusal([&] { fm::load<double>(archive, "a", fm::in_memory); }),
+             ContainsSubstring(archive.native()) && ContainsSubstring("package: zlib1g)"));
   REQUIRE(fault::disarm());
 }

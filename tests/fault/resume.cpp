@@ -1,5 +1,6 @@
-// A resumed map whose system calls fail, each in turn: the error names what failed, and what the
-// journal holds is neither lost nor believed by half.
+// A map with options::resume when a system call fails, for each call in turn. The error names the
+// call that failed. No entry of the journal is lost, and no incomplete entry is used.
+// SPDX-License-Identifier: MIT
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
@@ -44,7 +45,7 @@ std::vector<fm::outcome<std::string>> texts(std::filesystem::path const& journal
                 }));
 }
 
-/// A race of which the journal cannot hold the winner's result.
+/// Checks that first() throws if the winner's result cannot be written to the journal.
 template <class Result> void must_refuse_a_race(Result const& result) {
   support::temporary_directory const folder;
   auto const race = [&](bool fail_in_worker) {
@@ -71,26 +72,27 @@ std::vector<int> all_numbers() {
 
 }  // namespace
 
-TEST_CASE("fault: a journal that cannot be made", "[fault]") {
+TEST_CASE("fault: a journal that cannot be created", "[fault]") {
   support::temporary_directory const folder;
   auto const journal = folder.path() / "journal";
-  REQUIRE(numbers(journal) == all_numbers());  // what is done once in a process is done
-  auto const anew = [&] {
+  REQUIRE(numbers(journal) == all_numbers());  // performs what a process does only once
+  auto const start_over = [&] {
     std::filesystem::remove(journal);
     numbers(journal);
   };
   auto const after = [&] { return numbers(journal) == all_numbers(); };
-  REQUIRE(fail_each(function::open, EACCES, "open of the journal", anew) == 1);
+  REQUIRE(fail_each(function::open, EACCES, "open of the journal", start_over) == 1);
   REQUIRE(after());
-  REQUIRE(fail_each(function::fstat, EIO, "fstat", anew) >= 2);
+  REQUIRE(fail_each(function::fstat, EIO, "fstat", start_over) >= 2);
   REQUIRE(after());
-  REQUIRE(fail_each(function::flock, ENOLCK, "lock of the journal", anew) == 1);
+  REQUIRE(fail_each(function::flock, ENOLCK, "lock of the journal", start_over) == 1);
   REQUIRE(after());
-  REQUIRE(fail_each(function::getrandom, ENOSYS, "getrandom", anew) == 1);
+  REQUIRE(fail_each(function::getrandom, ENOSYS, "getrandom", start_over) == 1);
   REQUIRE(after());
-  REQUIRE(fail_each(function::ftruncate, EIO, "ftruncate", anew) == 2);  // and of shared memory
+  REQUIRE(fail_each(function::ftruncate, EIO, "ftruncate", start_over) ==
+          2);  // the other one is of shared memory
   REQUIRE(after());
-  REQUIRE(fail_each(function::write, ENOSPC, "write of the journal", anew) == 1);
+  REQUIRE(fail_each(function::write, ENOSPC, "write of the journal", start_over) == 1);
   REQUIRE(after());
 }
 
@@ -109,7 +111,7 @@ TEST_CASE("fault: a worker that cannot write its journal ends the call", "[fault
   auto const journal = folder.path() / "journal";
   try {
     numbers(journal, true);
-    FAIL("the journal is incomplete, and nobody knows");
+    FAIL("the journal is incomplete, but nothing was thrown");
   } catch (std::system_error const& e) {
     REQUIRE(e.code() == std::error_code(ENOSPC, std::system_category()));
     REQUIRE(std::string(e.what()).find("write of the journal") != std::string::npos);
@@ -117,7 +119,7 @@ TEST_CASE("fault: a worker that cannot write its journal ends the call", "[fault
   REQUIRE(numbers(journal) == all_numbers());
 }
 
-TEST_CASE("fault: outcomes that the journal does not hold are none", "[fault]") {
+TEST_CASE("fault: outcomes() throws if a result cannot be written to the journal", "[fault]") {
   support::temporary_directory const folder;
   auto const journal = folder.path() / "journal";
   REQUIRE_THROWS_WITH(texts(journal, true),
@@ -126,7 +128,7 @@ TEST_CASE("fault: outcomes that the journal does not hold are none", "[fault]") 
   for (std::size_t i = 0; i != 20; ++i) REQUIRE(*all[i] == std::to_string(i));
 }
 
-TEST_CASE("fault: a winner whose result the journal does not hold is none", "[fault]") {
+TEST_CASE("fault: first() throws if the result cannot be written to the journal", "[fault]") {
   must_refuse_a_race(5);
   must_refuse_a_race(std::string("five"));
 }

@@ -1,4 +1,5 @@
-// Arrays of counted elements, as python/counted.py makes them, of every dtype.
+// Arrays with elements 0, 1, 2, ... of every dtype, as python/counted.py makes them.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <array>
@@ -10,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include <forkmap/array/dtype.hpp>
+#include <forkmap/detail/array/dtype.hpp>
 #include <forkmap/fixed_string.hpp>
 #include <forkmap/half.hpp>
 #include <forkmap/shape.hpp>
@@ -34,7 +35,7 @@ template <class T> T counted(std::size_t i) {
   }
 }
 
-/// The elements in C order of their indices, wherever they lie.
+/// The elements in C order of their indices, for any layout in memory.
 template <class T, class Array> bool is_counted(Array const& array) {
   auto const& dims = array.dims();
   for (std::size_t i = 0; i < array.size(); ++i) {
@@ -61,7 +62,7 @@ struct scalar_type {
   void (*run)(std::filesystem::path const&, std::string const&);
 };
 
-/// Every dtype, and Check::run<T> for its T.
+/// Calls Check::run<T> for every dtype with its T.
 template <class Check> std::vector<scalar_type> scalar_types() {
   return {{"b1", Check::template run<bool>},
           {"i1", Check::template run<std::int8_t>},

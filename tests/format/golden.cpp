@@ -1,4 +1,5 @@
-// What NumPy wrote is read, and what forkmap writes is what NumPy wrote, byte for byte.
+// Files that NumPy wrote are read, and forkmap writes the same bytes as NumPy.
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <complex>
 #include <filesystem>
@@ -21,7 +22,7 @@ std::filesystem::path numpy_file(std::string const& name) {
   return std::filesystem::path(FORKMAP_TEST_DIR) / "format/numpy" / (name + ".npy");
 }
 
-/// The k-th element of the files, as make.py fills them.
+/// The k-th element of the files that make.py writes.
 template <class T> T expected(int k) {
   if constexpr (fm::detail::is_complex<T>) {
     using real = typename T::value_type;
@@ -67,7 +68,7 @@ template <class T> void check_type(std::string const& name) {
 
 }  // namespace
 
-TEST_CASE("format: every scalar that NumPy wrote is read and written back the same",
+TEST_CASE("format: every scalar type of NumPy is read and written back the same",
           "[array][format]") {
   check_type<bool>("b1");
   check_type<std::int8_t>("i1");
@@ -88,7 +89,7 @@ TEST_CASE("format: every scalar that NumPy wrote is read and written back the sa
   check_type<std::complex<long double>>("c32");
 }
 
-TEST_CASE("format: Fortran order keeps its indices", "[array][format]") {
+TEST_CASE("format: an array in Fortran order keeps its indices", "[array][format]") {
   support::temporary_directory const folder;
   auto const array = fm::load<double>(numpy_file("f8_fortran"));
   CHECK(array.layout() == fm::order::fortran);
@@ -99,7 +100,7 @@ TEST_CASE("format: Fortran order keeps its indices", "[array][format]") {
         support::file_bytes(numpy_file("f8_fortran")));
 }
 
-TEST_CASE("format: vectors, scalars, empty arrays and many axes are what NumPy makes of them",
+TEST_CASE("format: vectors, scalars, empty arrays and many axes are read as in NumPy",
           "[array][format]") {
   support::temporary_directory const folder;
   auto const again = folder.path() / "again.npy";
@@ -123,7 +124,7 @@ TEST_CASE("format: versions 2.0 and 3.0 are read", "[array][format]") {
   check_elements<double>(fm::load<double>(numpy_file("f8_version_3")));
 }
 
-TEST_CASE("format: the other byte order is swapped in memory and refused when mapping",
+TEST_CASE("format: a foreign byte order is swapped in memory and refused when mapping",
           "[array][format]") {
   check_elements<std::int16_t>(fm::load<std::int16_t>(numpy_file("i2_big_endian"), fm::in_memory));
   check_elements<std::int32_t>(fm::load<std::int32_t>(numpy_file("i4_big_endian"), fm::in_memory));
@@ -143,7 +144,7 @@ TEST_CASE("format: the other byte order is swapped in memory and refused when ma
   CHECK(fm::inspect(numpy_file("f8_big_endian")).dtype == ">f8");
 }
 
-TEST_CASE("format: types that there is no C++ type for are named", "[array][format]") {
+TEST_CASE("format: errors name the types that have no C++ type", "[array][format]") {
   for (auto const* name : {"M8", "records"}) {
     INFO(name);
     CHECK_THROWS_AS(fm::load<double>(numpy_file(name)), fm::dtype_error);

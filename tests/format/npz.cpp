@@ -1,4 +1,5 @@
-// .npz archives and compressed files: of NumPy, joblib and other tools, and made to harm.
+// .npz archives and compressed files of NumPy, joblib and other tools, and malicious ones.
+// SPDX-License-Identifier: MIT
 #include <complex>
 #include <cstdint>
 #include <filesystem>
@@ -46,7 +47,7 @@ int replay(fuzzing::function* target, char const* folder) {
   return files;
 }
 
-/// An archive's arrays, one after the other, and what is to be written of them.
+/// Reads the arrays of an archive one after another, and collects the arrays to write back.
 class copier {
  public:
   explicit copier(std::filesystem::path const& file) : file_(file), archive_(file) {
@@ -111,7 +112,7 @@ std::vector<known_type> const& types() {
   return all;
 }
 
-/// What C++ reads of an archive of arrays() in npz.py: how many.
+/// Reads an archive of arrays() in npz.py. Returns: the number of arrays.
 int copy_all(copier& from) {
   int copied = 0;
   for (auto const& name : from.names()) {
@@ -133,13 +134,14 @@ TEST_CASE("format: the corpora of .npz and compressed files are read or refused"
   CHECK(replay(fuzz_packed, "corpus_packed") > 80);
 }
 
-TEST_CASE("format: good archives open, bad ones say why", "[array][format]") {
+TEST_CASE("format: good archives open, and the errors of bad ones name the reason",
+          "[array][format]") {
   for (auto const& file : files_of("corpus_npz")) {
     auto const name = file.filename().native();
     INFO(name);
     auto const read = [&](auto mode) {
       fm::archive const archive(file);
-      // All of them, or what is asked for where there is none.
+      // All arrays, or a requested name if there is no array.
       if (archive.names().empty()) fm::load<double>(file, "a", mode);
       for (auto const& each : archive.names()) {
         if (archive.inspect(each).dtype == "<f8") archive.load<double>(each, mode);
@@ -147,19 +149,19 @@ TEST_CASE("format: good archives open, bad ones say why", "[array][format]") {
     };
     auto const copying = support::refusal([&] { read(fm::in_memory); });
     if (name == "good_empty") {
-      CHECK_THAT(copying, ContainsSubstring("no array is called 'a'; there is none"));
+      CHECK_THAT(copying, ContainsSubstring("no array is called 'a'; the archive holds no arrays"));
     } else if (name.starts_with("good_")) {
       CHECK(copying == "");
     } else if (name.starts_with("bad_")) {
       CHECK_THAT(copying, ContainsSubstring(file.native()));
       CHECK(copying.size() < file.native().size() + 250);
     }
-    // Mapping asks for no checksum; what it opens lies inside the file.
+    // Mapping does not check the checksum, but the mapped data lies inside the file.
     support::refusal([&] { read(fm::read_only); });
   }
 }
 
-TEST_CASE("format: what is wrong with an archive is said", "[array][format]") {
+TEST_CASE("format: errors name what is wrong with an archive", "[array][format]") {
   auto const folder = std::filesystem::path(FORKMAP_TEST_DIR) / "format/fuzz/corpus_npz";
   struct {
     char const* file;
@@ -168,8 +170,8 @@ TEST_CASE("format: what is wrong with an archive is said", "[array][format]") {
       {"bad_cut_1", "the archive has no end"},
       {"bad_after", "the archive has no end"},
       {"bad_before", "the central directory is not where it should be"},
-      {"bad_two_ends", "two ends"},
-      {"bad_disk", "archive of several files"},
+      {"bad_two_ends", "two ends of central directory"},
+      {"bad_disk", "split into several files"},
       {"bad_twice", "two members are called 'a.npy'"},
       {"bad_same_place", "overlaps"},
       {"bad_overlap", "member 'a.npy' overlaps 'b.npy'"},
@@ -183,7 +185,7 @@ TEST_CASE("format: what is wrong with an archive is said", "[array][format]") {
       {"bad_local_crc", "do not agree"},
       {"bad_crc_stored", "checksum (CRC-32) is wrong"},
       {"bad_crc_deflated", "checksum (CRC-32) is wrong"},
-      {"bad_deflated_ratio", "cannot be 2147483648 bytes"},
+      {"bad_deflated_ratio", "2147483648 bytes of data"},
       {"bad_deflated_after", "bytes after its end"},
       {"bad_no_array", "(member 'a.npy')"},
       {"bad_only_other", "no array is called 'a'"},
@@ -199,11 +201,12 @@ TEST_CASE("format: what is wrong with an archive is said", "[array][format]") {
                     ContainsSubstring("not an array") && ContainsSubstring("'no array'") &&
                         ContainsSubstring("(member 'notes.txt')"));
   CHECK(fm::load<double>(folder / "good_other_member", fm::in_memory)[2] == 2);
-  // Nobody looks at the data of what is mapped.
+  // The data of a mapped array is not checked.
   CHECK(fm::inspect(folder / "bad_crc_stored", "a").dtype == "<f8");
 }
 
-TEST_CASE("format: compressed files of the corpus open or say why", "[array][format]") {
+TEST_CASE("format: compressed files of the corpus open, or their errors name the reason",
+          "[array][format]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a";
   for (auto const& source : files_of("corpus_packed")) {
@@ -230,7 +233,7 @@ TEST_CASE("format: compressed files of the corpus open or say why", "[array][for
   }
 }
 
-TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, and read back there",
+TEST_CASE("format: archives of every dtype, shape and order are read from NumPy and written for it",
           "[array][format][python]") {
   support::temporary_directory const folder;
   auto const path = folder.path();
@@ -255,7 +258,7 @@ TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, an
   REQUIRE(listed.size() == 2);
   CHECK((listed[1].name == "o" && listed[1].type == "|O" && listed[1].dims == fm::shape{2}));
   CHECK_THAT(support::refusal([&] { fm::inspect(path / "objects.npz", "o"); }),
-             ContainsSubstring("never read, because a pickle may run code"));
+             ContainsSubstring("never reads them, because a pickle can run code"));
   CHECK_THAT(support::refusal([&] { fm::contents(path / "bzip2.npz"); }),
              ContainsSubstring("(member 'a.npy')"));
   CHECK_THAT(support::refusal([&] { fm::load<double>(path / "bzip2.npz", "a"); }),
@@ -264,9 +267,9 @@ TEST_CASE("format: NumPy's archives of every dtype, shape and order are read, an
   CHECK(std::stoi(support::run_python("npz.py", {"check", path})) == all);
 }
 
-TEST_CASE("format: NumPy reads archives of more members than 16 bits count",
+TEST_CASE("format: NumPy reads archives of more members than fit in 16 bits",
           "[array][format][python]") {
-  if (support::shadow_memory) return;  // seconds; so does the zip64 test of zip.cpp
+  if (support::shadow_memory) return;  // takes seconds; the zip64 test of zip.cpp is skipped too
   support::temporary_directory const folder;
   auto const path = folder.path();
   std::vector<std::int32_t> numbers(66'000);
@@ -296,7 +299,7 @@ TEST_CASE("format: compressed .npy files are read into memory", "[array][format]
     CHECK(array(1, 0) == 600);
     CHECK_THROWS_AS(fm::load<double>(file), fm::format_error);
     CHECK_THROWS_AS(fm::load<float>(file, fm::in_memory), fm::dtype_error);
-    // The last byte of the stream is not missed.
+    // A stream without its last byte is refused.
     auto bytes = support::file_bytes(file);
     bytes.pop_back();
     support::write_bytes(file, bytes);
@@ -304,7 +307,7 @@ TEST_CASE("format: compressed .npy files are read into memory", "[array][format]
   }
 }
 
-TEST_CASE("format: what joblib compresses unpacks to what it writes otherwise",
+TEST_CASE("format: files that joblib compressed decompress to the uncompressed files",
           "[array][format][python]") {
   support::temporary_directory const folder;
   support::run_python("npz.py", {"joblib", folder.path()});
@@ -314,8 +317,8 @@ TEST_CASE("format: what joblib compresses unpacks to what it writes otherwise",
     auto const file = folder.path() / (std::string(method) + ".joblib");
     auto const bytes = support::file_bytes(file);
     fuzzing::bytes_in_memory const source(file, bytes);
-    auto const packing = fm::detail::packing_that_begins(source.first());
-    fm::detail::unpacked_source const unpacked(source, fm::detail::whole_file(packing, source));
+    auto const packing = fm::detail::compression_that_begins(source.first());
+    fm::detail::decompressed_source const unpacked(source, fm::detail::whole_file(packing, source));
     std::string all(plain.size() + 1, '\0');
     REQUIRE(unpacked.read_some(0, all) == plain.size());
     all.pop_back();

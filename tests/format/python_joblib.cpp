@@ -1,4 +1,6 @@
-// Every kind of joblib file: written by joblib, read here, written here, read and mapped by joblib.
+// Every kind of joblib file: written by joblib and read here, then written here and read and mapped
+// by joblib.
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -41,14 +43,15 @@ struct joblib_record {
 
 std::vector<std::string> const protocols = {"2", "3", "4", "5"};
 
-/// Those that a dtype's files are read of: half of them with a sanitizer, ten times as slow.
+/// The files that are read per dtype: half of them under a sanitizer, which is ten times as slow.
 std::vector<std::string> protocols_of(std::string const& dtype) {
   if (!support::shadow_memory) return protocols;
   bool const even = dtype.back() % 2 == 0;
   return {protocols[even ? 0 : 1], protocols[even ? 3 : 2]};
 }
 
-/// Checks every array of a file, whatever it is called. Returns how many there are.
+/// Checks every array of a file, whatever its name.
+/// Returns: the number of arrays.
 template <class T> std::size_t check_file(std::filesystem::path const& file) {
   INFO(file.filename());
   std::size_t arrays = 0;
@@ -94,7 +97,7 @@ struct joblib_check {
     CHECK(check_file<T>(path("dict-none")) == n_arrays);
     CHECK(check_file<T>(path("dict-foreign")) == n_arrays);
 
-    // Each alone, under protocol after protocol, and back again: alone, in a dict, in a list.
+    // Each array alone, with each protocol; then written back alone, in a dict and in a list.
     auto const original = path("dict-5");
     std::map<std::string, fm::memmap<T const>> full;
     std::vector<fm::owned_array<T>> all;
@@ -161,14 +164,14 @@ void check_plain(std::filesystem::path const& file) {
   CHECK(types.at("classes") == "list of str");
   CHECK_THROWS_WITH(load_value<int>(file, "huge"),
                     ContainsSubstring("an int of more than 64 bits"));
-  CHECK_THROWS_WITH(load_value<int>(file, "none"), ContainsSubstring("None, which is no"));
+  CHECK_THROWS_WITH(load_value<int>(file, "none"), ContainsSubstring("None, which is not a"));
 }
 
 }  // namespace
 
 template <>
-inline constexpr auto forkmap::field_names<joblib_pair> = std::to_array<std::string_view>({"u",
-                                                                                           "k"});
+inline constexpr auto forkmap::field_names<joblib_pair> =
+    std::to_array<std::string_view>({"u", "k"});
 template <>
 inline constexpr auto forkmap::field_names<joblib_record> =
     std::to_array<std::string_view>({"x", "id", "n", "name", "ok", "in"});
@@ -205,7 +208,8 @@ TEST_CASE(
       }
     }
   }
-  // One long record, which the file holds once: not spelled for each array without end.
+  // One long record type, which the file holds once. Its description is not repeated for every
+  // array.
   auto const wide = fm::contents(folder.path() / "wide.joblib");
   REQUIRE(wide.size() == 40);
   CHECK(wide.front().type == fm::inspect(folder.path() / "wide.joblib", "[0]").dtype);

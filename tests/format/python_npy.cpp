@@ -1,4 +1,5 @@
-// Every kind of .npy file: written by NumPy, read here, written here, read by NumPy.
+// Every kind of .npy file: written by NumPy and read here, then written here and read by NumPy.
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <complex>
 #include <cstdint>
@@ -26,7 +27,7 @@ struct pair {
   float u;
   std::int8_t k;
 };
-// As np.dtype(..., align=True) lays it out.
+// The layout of np.dtype(..., align=True).
 struct record {
   double x;
   std::int32_t id;
@@ -86,7 +87,7 @@ template <>
 inline constexpr auto forkmap::field_names<record> =
     std::to_array<std::string_view>({"x", "id", "n", "name", "ok", "in"});
 
-TEST_CASE("format: every dtype, shape, order and version of NumPy's is read, and read back there",
+TEST_CASE("format: every dtype, shape, order and version is read from NumPy and written for it",
           "[array][format][python]") {
   support::temporary_directory const folder;
   support::run_python("npy.py", {"write", folder.path()});

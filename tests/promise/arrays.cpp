@@ -1,4 +1,5 @@
-// Arrays and maps together.
+// Arrays as inputs and results of maps.
+// SPDX-License-Identifier: MIT
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
@@ -69,7 +70,7 @@ TEST_CASE("arrays: workers write into a read-write memmap", "[arrays]") {
   }
   auto const back = fm::load<double>(file);
   for (std::size_t i = 0; i != 100; ++i) REQUIRE(back[i] == static_cast<double>(i) / 2);
-  // Private to each process: the caller's and the file's stay.
+  // copy_on_write: changes in a worker reach neither the caller nor the file.
   auto own = fm::load<double>(file, fm::copy_on_write);
   fm::parallel(2).map([&](std::size_t i) { own[i] = -1; },
                       std::views::iota(std::size_t{0}, own.size()));
@@ -77,7 +78,7 @@ TEST_CASE("arrays: workers write into a read-write memmap", "[arrays]") {
   REQUIRE(back[10] == 5);
 }
 
-TEST_CASE("arrays: a memmap returned by a task is the same file, mapped here", "[arrays]") {
+TEST_CASE("arrays: a memmap that a task returns maps the same file in the caller", "[arrays]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "made.npy";
   auto made = from_worker([&] {
@@ -95,7 +96,7 @@ TEST_CASE("arrays: a memmap returned by a task is the same file, mapped here", "
   REQUIRE(read(1, 2) == 7);
 }
 
-TEST_CASE("arrays: a copy-on-write memmap travels with its content", "[arrays]") {
+TEST_CASE("arrays: a copy-on-write memmap is sent with its content", "[arrays]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
   auto const changed = from_worker([&] {
@@ -114,7 +115,7 @@ TEST_CASE("arrays: a copy-on-write memmap travels with its content", "[arrays]")
   REQUIRE(fm::load<int>(file)[1] == 2);
 }
 
-TEST_CASE("arrays: a file replaced under a returned memmap is ESTALE", "[arrays]") {
+TEST_CASE("arrays: returning a memmap whose file was replaced throws ESTALE", "[arrays]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
   try {
@@ -130,7 +131,7 @@ TEST_CASE("arrays: a file replaced under a returned memmap is ESTALE", "[arrays]
   }
 }
 
-TEST_CASE("arrays: owned and shared arrays travel as content", "[arrays]") {
+TEST_CASE("arrays: owned and shared arrays are sent as their content", "[arrays]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(ramp(1000), folder.path() / "a.npy", {.dims = {10, 100}});
   auto const owned = from_worker([&] { return fm::load<double>(file, fm::in_memory); });
@@ -146,7 +147,7 @@ TEST_CASE("arrays: owned and shared arrays travel as content", "[arrays]") {
   REQUIRE(shared.layout() == fm::order::fortran);
 }
 
-TEST_CASE("arrays: a vector of memmaps and an empty memmap travel, too", "[arrays]") {
+TEST_CASE("arrays: a task can return a vector of memmaps or an empty memmap", "[arrays]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
   auto const several = from_worker([&] { return std::vector(5, fm::load<int>(file)); });

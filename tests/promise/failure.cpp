@@ -1,4 +1,5 @@
-// What a failing task does to its call: the right exception, and nothing left running.
+// Calls with a task that fails: the right exception is thrown, and no worker is left running.
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,7 +36,8 @@ namespace {
 
 constexpr int job_counts[] = {1, 2, 5};
 
-/// What a task throws must arrive as E, with its text; the check gets the exception for the rest.
+/// An exception that a task throws must arrive as E with the same text. `check` gets it for further
+/// checks.
 template <class E, class Throw, class Check>
 void must_arrive(Throw throw_it, std::string const& text, Check check) {
   for (int const n_jobs : job_counts) {
@@ -72,14 +74,14 @@ struct own_category : std::error_category {
   std::string message(int code) const override { return "own " + std::to_string(code); }
 };
 std::error_category const& category_made_in_worker() {
-  static own_category const it;
-  return it;
+  static own_category const category;
+  return category;
 }
 own_category const global_category;
 
 }  // namespace
 
-TEST_CASE("failure: every standard exception arrives as itself", "[failure]") {
+TEST_CASE("failure: every standard exception arrives with its type", "[failure]") {
   must_arrive(std::logic_error("a"));
   must_arrive(std::invalid_argument("b"));
   must_arrive(std::domain_error("c"));
@@ -141,7 +143,7 @@ TEST_CASE("failure: with several standard bases an exception arrives as one of t
       });
 }
 
-TEST_CASE("failure: what has no standard base arrives as task_error", "[failure]") {
+TEST_CASE("failure: an exception without a standard base arrives as task_error", "[failure]") {
   must_arrive<fm::task_error>(
       [] { throw 42; }, "threw int",
       [](auto const&, auto const& context) { REQUIRE(context.type_name() == "int"); });
@@ -173,7 +175,7 @@ TEST_CASE("failure: a nested map's exception keeps its type", "[failure]") {
       "deep", [](auto const&, auto const&) {});
 }
 
-TEST_CASE("failure: with several the lowest index that happened is thrown", "[failure]") {
+TEST_CASE("failure: of several failures the one with the lowest index is thrown", "[failure]") {
   for (int const n_jobs : job_counts) {
     auto const fails = [](int i) -> int { throw std::out_of_range(std::to_string(i)); };
     try {
@@ -187,7 +189,7 @@ TEST_CASE("failure: with several the lowest index that happened is thrown", "[fa
   }
 }
 
-TEST_CASE("failure: the others are cancelled and no worker outlives the call", "[failure]") {
+TEST_CASE("failure: the other tasks are cancelled and no worker outlives the call", "[failure]") {
   auto const begin = std::chrono::steady_clock::now();
   REQUIRE_THROWS_AS(fm::parallel(4)(support::tasks_of(4,
                                                       [](int i) {
@@ -200,7 +202,7 @@ TEST_CASE("failure: the others are cancelled and no worker outlives the call", "
   REQUIRE(support::child_processes().empty());
 }
 
-TEST_CASE("failure: copying what was caught does not throw, and outlives the call", "[failure]") {
+TEST_CASE("failure: copying a caught exception does not throw", "[failure]") {
   STATIC_REQUIRE(std::is_nothrow_copy_constructible_v<fm::remote<std::runtime_error>>);
   STATIC_REQUIRE(
       std::is_nothrow_copy_constructible_v<fm::remote<std::filesystem::filesystem_error>>);
@@ -209,24 +211,25 @@ TEST_CASE("failure: copying what was caught does not throw, and outlives the cal
   STATIC_REQUIRE(!std::is_base_of_v<std::exception, fm::task_context>);
 }
 
-TEST_CASE("failure: outcomes keeps what succeeded and names what did not", "[failure]") {
+TEST_CASE("failure: outcomes has the results of tasks that succeeded and the failures of others",
+          "[failure]") {
   for (int const n_jobs : job_counts) {
-    auto const fates = fm::parallel(n_jobs).outcomes(support::tasks_of(100, [](int i) {
+    auto const outcomes = fm::parallel(n_jobs).outcomes(support::tasks_of(100, [](int i) {
       if (i % 7 == 3) throw std::invalid_argument("odd " + std::to_string(i));
       return std::to_string(i);
     }));
-    REQUIRE(fates.size() == 100);
+    REQUIRE(outcomes.size() == 100);
     for (std::size_t i = 0; i != 100; ++i) {
-      REQUIRE(fates[i].has_value() == (i % 7 != 3));
-      if (fates[i]) {
-        REQUIRE(*fates[i] == std::to_string(i));
-        REQUIRE(fates[i].value().size() == fates[i]->size());
+      REQUIRE(outcomes[i].has_value() == (i % 7 != 3));
+      if (outcomes[i]) {
+        REQUIRE(*outcomes[i] == std::to_string(i));
+        REQUIRE(outcomes[i].value().size() == outcomes[i]->size());
       } else {
-        REQUIRE(fates[i].error().reason == fm::failure::threw);
-        REQUIRE(fates[i].error().index() == i);
-        REQUIRE(fates[i].error().message == "odd " + std::to_string(i));
-        REQUIRE_THROWS_AS(fates[i].value(), std::invalid_argument);
-        REQUIRE(fates[i].value_or("-") == "-");
+        REQUIRE(outcomes[i].error().reason == fm::failure::threw);
+        REQUIRE(outcomes[i].error().index() == i);
+        REQUIRE(outcomes[i].error().message == "odd " + std::to_string(i));
+        REQUIRE_THROWS_AS(outcomes[i].value(), std::invalid_argument);
+        REQUIRE(outcomes[i].value_or("-") == "-");
       }
     }
     auto const nothing = fm::parallel(n_jobs).outcomes(support::tasks_of(3, [](int i) {
@@ -238,7 +241,7 @@ TEST_CASE("failure: outcomes keeps what succeeded and names what did not", "[fai
   }
 }
 
-TEST_CASE("failure: reduce throws what a task threw", "[failure]") {
+TEST_CASE("failure: reduce throws the exception of a task", "[failure]") {
   for (int const n_jobs : job_counts) {
     try {
       fm::parallel(n_jobs).reduce(support::tasks_of(5000,
@@ -271,7 +274,7 @@ template <> struct forkmap::serializer<counted> {
   static counted load(reader&) { return {}; }
 };
 
-TEST_CASE("failure: results of tasks before the failing one are destroyed", "[failure]") {
+TEST_CASE("failure: results of tasks before the failed one are destroyed", "[failure]") {
   for (int const n_jobs : job_counts) {
     auto const tasks = support::tasks_of(9, [](int i) {
       if (i == 6) throw std::runtime_error("x");
@@ -296,10 +299,10 @@ TEST_CASE("failure: a call after a failed one works", "[failure]") {
   }
 }
 
-TEST_CASE("death: a worker's death is the task's that it ran", "[failure]") {
-  auto const die_at = [](int index, auto how) {
+TEST_CASE("crash: worker_died names the task that the worker was running", "[failure]") {
+  auto const die_at = [](int index, auto die) {
     return support::tasks_of(20, [=](int i) {
-      if (i == index) how();
+      if (i == index) die();
       return i;
     });
   };
@@ -325,34 +328,35 @@ TEST_CASE("death: a worker's death is the task's that it ran", "[failure]") {
   REQUIRE_THROWS_AS(fm::parallel(2)(die_at(19, [] { std::abort(); })), fm::worker_died);
 }
 
-TEST_CASE("death: outcomes keeps every other result", "[failure]") {
+TEST_CASE("crash: outcomes has the results of all other tasks", "[failure]") {
   for (int const n : {20, 3000}) {
     for (std::size_t const batch_size : {0U, 1U, 7U}) {
       fm::shared_array<int> runs({static_cast<std::size_t>(n)});
-      auto const fates = fm::parallel({.n_jobs = 3, .batch_size = batch_size})
-                             .outcomes(support::tasks_of(n, [&](int i) {
-                               ++runs[static_cast<std::size_t>(i)];
-                               if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
-                               return std::to_string(i);
-                             }));
-      REQUIRE(fates.size() == static_cast<std::size_t>(n));
-      for (std::size_t i = 0; i != fates.size(); ++i) {
+      auto const outcomes = fm::parallel({.n_jobs = 3, .batch_size = batch_size})
+                                .outcomes(support::tasks_of(n, [&](int i) {
+                                  ++runs[static_cast<std::size_t>(i)];
+                                  if (i % 97 == 5) ::kill(::getpid(), SIGKILL);
+                                  return std::to_string(i);
+                                }));
+      REQUIRE(outcomes.size() == static_cast<std::size_t>(n));
+      for (std::size_t i = 0; i != outcomes.size(); ++i) {
         REQUIRE(runs[i] == 1);
-        REQUIRE(fates[i].has_value() == (i % 97 != 5));
-        if (fates[i])
-          REQUIRE(*fates[i] == std::to_string(i));
+        REQUIRE(outcomes[i].has_value() == (i % 97 != 5));
+        if (outcomes[i])
+          REQUIRE(*outcomes[i] == std::to_string(i));
         else
-          REQUIRE(fates[i].error().reason == fm::failure::died);
+          REQUIRE(outcomes[i].error().reason == fm::failure::died);
       }
     }
   }
 }
 
-TEST_CASE("death: before the first task it is nobody's, and ends the call", "[failure]") {
-  fm::options how{.n_jobs = 2};
-  how.worker_init = [](int) { std::exit(4); };
+TEST_CASE("crash: a worker that exits before its first task ends the call without a task's index",
+          "[failure]") {
+  fm::options opts{.n_jobs = 2};
+  opts.worker_init = [](int) { std::exit(4); };
   try {
-    fm::parallel(how).outcomes(support::tasks_of(4, [](int i) { return i; }));
+    fm::parallel(opts).outcomes(support::tasks_of(4, [](int i) { return i; }));
     FAIL("nothing was thrown");
   } catch (fm::worker_died const& e) {
     REQUIRE(e.index() == static_cast<std::size_t>(-1));
@@ -360,14 +364,15 @@ TEST_CASE("death: before the first task it is nobody's, and ends the call", "[fa
   }
 }
 
-TEST_CASE("death: a replacement that cannot start blames no task", "[failure]") {
+TEST_CASE("crash: a replacement that cannot start ends the call without a task's index",
+          "[failure]") {
   fm::shared_array<int> starts({1});
-  fm::options how{.n_jobs = 1, .batch_size = 6, .isolate = true};
-  how.worker_init = [&](int) {
+  fm::options opts{.n_jobs = 1, .batch_size = 6, .isolate = true};
+  opts.worker_init = [&](int) {
     if (++starts[0] > 1) ::kill(::getpid(), SIGKILL);
   };
   try {
-    fm::parallel(how).outcomes(support::tasks_of(6, [](int i) {
+    fm::parallel(opts).outcomes(support::tasks_of(6, [](int i) {
       if (i == 0) ::kill(::getpid(), SIGKILL);
       return i;
     }));
@@ -377,17 +382,17 @@ TEST_CASE("death: a replacement that cannot start blames no task", "[failure]") 
   }
 }
 
-TEST_CASE("death: one before the first task costs nothing", "[failure]") {
+TEST_CASE("crash: a single worker that crashes before its first task is replaced", "[failure]") {
   fm::shared_array<int> starts({1});
-  fm::options how{.n_jobs = 2};
-  how.worker_init = [&](int) {
+  fm::options opts{.n_jobs = 2};
+  opts.worker_init = [&](int) {
     if (++std::atomic_ref(starts[0]) == 1) ::kill(::getpid(), SIGKILL);
   };
-  auto const fates = fm::parallel(how).outcomes(support::tasks_of(50, [](int i) { return i; }));
-  for (int i = 0; i != 50; ++i) REQUIRE(*fates[static_cast<std::size_t>(i)] == i);
+  auto const outcomes = fm::parallel(opts).outcomes(support::tasks_of(50, [](int i) { return i; }));
+  for (int i = 0; i != 50; ++i) REQUIRE(*outcomes[static_cast<std::size_t>(i)] == i);
 }
 
-TEST_CASE("death: max_rss tells how large the worker was", "[failure]") {
+TEST_CASE("crash: worker_died::max_rss is the peak memory of the worker", "[failure]") {
   try {
     fm::parallel(2)(support::tasks_of(2, [](int i) {
       std::vector<char> const big(std::size_t{50} << 20U, 'x');
@@ -411,7 +416,7 @@ TEST_CASE("failure: a thread of the caller that waits for input delays no call",
     reading = true;
     has_read = std::fgets(line, sizeof line, stdin) != nullptr;
   });
-  while (!reading || ::ftrylockfile(stdin) == 0) {  // until it holds the stream
+  while (!reading || ::ftrylockfile(stdin) == 0) {  // until the reader holds the lock of stdin
     if (reading) ::funlockfile(stdin);
     std::this_thread::yield();
   }
@@ -423,7 +428,7 @@ TEST_CASE("failure: a thread of the caller that waits for input delays no call",
   for (int const fd : {saved, pipe_ends[0], pipe_ends[1]}) ::close(fd);
 }
 
-TEST_CASE("failure: SIGCHLD ignored or reaped by the program", "[failure]") {
+TEST_CASE("failure: calls work if the program ignores SIGCHLD or reaps all children", "[failure]") {
   auto const results = [] {
     return fm::parallel(2)(support::tasks_of(50, [](int i) { return i; })).size();
   };

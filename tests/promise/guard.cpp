@@ -1,4 +1,6 @@
-// Guarded output: a task that writes where it should not dies, is named, and does no damage.
+// Write guards: a task that writes outside of its guard is killed and reported, and changes
+// nothing.
+// SPDX-License-Identifier: MIT
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,20 +30,20 @@ namespace {
 
 std::size_t const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 
-/// Whether a store to that element is let through, tried in a worker.
+/// Whether a worker can store to that element.
 template <class Array> bool writable(Array const& array, std::size_t at) {
-  auto const fates = fm::parallel({.n_jobs = 1, .isolate = true})
-                         .outcomes(std::views::iota(0, 1) | std::views::transform([&](int) {
-                                     return [&array, at] {
-                                       // Volatile, lest it be left out.
-                                       int volatile* const element = &array[at];
-                                       *element = *element;
-                                     };
-                                   }));
-  return fates[0].has_value();
+  auto const outcomes = fm::parallel({.n_jobs = 1, .isolate = true})
+                            .outcomes(std::views::iota(0, 1) | std::views::transform([&](int) {
+                                        return [&array, at] {
+                                          // Volatile, so that the store is not optimised away.
+                                          int volatile* const element = &array[at];
+                                          *element = *element;
+                                        };
+                                      }));
+  return outcomes[0].has_value();
 }
 
-/// What /proc says that may be done at an address: "rw-s".
+/// The access rights at an address, as /proc/self/maps shows them: "rw-s".
 std::string rights_at(void const* address) {
   std::ifstream maps("/proc/self/maps");
   auto const wanted = reinterpret_cast<std::uintptr_t>(address);
@@ -74,7 +76,7 @@ void fill_file(fm::memmap<int> const& out, std::size_t stray) {
 
 }  // namespace
 
-TEST_CASE("guard: a stray write is the end of its task, which names file and byte", "[guard]") {
+TEST_CASE("guard: a stray write ends its task with a message that names file and byte", "[guard]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "out.npy";
   auto const out = fm::memmap<int>::create(file, {8 * per_page});
@@ -87,23 +89,23 @@ TEST_CASE("guard: a stray write is the end of its task, which names file and byt
                                         std::optional<fm::write_guard> only_mine;
                                         if (guarded) only_mine = out.guard(slices[i]);
                                         std::ranges::fill(out[slices[i]], 1);
-                                        // The bug.
+                                        // The stray write.
                                         if (i == 3) out[slices[6].start + 10] = -1;
                                       };
                                     }));
   };
   auto const damage = [&] { return std::ranges::count(out, -1); };
 
-  auto const silent = run(false);
-  REQUIRE(std::ranges::all_of(silent, [](auto const& each) { return each.has_value(); }));
+  auto const unguarded = run(false);
+  REQUIRE(std::ranges::all_of(unguarded, [](auto const& task) { return task.has_value(); }));
 
-  auto const told = run(true);
+  auto const guarded_outcomes = run(true);
   REQUIRE(damage() == 0);
-  for (std::size_t i = 0; i != told.size(); ++i) {
-    REQUIRE(told[i].has_value() == (i != 3));
+  for (std::size_t i = 0; i != guarded_outcomes.size(); ++i) {
+    REQUIRE(guarded_outcomes[i].has_value() == (i != 3));
     REQUIRE(out[slices[i].stop - 1] == 1);
   }
-  auto const& failure = told[3].error();
+  auto const& failure = guarded_outcomes[3].error();
   REQUIRE(failure.reason == fm::failure::died);
   REQUIRE_THAT(failure.message, ContainsSubstring("task 3 killed its worker"));
   auto const byte = out.offset() + (slices[6].start + 10) * sizeof(int);
@@ -112,7 +114,7 @@ TEST_CASE("guard: a stray write is the end of its task, which names file and byt
                                                   ", which was read-only there"));
 }
 
-TEST_CASE("guard: pages that have a part of the window stay writable", "[guard]") {
+TEST_CASE("guard: every page that overlaps the window stays writable", "[guard]") {
   ints const array({10 * per_page});
   auto const guard = array.guard({2 * per_page + 5, 4 * per_page + 1});
   REQUIRE(!is_writable_here(array, 0));
@@ -124,10 +126,11 @@ TEST_CASE("guard: pages that have a part of the window stay writable", "[guard]"
   REQUIRE(!is_writable_here(array, 10 * per_page - 1));
   REQUIRE(writable(array, 2 * per_page));
   REQUIRE(!writable(array, 5 * per_page));
-  REQUIRE(array[9 * per_page] == 0);  // reading is free
+  REQUIRE(array[9 * per_page] == 0);  // reading is allowed everywhere
 }
 
-TEST_CASE("guard: several add up, in any order, and each takes its own away", "[guard]") {
+TEST_CASE("guard: the windows of several guards add up and can be removed in any order",
+          "[guard]") {
   ints const array({10 * per_page});
   auto const pattern = [&] {
     std::string text;
@@ -159,7 +162,7 @@ TEST_CASE("guard: several add up, in any order, and each takes its own away", "[
   REQUIRE(pattern() == "wwwwwwwwww");
 }
 
-TEST_CASE("guard: an exception ends it, and so does the task, in the caller's process too",
+TEST_CASE("guard: a guard ends when its task throws or returns, in the caller's process too",
           "[guard]") {
   ints const array({4 * per_page});
   for (bool const isolate : {false, true}) {
@@ -177,7 +180,7 @@ TEST_CASE("guard: an exception ends it, and so does the task, in the caller's pr
   }
 }
 
-TEST_CASE("guard: keeps the mapping that it restores", "[guard]") {
+TEST_CASE("guard: a guard keeps the mapping of its array alive", "[guard]") {
   support::temporary_directory const folder;
   auto guard = fm::memmap<int>::create(folder.path() / "a.npy", {8 * per_page}).guard({0, 1});
   auto moved = std::move(guard);
@@ -188,26 +191,26 @@ TEST_CASE("guard: keeps the mapping that it restores", "[guard]") {
   REQUIRE(is_writable_here(array, 7 * per_page));
 }
 
-TEST_CASE("guard: in a pool, of arrays and of views", "[guard]") {
+TEST_CASE("guard: works in a pool, for arrays and for views", "[guard]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "out.bin";
   auto const out = fm::memmap<int>::create(file, {8, per_page});
   ints const shared({8 * per_page});
   fm::pool const workers(2);
-  auto const fates = workers.outcomes(
+  auto const outcomes = workers.outcomes(
       std::views::iota(std::size_t{0}, std::size_t{8}) | std::views::transform([&](std::size_t i) {
         return fm::delayed(fill_guarded)(shared, fm::slice{i * per_page, (i + 1) * per_page},
                                          i == 5 ? std::size_t{1} : std::size_t{0});
       }));
   for (std::size_t i = 0; i != 8; ++i) {
-    REQUIRE(fates[i].has_value() == (i != 5));
+    REQUIRE(outcomes[i].has_value() == (i != 5));
     REQUIRE(shared[i * per_page] == 1);
   }
-  REQUIRE(shared[1] == 1);  // task 0's, before or after
-  REQUIRE_THAT(fates[5].error().message,
+  REQUIRE(shared[1] == 1);  // written by task 0, not by the stray write of task 5
+  REQUIRE_THAT(outcomes[5].error().message,
                ContainsSubstring(": byte 4 of a shared_array, which was read-only there"));
 
-  // Of a view what is outside it is outside the guard.
+  // The guard of a view protects the elements outside of the view.
   auto const of_views = workers.outcomes(
       std::views::iota(std::size_t{0}, std::size_t{8}) | std::views::transform([&](std::size_t i) {
         return fm::delayed(fill_file)(out.row(i), i == 2 ? 3 * per_page : std::size_t{0});
@@ -221,7 +224,7 @@ TEST_CASE("guard: in a pool, of arrays and of views", "[guard]") {
                                  std::filesystem::canonical(file).native()));
 }
 
-TEST_CASE("guard: of copy_on_write keeps a worker from its own copy", "[guard]") {
+TEST_CASE("guard: works for copy_on_write arrays, whose pages are private", "[guard]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<int>(4 * per_page, 1), folder.path() / "a.npy");
   auto const own = fm::load<int>(file, fm::copy_on_write);
@@ -236,7 +239,7 @@ TEST_CASE("guard: of copy_on_write keeps a worker from its own copy", "[guard]")
   REQUIRE(fm::load<int>(file)[5] == 1);
 }
 
-TEST_CASE("guard: a nested map's workers have guards of their own", "[guard]") {
+TEST_CASE("guard: workers of a nested map have guards of their own", "[guard]") {
   ints const array({8 * per_page});
   auto const guard = array.guard({0, 4 * per_page});
   auto const inner = [&](std::size_t first_page, std::size_t at) {
@@ -248,7 +251,7 @@ TEST_CASE("guard: a nested map's workers have guards of their own", "[guard]") {
                             array.guard({first_page * per_page, (first_page + 1) * per_page});
                         if (at < 100) array[at * per_page] = 1;
                       }
-                      // What it was forked with counts again.
+                      // After the inner guard, the guard of the caller applies again.
                       if (at >= 100) array[(at - 100) * per_page] = 1;
                     };
                   }))[0]
@@ -261,7 +264,7 @@ TEST_CASE("guard: a nested map's workers have guards of their own", "[guard]") {
   REQUIRE(!inner(1, 105));
 }
 
-TEST_CASE("guard: a slice outside is an error, an empty array is none", "[guard]") {
+TEST_CASE("guard: a slice out of range throws, an empty array is accepted", "[guard]") {
   ints const array({100});
   REQUIRE_THROWS_AS(array.guard({0, 101}), std::out_of_range);
   REQUIRE_THROWS_AS(array.guard({5, 4}), std::out_of_range);
@@ -271,7 +274,7 @@ TEST_CASE("guard: a slice outside is an error, an empty array is none", "[guard]
   auto const no_file = fm::memmap<int>().guard();
 }
 
-TEST_CASE("guard: threads that guard one array do not get in each other's way", "[guard]") {
+TEST_CASE("guard: several threads can guard one array", "[guard]") {
   ints const array({64 * per_page});
   std::vector<std::jthread> threads;
   for (std::size_t t = 0; t != 4; ++t) {
@@ -282,7 +285,7 @@ TEST_CASE("guard: threads that guard one array do not get in each other's way", 
       }
     });
   }
-  // Forks meanwhile find guards in whatever state they are.
+  // Meanwhile, workers are forked while guards are half set or half removed.
   for (int round = 0; round != 20; ++round) {
     fm::parallel({.n_jobs = 2})([&] { fill_guarded(array, {1, 3}, 0); },
                                 [&] { fill_guarded(array, {4, 5}, 0); });
@@ -293,18 +296,19 @@ TEST_CASE("guard: threads that guard one array do not get in each other's way", 
   REQUIRE(is_writable_here(array, 0));
 }
 
-TEST_CASE("guard: a file made shorter by others costs the task that reads it", "[guard]") {
-  if (support::thread_sanitizer) return;  // it keeps SIGBUS to itself, whatever its options
+TEST_CASE("guard: reading past the end of a file that was truncated fails only that task",
+          "[guard]") {
+  if (support::thread_sanitizer) return;  // TSan handles SIGBUS, whatever its options
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<int>(8 * per_page, 1), folder.path() / "a.npy");
   auto const array = fm::load<int>(file);
   std::filesystem::resize_file(file, 2 * page);
-  auto const fates = fm::parallel(2).outcomes(
+  auto const outcomes = fm::parallel(2).outcomes(
       std::views::iota(std::size_t{0}, std::size_t{2}) | std::views::transform([&](std::size_t i) {
         return [&array, i] { return array[i * 7 * per_page]; };
       }));
-  REQUIRE(*fates[0] == 1);
-  auto const& failure = fates[1].error();
+  REQUIRE(*outcomes[0] == 1);
+  auto const& failure = outcomes[1].error();
   REQUIRE_THAT(failure.message, ContainsSubstring("SIGBUS at address 0x"));
   REQUIRE_THAT(failure.message,
                ContainsSubstring(std::filesystem::canonical(file).native() + ", which has " +

@@ -1,6 +1,8 @@
-// Locks that another thread of the caller holds while workers are forked, and that nobody can give
-// back in them: the program's own, and those of the C library that fork does not take. The task that
-// needs one hangs. With a limit it is ended and says where it was; the others never notice.
+// Locks that another thread of the caller holds while workers are forked: locks of the program, and
+// locks of the C library that fork() does not take. No thread of a worker can release them, so a
+// task that needs one hangs. With a time limit, the task is ended and reported with its backtrace.
+// Other tasks are not affected.
+// SPDX-License-Identifier: MIT
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -32,7 +34,7 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-// The tasks: what a program does without a thought.
+// The tasks: ordinary calls that take a lock.
 [[gnu::noinline]] int draw_number() {
   int volatile drawn = std::rand();
   return drawn >= 0 ? 1 : 0;
@@ -57,17 +59,18 @@ int n_logged = 0;
 
 template <int (*Hazard)()> int one_of_four(int i) { return i == 1 ? Hazard() : 10 * i; }
 
-/// Four tasks, of which the second is the hazard.
-/// Returns: whether it hung. Then all of that is checked which the caller must be told.
+/// Runs four tasks, of which the second calls Hazard. If it hangs, checks the failure that is
+/// reported.
+/// Returns: whether it hung.
 template <int (*Hazard)()> bool hangs(std::string const& where) {
-  auto const fates = fm::parallel({.n_jobs = 2, .timeout = 300ms})
-                         .outcomes(std::views::iota(0, 4) | std::views::transform([](int i) {
-                                     return [i] { return one_of_four<Hazard>(i); };
-                                   }));
-  REQUIRE(fates.size() == 4);
-  for (std::size_t const i : {0U, 2U, 3U}) REQUIRE(*fates[i] == 10 * static_cast<int>(i));
-  if (fates[1].has_value()) return false;
-  auto const& failure = fates[1].error();
+  auto const outcomes = fm::parallel({.n_jobs = 2, .timeout = 300ms})
+                            .outcomes(std::views::iota(0, 4) | std::views::transform([](int i) {
+                                        return [i] { return one_of_four<Hazard>(i); };
+                                      }));
+  REQUIRE(outcomes.size() == 4);
+  for (std::size_t const i : {0U, 2U, 3U}) REQUIRE(*outcomes[i] == 10 * static_cast<int>(i));
+  if (outcomes[1].has_value()) return false;
+  auto const& failure = outcomes[1].error();
   REQUIRE(failure.reason == fm::failure::timed_out);
   REQUIRE(failure.index() == 1);
   REQUIRE_THAT(failure.message, ContainsSubstring("task 1 ran longer than its limit of 300 ms"));
@@ -75,7 +78,8 @@ template <int (*Hazard)()> bool hangs(std::string const& where) {
   return true;
 }
 
-// Numbers of times that a thread is stopped.
+// The number of the last request to stop the thread, and the last request that it has followed. A
+// stopped thread continues when `thawed` reaches its request.
 std::atomic<int> times_asked{0};
 std::atomic<int> frozen{0};
 std::atomic<int> thawed{0};
@@ -85,7 +89,8 @@ void stay_frozen(int) {
   while (thawed < time) ::sched_yield();
 }
 
-/// A thread that does nothing but call Hazard, and can be stopped wherever it is: often inside.
+/// A thread that calls Hazard in a loop and can be stopped at any instruction, often inside of
+/// Hazard.
 template <int (*Hazard)()> class busy_thread {
  public:
   busy_thread() {
@@ -108,7 +113,8 @@ template <int (*Hazard)()> class busy_thread {
     ::pthread_kill(thread_.native_handle(), SIGUSR1);
     REQUIRE(support::wait_until([] { return frozen == times_asked; }));
   }
-  /// Lets it run on: stopped again before it has, it would be where it was, each time.
+  /// Lets the thread continue and waits until it has made progress. Without the wait, the next
+  /// freeze() could stop it at the same place again.
   void thaw() {
     thawed = times_asked.load();
     REQUIRE(has_run_on());
@@ -116,7 +122,7 @@ template <int (*Hazard)()> class busy_thread {
 
  private:
   [[nodiscard]] bool has_run_on() const {
-    long const until = runs_ + 2;  // one was begun before
+    long const until = runs_ + 2;  // + 2 because one run had begun before
     return support::wait_until([&] { return runs_ >= until; });
   }
 
@@ -131,7 +137,7 @@ template <int (*Hazard)()> class busy_thread {
   }};
 };
 
-/// Tries until the thread was stopped while it held the lock.
+/// Repeats until the other thread is stopped while it holds the lock.
 template <int (*Hazard)()> void must_be_survived(std::string const& where) {
   bool hung = false;
   {
@@ -143,16 +149,18 @@ template <int (*Hazard)()> void must_be_survived(std::string const& where) {
     }
   }
   REQUIRE(hung);
-  REQUIRE_FALSE(hangs<Hazard>(where));  // and nothing of it stays
+  REQUIRE_FALSE(hangs<Hazard>(where));  // later calls are not affected
 }
 
-/// Allocators of sanitizers hang in a fork of a program with threads; signals come late under TSan.
-constexpr bool out_of_sight = support::shadow_memory;
+/// Not tested with sanitizers: their allocators hang in a fork of a program with threads, and TSan
+/// delivers signals late.
+constexpr bool not_testable = support::shadow_memory;
 
 }  // namespace
 
-TEST_CASE("hazards: a mutex of the program", "[hazards]") {
-  if (out_of_sight) return;
+TEST_CASE("hazards: a task that needs a mutex which another thread held at the fork times out",
+          "[hazards]") {
+  if (not_testable) return;
   std::atomic<bool> locked{false};
   std::atomic<bool> enough{false};
   std::thread holder([&] {
@@ -163,36 +171,41 @@ TEST_CASE("hazards: a mutex of the program", "[hazards]") {
   REQUIRE(support::wait_until([&] { return locked.load(); }));
   CHECK(hangs<write_log>("write_log"));
 
-  // A pool's workers are born with it in the same way, and their replacements, too.
+  // The workers of a pool, and their replacements, are forked with the locked mutex, too.
   fm::pool const workers(fm::options{.n_jobs = 2, .timeout = 300ms});
   enough = true;
   holder.join();
   for (int call = 0; call != 2; ++call) {
-    auto const fates = workers.outcomes(std::views::iota(0, 4) | std::views::transform([](int i) {
-                                          return fm::delayed(one_of_four<write_log>)(i);
-                                        }));
-    REQUIRE_FALSE(fates[1].has_value());
-    CHECK(fates[1].error().reason == fm::failure::timed_out);
-    CHECK_THAT(fates[1].error().trace(), ContainsSubstring("write_log"));
-    for (std::size_t const i : {0U, 2U, 3U}) CHECK(*fates[i] == 10 * static_cast<int>(i));
+    auto const outcomes =
+        workers.outcomes(std::views::iota(0, 4) | std::views::transform([](int i) {
+                           return fm::delayed(one_of_four<write_log>)(i);
+                         }));
+    REQUIRE_FALSE(outcomes[1].has_value());
+    CHECK(outcomes[1].error().reason == fm::failure::timed_out);
+    CHECK_THAT(outcomes[1].error().trace(), ContainsSubstring("write_log"));
+    for (std::size_t const i : {0U, 2U, 3U}) CHECK(*outcomes[i] == 10 * static_cast<int>(i));
   }
   CHECK_FALSE(hangs<write_log>("write_log"));
 }
 
-TEST_CASE("hazards: rand", "[hazards]") {
-  if (out_of_sight) return;
+TEST_CASE("hazards: a task that calls rand() while another thread held its lock times out",
+          "[hazards]") {
+  if (not_testable) return;
   must_be_survived<draw_number>("draw_number");
 }
 
-TEST_CASE("hazards: setenv", "[hazards]") {
-  if (out_of_sight) return;
+TEST_CASE("hazards: a task that calls setenv() while another thread held its lock times out",
+          "[hazards]") {
+  if (not_testable) return;
   must_be_survived<change_environment>("change_environment");
   ::unsetenv("FORKMAP_TEST_HAZARD");
 }
 
-TEST_CASE("hazards: localtime", "[hazards]") {
-  if (out_of_sight) return;
-  // A thread that reads the time zone from a pipe holds the lock until somebody writes to it.
+TEST_CASE("hazards: a task that calls localtime() while another thread held its lock times out",
+          "[hazards]") {
+  if (not_testable) return;
+  // localtime() in the other thread reads the time zone from a named pipe. It holds the lock until
+  // the writing end is closed.
   support::temporary_directory const folder;
   auto const zone = folder.path() / "zone";
   REQUIRE(::mkfifo(zone.c_str(), 0600) == 0);
@@ -200,7 +213,7 @@ TEST_CASE("hazards: localtime", "[hazards]") {
   std::string const before = usual != nullptr ? usual : "";
   ::setenv("TZ", (":" + zone.native()).c_str(), 1);
   std::thread other([] { tell_the_time(); });
-  int writing = -1;  // opens when there is a reader
+  int writing = -1;  // can be opened once there is a reader
   CHECK(support::wait_until([&] {
     writing = ::open(zone.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     return writing >= 0;
@@ -210,7 +223,7 @@ TEST_CASE("hazards: localtime", "[hazards]") {
     ::setenv("TZ", before.c_str(), 1);
   else
     ::unsetenv("TZ");
-  ::close(writing);  // lets it go
+  ::close(writing);  // the other thread releases the lock
   other.join();
   CHECK_FALSE(hangs<tell_the_time>("tell_the_time"));
 }

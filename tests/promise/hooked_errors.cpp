@@ -1,4 +1,5 @@
 // The exceptions of <regex> and <future>, which this file includes before forkmap.hpp.
+// SPDX-License-Identifier: MIT
 #include <future>
 #include <ranges>
 #include <regex>
@@ -18,7 +19,7 @@ struct own_regex_error : std::regex_error {
   using std::regex_error::regex_error;
 };
 
-/// One of a few kinds of failure. A function, which pools take as well.
+/// Throws an exception of the given kind. A function, so that it can be sent to a pool.
 int fail(int kind) {
   if (kind == 0) throw std::regex_error(std::regex_constants::error_paren);
   if (kind == 1) throw own_regex_error(std::regex_constants::error_stack);
@@ -70,15 +71,14 @@ auto tasks_of(int kind) {
 
 }  // namespace
 
-TEST_CASE("failure: regex_error and future_error arrive as themselves, with their codes",
-          "[failure]") {
-  for (auto const& how : {fm::options{.n_jobs = 1}, fm::options{.n_jobs = 1, .isolate = true},
-                          fm::options{.n_jobs = 3}}) {
-    all_arrive([&](int kind) { fm::parallel(how)(tasks_of(kind)); });
-    all_arrive([&](int kind) { fm::parallel(how).outcomes(tasks_of(kind)).front().value(); });
-    all_arrive([&](int kind) { fm::parallel(how).first(tasks_of(kind)); });
+TEST_CASE("failure: regex_error and future_error arrive with their types and codes", "[failure]") {
+  for (auto const& opts : {fm::options{.n_jobs = 1}, fm::options{.n_jobs = 1, .isolate = true},
+                           fm::options{.n_jobs = 3}}) {
+    all_arrive([&](int kind) { fm::parallel(opts)(tasks_of(kind)); });
+    all_arrive([&](int kind) { fm::parallel(opts).outcomes(tasks_of(kind)).front().value(); });
+    all_arrive([&](int kind) { fm::parallel(opts).first(tasks_of(kind)); });
     all_arrive([&](int kind) {
-      for ([[maybe_unused]] int const result : fm::parallel(how).stream(tasks_of(kind))) {
+      for ([[maybe_unused]] int const result : fm::parallel(opts).stream(tasks_of(kind))) {
       }
     });
   }
@@ -92,14 +92,17 @@ TEST_CASE("failure: regex_error and future_error arrive through nested maps", "[
   });
 }
 
-TEST_CASE("pool: regex_error and future_error arrive as themselves, with their codes", "[pool]") {
+TEST_CASE("pool: regex_error and future_error arrive with their types and codes", "[pool]") {
   fm::pool workers(2);
   all_arrive([&](int kind) { workers(tasks_of(kind)); });
   all_arrive([&](int kind) { workers.outcomes(tasks_of(kind)).front().value(); });
-  all_arrive([&](int kind) { workers.submit(fm::delayed(fail)(kind)).get(); });
+  all_arrive([&](int kind) {
+    fm::pool one(1);  // a new pool, in which the task has index 0
+    one.submit(fm::delayed(fail)(kind)).get();
+  });
 }
 
-TEST_CASE("resume: a journalled call throws regex_error and future_error too", "[resume]") {
+TEST_CASE("resume: a call with a journal throws regex_error and future_error, too", "[resume]") {
   support::temporary_directory const folder;
   all_arrive([&](int kind) {
     fm::parallel({.n_jobs = 2, .resume = folder.path() / ("journal" + std::to_string(kind))})(

@@ -1,4 +1,5 @@
-// Results and arguments of kinds that are easily forgotten.
+// Results and arguments of unusual types.
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +23,8 @@ namespace fm = forkmap;
 
 namespace {
 
-/// As types that hold anything are: what is no const copy, and no move, is converted.
+/// Like std::any: constructible and assignable from any value. A copy of a non-const object calls
+/// the converting constructor.
 struct takes_anything {
   int value = 0;
   takes_anything(int is, std::nullptr_t) : value(is) {}
@@ -34,7 +36,7 @@ struct takes_anything {
 };
 static_assert(std::is_trivially_copyable_v<takes_anything>);
 
-/// Its text cannot be read where it says "unreadable".
+/// Deserializing it fails if the text is "unreadable".
 struct parsed {
   std::string text;
   bool operator==(parsed const&) const = default;
@@ -100,7 +102,7 @@ template <> struct forkmap::serializer<parsed> {
   }
 };
 
-TEST_CASE("kinds: what is const inside a result or an argument travels", "[kinds]") {
+TEST_CASE("kinds: results and arguments with const members can be sent", "[kinds]") {
   std::map<std::string, int> const numbers{{"one", 1}, {"two", 2}, {"three", 3}};
   fm::pool const workers(2);
   auto const same = [&](auto fn) {
@@ -119,7 +121,8 @@ TEST_CASE("kinds: what is const inside a result or an argument travels", "[kinds
   REQUIRE(entries.at(1) == std::pair<std::string const, int>("three!", 4));
 }
 
-TEST_CASE("kinds: arrays of strings and the like are members as others are", "[kinds]") {
+TEST_CASE("kinds: aggregates with arrays of strings and other types as members can be sent",
+          "[kinds]") {
   fm::pool const workers(2);
   auto const check = [](std::vector<nested> const& all) {
     for (int i = 0; i != 3; ++i) {
@@ -145,7 +148,8 @@ TEST_CASE("kinds: std::vector<bool> is a range of bool", "[kinds]") {
   REQUIRE(fm::parallel(2).map(opposite, flags) == expected);
 }
 
-TEST_CASE("kinds: a result that cannot be read is its task's failure among outcomes", "[kinds]") {
+TEST_CASE("kinds: in outcomes, a result that cannot be deserialized is the failure of its task",
+          "[kinds]") {
   fm::pool const workers(2);
   auto const tasks =
       std::views::iota(0, 5) | std::views::transform([](int i) { return fm::delayed(parse)(i); });
@@ -162,13 +166,16 @@ TEST_CASE("kinds: a result that cannot be read is its task's failure among outco
   check(workers.outcomes(tasks));
 }
 
-TEST_CASE("kinds: random numbers of a pool's task are those of its seed and index, call after call",
+TEST_CASE("kinds: random numbers in a pool depend only on seed and index, in every call",
           "[kinds]") {
   auto const expected = fm::parallel({.n_jobs = 2, .seed = 3}).map(draw, std::views::iota(0, 4));
+  // The index of a submitted task is the number of tasks submitted to its pool before.
+  auto const submitted = fm::parallel({.n_jobs = 2, .seed = 3}).map(draw, std::views::iota(0, 20));
   for (int const n_workers : {1, 2}) {
     fm::pool const workers(fm::options{.n_jobs = n_workers, .seed = 3});
     for (int round = 0; round != 20; ++round) {
-      REQUIRE(workers.submit(fm::delayed(draw)(0)).get() == expected[0]);
+      REQUIRE(workers.submit(fm::delayed(draw)(0)).get() ==
+              submitted[static_cast<std::size_t>(round)]);
       REQUIRE(workers.map(draw, std::views::iota(0, 4)) == expected);
     }
   }

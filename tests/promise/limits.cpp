@@ -1,4 +1,5 @@
-// Time limits, further attempts, budgets: what ends a task, and what does not.
+// Time limits, retries and limits of workers.
+// SPDX-License-Identifier: MIT
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -50,9 +51,9 @@ void block_all_signals() {
 
 }  // namespace
 
-TEST_CASE("timeout: a task over its limit is ended, and no other", "[limits]") {
+TEST_CASE("timeout: a task that runs longer than its limit is ended, and no other", "[limits]") {
   for (int const n_jobs : {1, 2, 3}) {
-    auto const fates =
+    auto const outcomes =
         fm::parallel({.n_jobs = n_jobs, .timeout = 50ms}).outcomes(support::tasks_of(20, [](int i) {
           if (i == 3) wait_for_ever();
           if (i == 11) run_for_ever();
@@ -60,20 +61,19 @@ TEST_CASE("timeout: a task over its limit is ended, and no other", "[limits]") {
         }));
     for (std::size_t i = 0; i != 20; ++i) {
       if (i == 3 || i == 11) {
-        REQUIRE(!fates[i]);
-        REQUIRE(fates[i].error().reason == fm::failure::timed_out);
-        REQUIRE(fates[i].error().index() == i);
-        REQUIRE_THROWS_AS(fates[i].value(), fm::task_timeout);
+        REQUIRE(!outcomes[i]);
+        REQUIRE(outcomes[i].error().reason == fm::failure::timed_out);
+        REQUIRE(outcomes[i].error().index() == i);
+        REQUIRE_THROWS_AS(outcomes[i].value(), fm::task_timeout);
       } else {
-        REQUIRE(fates[i]);
-        REQUIRE(*fates[i] == static_cast<int>(i));
+        REQUIRE(outcomes[i]);
+        REQUIRE(*outcomes[i] == static_cast<int>(i));
       }
     }
   }
 }
 
-TEST_CASE("timeout: the call throws task_timeout, which says which task and what limit",
-          "[limits]") {
+TEST_CASE("timeout: the call throws task_timeout, which names the task and the limit", "[limits]") {
   try {
     fm::parallel({.n_jobs = 2, .timeout = 60ms})(support::tasks_of(4, [](int i) {
       if (i == 2) wait_for_ever();
@@ -86,17 +86,17 @@ TEST_CASE("timeout: the call throws task_timeout, which says which task and what
   }
 }
 
-TEST_CASE("timeout: trace() shows where the task was stuck", "[limits]") {
-  // It lets signals in only where the program enters a system call.
+TEST_CASE("timeout: trace() shows where the task was when it timed out", "[limits]") {
+  // TSan delivers signals only when the program enters a system call.
   if (support::thread_sanitizer) return;
   auto const where = [](auto task) {
-    auto const fates = fm::parallel({.n_jobs = 1, .timeout = 40ms}).outcomes(std::vector{task});
-    REQUIRE(fates[0].error().reason == fm::failure::timed_out);
-    return fates[0].error().trace();
+    auto const outcomes = fm::parallel({.n_jobs = 1, .timeout = 40ms}).outcomes(std::vector{task});
+    REQUIRE(outcomes[0].error().reason == fm::failure::timed_out);
+    return outcomes[0].error().trace();
   };
   REQUIRE_THAT(where(+[] { run_for_ever(); }), ContainsSubstring("run_for_ever"));
   REQUIRE_THAT(where(+[] { wait_for_ever(); }), ContainsSubstring("wait_for_ever"));
-  // Whoever keeps the signal out is described from outside.
+  // A task that blocks the signal is described from /proc.
   REQUIRE_THAT(where(+[] {
                  block_all_signals();
                  wait_for_ever();
@@ -109,12 +109,12 @@ TEST_CASE("timeout: trace() shows where the task was stuck", "[limits]") {
                ContainsSubstring("/proc says: state R"));
 }
 
-TEST_CASE("timeout: what the task has started ends with it", "[limits]") {
+TEST_CASE("timeout: processes that the task has started end with it", "[limits]") {
   auto* const pids = static_cast<std::atomic<pid_t>*>(
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   auto const start_some = [&](int i) {
     if (i == 0) return;
-    // A child with a child that has lost its parent, in a session of its own.
+    // Start an orphan in a session of its own, and a child.
     if (pid_t const child = ::fork(); child == 0) {
       if (::fork() == 0) {
         ::setsid();
@@ -132,7 +132,7 @@ TEST_CASE("timeout: what the task has started ends with it", "[limits]") {
     }
     wait_for_ever();
   };
-  // They may take their time.
+  // Use longer limits until the processes have started within the limit.
   for (std::chrono::milliseconds limit = 100ms; pids[0] == 0 && limit < 60s; limit *= 3) {
     pids[1] = 0;
     fm::parallel({.n_jobs = 2, .timeout = limit}).outcomes(support::tasks_of(2, start_some));
@@ -144,7 +144,7 @@ TEST_CASE("timeout: what the task has started ends with it", "[limits]") {
   ::munmap(pids, 4096);
 }
 
-TEST_CASE("timeout: many short tasks are not disturbed by a limit that none exceeds", "[limits]") {
+TEST_CASE("timeout: a limit that no task exceeds does not disturb many short tasks", "[limits]") {
   auto const xs = fm::parallel({.n_jobs = 2, .timeout = 30s})
                       .map([](int i) { return 2 * i; }, std::views::iota(0, 50'000));
   for (int i = 0; i != 50'000; ++i) REQUIRE(xs[static_cast<std::size_t>(i)] == 2 * i);
@@ -154,12 +154,12 @@ TEST_CASE("timeout: many short tasks are not disturbed by a limit that none exce
   REQUIRE(sum == 4999L * 5000 / 2);
 }
 
-TEST_CASE("timeout: in a fold the limit is each task's, not the batch's", "[limits]") {
-  auto const fold = [](int stuck) {
+TEST_CASE("timeout: in reduce the limit applies to each task, not to a batch", "[limits]") {
+  auto const fold = [](int endless) {
     return fm::parallel({.n_jobs = 2, .timeout = 400ms, .batch_size = 16})
         .reduce(support::tasks_of(32,
                                   [=](int i) {
-                                    if (i == stuck) wait_for_ever();
+                                    if (i == endless) wait_for_ever();
                                     ::usleep(50'000);  // a batch takes 800 ms
                                     return i;
                                   }),
@@ -174,7 +174,8 @@ TEST_CASE("timeout: in a fold the limit is each task's, not the batch's", "[limi
   }
 }
 
-TEST_CASE("timeout: durations of all kinds, and those that make no sense", "[limits]") {
+TEST_CASE("timeout: durations of all types are accepted, and invalid values are refused",
+          "[limits]") {
   REQUIRE(fm::time_limit(1.5s).value() == 1'500'000'000ns);
   REQUIRE(fm::time_limit(20ms).value() == 20'000'000ns);
   REQUIRE(fm::time_limit(std::chrono::duration<float>(0.25F)).value() == 250ms);
@@ -190,19 +191,19 @@ TEST_CASE("timeout: durations of all kinds, and those that make no sense", "[lim
   REQUIRE_THROWS_AS(fm::parallel({.inner_threads = -1}), std::invalid_argument);
 }
 
-TEST_CASE("deadline: outcomes() keeps what is done", "[limits]") {
-  auto const fates =
+TEST_CASE("deadline: outcomes() has the results of tasks that have ended", "[limits]") {
+  auto const outcomes =
       fm::parallel({.n_jobs = 2, .deadline = 300ms}).outcomes(support::tasks_of(10, [](int i) {
         if (i == 4 || i == 5) wait_for_ever();
         return std::to_string(i);
       }));
   for (std::size_t i = 0; i != 10; ++i) {
     if (i < 4) {
-      REQUIRE(*fates[i] == std::to_string(i));
+      REQUIRE(*outcomes[i] == std::to_string(i));
     } else {
-      REQUIRE(fates[i].error().reason ==
+      REQUIRE(outcomes[i].error().reason ==
               (i < 6 ? fm::failure::cancelled : fm::failure::never_started));
-      REQUIRE_THROWS_AS(fates[i].value(), fm::deadline_exceeded);
+      REQUIRE_THROWS_AS(outcomes[i].value(), fm::deadline_exceeded);
     }
   }
 }
@@ -210,7 +211,7 @@ TEST_CASE("deadline: outcomes() keeps what is done", "[limits]") {
 TEST_CASE("deadline: other calls throw deadline_exceeded for the first unfinished task",
           "[limits]") {
   auto const must_exceed = [](auto call, std::size_t first) {
-    // Tasks before that one may take their time, too.
+    // On a slow machine, tasks before `first` may exceed the limit: try a longer one.
     for (std::chrono::milliseconds limit = 100ms;; limit *= 3) {
       try {
         call(fm::parallel({.n_jobs = 2, .deadline = limit}));
@@ -223,29 +224,29 @@ TEST_CASE("deadline: other calls throw deadline_exceeded for the first unfinishe
       }
     }
   };
-  auto const stuck = [](int i) {
+  auto const endless = [](int i) {
     if (i > 0) wait_for_ever();
     return i;
   };
-  must_exceed([&](auto const& map) { map(support::tasks_of(5, stuck)); }, 1);
-  must_exceed([&](auto const& map) { map.map(stuck, std::views::iota(0, 5)); }, 1);
+  must_exceed([&](auto const& map) { map(support::tasks_of(5, endless)); }, 1);
+  must_exceed([&](auto const& map) { map.map(endless, std::views::iota(0, 5)); }, 1);
   must_exceed(
       [&](auto const& map) { map.first(support::tasks_of(5, [](int) { wait_for_ever(); })); }, 0);
   must_exceed([&](auto const& map) { map([] { return 1; }, [] { wait_for_ever(); }); }, 1);
-  // One that is over before the call begins.
-  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = 0s})(support::tasks_of(5, stuck)),
+  // A deadline that has passed before the call begins.
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = 0s})(support::tasks_of(5, endless)),
                     fm::deadline_exceeded);
-  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = -1s})(support::tasks_of(5, stuck)),
+  REQUIRE_THROWS_AS(fm::parallel({.n_jobs = 2, .deadline = -1s})(support::tasks_of(5, endless)),
                     fm::deadline_exceeded);
   REQUIRE(fm::parallel({.n_jobs = 2, .deadline = 60s})(
               support::tasks_of(3, [](int i) { return i; })) == std::vector{0, 1, 2});
 }
 
-TEST_CASE("retries: a task that died or timed out is tried again, one that threw is not",
+TEST_CASE("retries: a task that crashed or timed out is retried, a task that threw is not",
           "[limits]") {
   for (std::size_t const batch : {std::size_t{0}, std::size_t{4}}) {
     fm::shared_array<int> runs({12});
-    auto const fates =
+    auto const outcomes =
         fm::parallel({.n_jobs = 2, .timeout = 100ms, .retries = 2, .batch_size = batch})
             .outcomes(support::tasks_of(12, [&](int i) {
               auto const attempt = fm::this_task::attempt();
@@ -260,13 +261,13 @@ TEST_CASE("retries: a task that died or timed out is tried again, one that threw
       INFO(i);
       REQUIRE(runs[i] == (i == 2 ? 2 : i == 5 || i == 7 ? 3 : 1));
       if (i == 7) {
-        REQUIRE(fates[i].error().reason == fm::failure::died);
-        REQUIRE(fates[i].error().attempt() == 2);
+        REQUIRE(outcomes[i].error().reason == fm::failure::died);
+        REQUIRE(outcomes[i].error().attempt() == 2);
       } else if (i == 9) {
-        REQUIRE(fates[i].error().reason == fm::failure::threw);
-        REQUIRE(fates[i].error().attempt() == 0);
+        REQUIRE(outcomes[i].error().reason == fm::failure::threw);
+        REQUIRE(outcomes[i].error().attempt() == 0);
       } else {
-        REQUIRE(*fates[i] == (i == 2 ? 1 : i == 5 ? 2 : 0));
+        REQUIRE(*outcomes[i] == (i == 2 ? 1 : i == 5 ? 2 : 0));
       }
     }
     auto const report = fm::last_report();
@@ -275,17 +276,17 @@ TEST_CASE("retries: a task that died or timed out is tried again, one that threw
   }
 }
 
-TEST_CASE("retries: what is thrown at a later attempt says so", "[limits]") {
-  auto const fates =
+TEST_CASE("retries: a failure has the number of its attempt", "[limits]") {
+  auto const outcomes =
       fm::parallel({.n_jobs = 2, .retries = 1}).outcomes(support::tasks_of(4, [](int i) {
         if (i == 1 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
         if (i == 1) throw std::runtime_error("later");
       }));
-  REQUIRE(fates[1].error().reason == fm::failure::threw);
-  REQUIRE(fates[1].error().attempt() == 1);
+  REQUIRE(outcomes[1].error().reason == fm::failure::threw);
+  REQUIRE(outcomes[1].error().attempt() == 1);
 }
 
-TEST_CASE("retries: a batch of a fold that was lost runs again from its start", "[limits]") {
+TEST_CASE("retries: a lost batch of reduce runs again from its start", "[limits]") {
   fm::shared_array<int> runs({100});
   auto const sum = fm::parallel({.n_jobs = 3, .retries = 1, .batch_size = 10})
                        .reduce(support::tasks_of(100,
@@ -300,7 +301,7 @@ TEST_CASE("retries: a batch of a fold that was lost runs again from its start", 
   for (std::size_t i = 0; i != 100; ++i) REQUIRE(runs[i] == (i >= 50 && i <= 55 ? 2 : 1));
 }
 
-TEST_CASE("max_tasks_per_worker: a worker is replaced after that many", "[limits]") {
+TEST_CASE("max_tasks_per_worker: a worker is replaced after that many tasks", "[limits]") {
   for (std::size_t const batch : {std::size_t{0}, std::size_t{1}, std::size_t{7}}) {
     for (int const most : {1, 3, 100}) {
       auto const pids =
@@ -311,14 +312,14 @@ TEST_CASE("max_tasks_per_worker: a worker is replaced after that many", "[limits
       for (auto const& [pid, tasks] : tasks_of_worker) REQUIRE(tasks <= most);
     }
   }
-  // Above a thousand tasks they are claimed several at a time.
+  // Above 1000 tasks, workers claim several tasks at a time.
   fm::shared_array<int> runs({3000});
   fm::parallel({.n_jobs = 2, .max_tasks_per_worker = 500})(
       support::tasks_of(3000, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
   REQUIRE(std::count(runs.begin(), runs.end(), 1) == 3000);
 }
 
-TEST_CASE("max_tasks_per_worker: every worker runs its hooks", "[limits]") {
+TEST_CASE("max_tasks_per_worker: every replacement runs worker_init and worker_exit", "[limits]") {
   fm::shared_array<int> hooks({2});
   fm::parallel({.n_jobs = 1,
                 .max_tasks_per_worker = 2,
@@ -328,27 +329,27 @@ TEST_CASE("max_tasks_per_worker: every worker runs its hooks", "[limits]") {
   REQUIRE(hooks[1] == 3);
 }
 
-TEST_CASE("memory_limit: allocations beyond it fail, in that task alone", "[limits]") {
-  if (support::thread_sanitizer) return;  // its allocator ends the process instead
-  auto const fates =
+TEST_CASE("memory_limit: an allocation beyond it fails only in its task", "[limits]") {
+  if (support::thread_sanitizer) return;  // TSan's allocator ends the process instead
+  auto const outcomes =
       fm::parallel({.n_jobs = 2, .memory_limit = std::size_t{256} << 20U})
           .outcomes(support::tasks_of(6, [](int i) {
-            // Not by new, which AddressSanitizer never lets fail.
+            // malloc, because new never fails under AddressSanitizer.
             auto const n = i == 3 ? std::size_t{2} << 30U : 1'000'000;
             std::unique_ptr<void, void (*)(void*)> const v(std::malloc(n), std::free);
-            asm volatile("" : : "r"(v.get()) : "memory");  // what is not used could be left out
+            asm volatile("" : : "r"(v.get()) : "memory");  // keeps the unused allocation
             if (!v) throw std::bad_alloc();
             return n;
           }));
   for (std::size_t i = 0; i != 6; ++i) {
     if (i == 3)
-      REQUIRE_THROWS_AS(fates[i].value(), std::bad_alloc);
+      REQUIRE_THROWS_AS(outcomes[i].value(), std::bad_alloc);
     else
-      REQUIRE(*fates[i] == 1'000'000);
+      REQUIRE(*outcomes[i] == 1'000'000);
   }
 }
 
-TEST_CASE("pin: worker k has the k-th usable core to itself", "[limits]") {
+TEST_CASE("pin: worker k is pinned to the k-th usable core", "[limits]") {
   cpu_set_t usable;
   REQUIRE(::sched_getaffinity(0, sizeof usable, &usable) == 0);
   auto const cores = fm::parallel({.n_jobs = 3, .pin = true})(support::tasks_of(6, [](int) {
@@ -358,16 +359,16 @@ TEST_CASE("pin: worker k has the k-th usable core to itself", "[limits]") {
     while (!CPU_ISSET(core, &mine)) ++core;
     return std::vector{fm::this_task::worker(), CPU_COUNT(&mine), static_cast<int>(core)};
   }));
-  for (auto const& each : cores) {
-    int nth = each[0] % CPU_COUNT(&usable);
+  for (auto const& seen : cores) {
+    int nth = seen[0] % CPU_COUNT(&usable);
     std::size_t core = 0;
     while (!CPU_ISSET(core, &usable) || nth-- != 0) ++core;
-    REQUIRE(each[1] == 1);
-    REQUIRE(each[2] == static_cast<int>(core));
+    REQUIRE(seen[1] == 1);
+    REQUIRE(seen[2] == static_cast<int>(core));
   }
 }
 
-TEST_CASE("first: the first that succeeds, whatever the others do", "[limits]") {
+TEST_CASE("first: returns the first result, even if other tasks fail, crash or hang", "[limits]") {
   auto const one = fm::parallel(3).first(support::tasks_of(6, [](int i) {
     if (i == 0) throw std::runtime_error("no");
     if (i == 1) ::raise(SIGKILL);
@@ -397,7 +398,7 @@ TEST_CASE("first: the first that succeeds, whatever the others do", "[limits]") 
   }
 }
 
-TEST_CASE("report: what the last map of this thread did", "[limits]") {
+TEST_CASE("report: last_report() describes the last call of this thread", "[limits]") {
   fm::parallel(2).map([](int i) { ::usleep(i == 5 ? 60'000 : 100); }, std::views::iota(0, 20));
   auto const report = fm::last_report();
   REQUIRE(report.tasks == 20);
@@ -407,8 +408,11 @@ TEST_CASE("report: what the last map of this thread did", "[limits]") {
   REQUIRE(report.wall >= 60ms);
   REQUIRE(report.max_rss > 100'000);
   REQUIRE(report.unshared > 0);
-  REQUIRE(report.slowest.front().index == 5);
-  REQUIRE(report.slowest.front().took >= 60ms);
+  // On a busy machine, another task may take as long as task 5.
+  auto const slow = std::ranges::find(report.slowest, std::size_t{5}, &fm::slow_task::index);
+  REQUIRE(slow != report.slowest.end());
+  REQUIRE(slow->took >= 60ms);
+  REQUIRE(report.slowest.front().took >= slow->took);
   for (auto const& worker : report.workers) {
     REQUIRE(worker.start_up > 0ns);
     REQUIRE(worker.start_up + worker.busy + worker.idle <= report.wall + 1ms);

@@ -1,4 +1,5 @@
-// Many arrays at once, and arrays larger than what a worker may hold.
+// Many arrays at once, and arrays larger than the memory that a worker may use.
+// SPDX-License-Identifier: MIT
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -32,7 +33,7 @@ std::ptrdiff_t mappings() {
   return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
 }
 
-/// One number of /proc/self/status, in KiB: "VmHWM:".
+/// A field of /proc/self/status in KiB, such as "VmHWM:".
 long status_kib(std::string const& field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
@@ -43,11 +44,11 @@ long status_kib(std::string const& field) {
 
 }  // namespace
 
-TEST_CASE("arrays: ten thousand at once are a mapping each and no descriptor", "[arrays]") {
+TEST_CASE("arrays: ten thousand loaded arrays use one mapping each and no descriptor", "[arrays]") {
   support::temporary_directory const folder;
   constexpr std::size_t n = 10'000;
   auto const file = [&](std::size_t i) { return folder.path() / (std::to_string(i) + ".npy"); };
-  // Files of their own, made in the cheapest way.
+  // A file for each array. Copies of one file are the fastest way to make them.
   auto content = support::file_bytes(fm::dump(std::vector{0, 1, 2}, file(0)));
   auto const data = fm::inspect(file(0)).offset;
   for (std::size_t i = 0; i != n; ++i) {
@@ -62,29 +63,30 @@ TEST_CASE("arrays: ten thousand at once are a mapping each and no descriptor", "
   for (std::size_t i = 0; i != n; ++i) all.push_back(fm::load<int>(file(i)));
   REQUIRE(open_descriptors() == descriptors);
   auto const with_all = mappings();
-  // The vector's own memory may be one, too, and allocators map as they like.
+  // The vector and the allocator may add a few mappings.
   REQUIRE(with_all - before >= static_cast<std::ptrdiff_t>(n));
-  if (!support::thread_sanitizer) {  // which maps shadows of its own
+  if (!support::thread_sanitizer) {  // TSan adds mappings of its shadow memory
     REQUIRE(with_all - before < static_cast<std::ptrdiff_t>(n) + 20);
   }
 
-  // Views and copies add none.
+  // Views and copies add no mappings.
   auto const copies = all;
   std::vector<fm::memmap<int const>> rows;
-  for (auto const& each : all) rows.push_back(each.row(0));
+  for (auto const& array : all) rows.push_back(array.row(0));
   REQUIRE(mappings() < with_all + 20);
   REQUIRE(rows[n - 1]() == static_cast<int>(n) - 1);
 
-  // Workers have them all.
+  // Workers can read all of them.
   auto const sums = fm::parallel(2).map(
       [&](std::size_t i) { return std::accumulate(all[i].begin(), all[i].end(), 0); },
       std::views::iota(std::size_t{0}, n));
   for (std::size_t i = 0; i != n; ++i) REQUIRE(sums[i] == static_cast<int>(i) + 3);
 }
 
-TEST_CASE("arrays: one larger than memory is written in parts", "[arrays]") {
+TEST_CASE("arrays: workers write a large array in parts and hold only a few parts in memory",
+          "[arrays]") {
   support::temporary_directory const folder;
-  // As large as a small disk allows, and far more than a worker is to have of it.
+  // As large as a small disk allows, and many times the part that a worker may hold in memory.
   struct statvfs disk{};
   REQUIRE(::statvfs(folder.path().c_str(), &disk) == 0);
   auto const room = static_cast<std::size_t>(disk.f_bavail) * disk.f_frsize;
@@ -107,9 +109,9 @@ TEST_CASE("arrays: one larger than memory is written in parts", "[arrays]") {
                           return status_kib("VmHWM:");
                         };
                       }));
-  // Each worker writes half of the array, and never has as much: a few parts of it.
+  // Each worker writes half of the array, but holds only a few parts in memory.
   for (auto const kib : peaks) {
-    if (support::thread_sanitizer) continue;  // it has four bytes of its own for each
+    if (support::thread_sanitizer) continue;  // TSan uses four bytes of shadow for each byte
     REQUIRE(kib - before < static_cast<long>(6 * part_bytes / 1024));
   }
   for (std::size_t i = 0; i < out.size(); i += 511) {

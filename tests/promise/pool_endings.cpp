@@ -1,4 +1,5 @@
-// What ends while other things begin: workers, calls and the places that calls lie in.
+// Workers, calls and call slots of a pool that end while others begin.
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <unistd.h>
 
@@ -30,8 +31,8 @@ std::atomic_ref<int> count(fm::shared_array<int> const& counts, std::size_t i) {
   return std::atomic_ref<int>(counts[i]);
 }
 
-/// counts: how many have come, and whether they may go.
-int come_and_wait(fm::shared_array<int> const& counts) {
+/// counts[0]: the number of tasks that wait here. counts[1]: 1 when they may return.
+int arrive_and_wait(fm::shared_array<int> const& counts) {
   ++count(counts, 0);
   while (count(counts, 1) == 0) std::this_thread::sleep_for(1ms);
   return 1;
@@ -51,15 +52,15 @@ int doze(int ms) {
   return ms;
 }
 
-/// A pool all of whose places for calls are taken.
+/// A pool all of whose call slots are taken.
 struct full_pool {
-  static constexpr int n_places = 64;
+  static constexpr int n_slots = 64;
 
   full_pool() {
-    for (int i = 0; i != n_places; ++i) {
-      callers.emplace_back([this] { workers(fm::delayed(come_and_wait)(counts)); });
+    for (int i = 0; i != n_slots; ++i) {
+      callers.emplace_back([this] { workers(fm::delayed(arrive_and_wait)(counts)); });
     }
-    is_full = support::wait_until([this] { return count(counts, 0) == n_places; });
+    is_full = support::wait_until([this] { return count(counts, 0) == n_slots; });
   }
   full_pool(full_pool const&) = delete;
   full_pool& operator=(full_pool const&) = delete;
@@ -70,14 +71,14 @@ struct full_pool {
     callers.clear();
   }
 
-  fm::pool const workers{fm::options{.n_jobs = n_places}};
+  fm::pool const workers{fm::options{.n_jobs = n_slots}};
   fm::shared_array<int> const counts{{2}};
   bool is_full = false;
   std::vector<std::jthread> callers{};
 };
 
 bool is_initialised = false;
-/// counts: attempts, and those in a worker that was not initialised.
+/// counts[0]: attempts in a worker that was initialised. counts[1]: attempts in one that was not.
 int die_at_first(fm::shared_array<int> const& counts) {
   ++count(counts, is_initialised ? 0 : 1);
   if (count(counts, 0) == 1) ::raise(SIGKILL);
@@ -86,7 +87,8 @@ int die_at_first(fm::shared_array<int> const& counts) {
 
 }  // namespace
 
-TEST_CASE("pool: a task submitted while calls take all places runs when they are over", "[pool]") {
+TEST_CASE("pool: a task that is submitted while all call slots are taken runs when a slot is free",
+          "[pool]") {
   full_pool pool;
   auto late = pool.workers.submit(fm::delayed(doze)(1));
   pool.let_go();
@@ -95,7 +97,7 @@ TEST_CASE("pool: a task submitted while calls take all places runs when they are
   CHECK(late.get() == 1);
 }
 
-TEST_CASE("pool: calls that find all places taken run when others are over", "[pool]") {
+TEST_CASE("pool: calls that find all call slots taken run when a slot is free", "[pool]") {
   constexpr std::size_t n_late = 20;
   full_pool pool;
   std::atomic<pid_t> ids[n_late] = {};
@@ -118,40 +120,43 @@ TEST_CASE("pool: calls that find all places taken run when others are over", "[p
   CHECK(n_right == 10 * static_cast<int>(n_late));
 }
 
-TEST_CASE("pool: limits hold for a submitted task whose call a worker has cancelled", "[pool]") {
+TEST_CASE(
+    "pool: limits apply to a submitted task after a failed worker_init has cancelled its call",
+    "[pool]") {
   auto const init = [](int worker) {
     if (worker == 1) throw std::runtime_error("no licence for a second one");
   };
   fm::pool const workers(
       fm::options{.n_jobs = 2, .timeout = 2s, .deadline = 60s, .worker_init = init});
   for (int round = 0; round != 5; ++round) {
-    auto stuck = workers.submit(fm::delayed(die_or_wait)(1));
+    auto endless = workers.submit(fm::delayed(die_or_wait)(1));
     try {
       workers(fm::delayed(doze)(1));
     } catch (std::runtime_error const& e) {
       CHECK(std::string(e.what()) == "no licence for a second one");
     }
-    REQUIRE(stuck.wait_for(60s));
-    REQUIRE_THROWS(stuck.get());
+    REQUIRE(endless.wait_for(60s));
+    REQUIRE_THROWS(endless.get());
   }
 }
 
-TEST_CASE("deadline: a task that had died before it has one failure", "[limits][pool]") {
-  fm::options const how{.n_jobs = 3, .deadline = 300ms};
-  auto const look_at = [](auto const& map) {
-    auto const fates = map.outcomes(support::portable_tasks_of(2, die_or_wait));
-    CHECK_FALSE(fates[0].has_value());
-    CHECK_FALSE(fates[1].has_value());
+TEST_CASE("deadline: a task that crashed before the deadline is counted as one failure",
+          "[limits][pool]") {
+  fm::options const opts{.n_jobs = 3, .deadline = 300ms};
+  auto const check = [](auto const& map) {
+    auto const outcomes = map.outcomes(support::portable_tasks_of(2, die_or_wait));
+    CHECK_FALSE(outcomes[0].has_value());
+    CHECK_FALSE(outcomes[1].has_value());
     CHECK(fm::last_report().failures == 2);
   };
-  look_at(fm::parallel(how));
-  look_at(fm::pool(how));
+  check(fm::parallel(opts));
+  check(fm::pool(opts));
 }
 
-TEST_CASE("pool: a replacement that cannot be initialised runs nothing", "[pool]") {
-  fm::shared_array<int> const births({1}), counts({2});
-  auto const init = [births](int) {
-    if (++births[0] == 2) throw std::runtime_error("only once");
+TEST_CASE("pool: a replacement whose worker_init throws runs no task", "[pool]") {
+  fm::shared_array<int> const starts({1}), counts({2});
+  auto const init = [starts](int) {
+    if (++starts[0] == 2) throw std::runtime_error("only once");
     is_initialised = true;
   };
   fm::pool const workers(fm::options{.n_jobs = 1, .retries = 1, .worker_init = init});
@@ -161,7 +166,7 @@ TEST_CASE("pool: a replacement that cannot be initialised runs nothing", "[pool]
   CHECK(counts[1] == 0);
 }
 
-TEST_CASE("pool: workers come to all tasks of a call while others retire", "[pool]") {
+TEST_CASE("pool: each task of a call gets a worker while other workers retire", "[pool]") {
   int const n = 6;
   fm::pool const workers(fm::options{.n_jobs = n, .max_tasks_per_worker = 1, .deadline = 60s});
   for (int round = 0; round != 20; ++round) {
@@ -173,9 +178,10 @@ TEST_CASE("pool: workers come to all tasks of a call while others retire", "[poo
   }
 }
 
-TEST_CASE("pool: the report of a call tells nothing of memory that its workers keep", "[pool]") {
+TEST_CASE("pool: the report of a call does not count memory that its workers keep", "[pool]") {
   fm::pool const workers(2);
-  workers.map(below_zero, std::views::iota(0, 20'000));  // its results lie where the next call's...
-  workers.map(doze, std::vector{80, 80});                // ...report might be looked for
+  // The results of the first call are in the memory that the report of the second call might read.
+  workers.map(below_zero, std::views::iota(0, 20'000));
+  workers.map(doze, std::vector{80, 80});
   CHECK(fm::last_report().unshared == 0);
 }

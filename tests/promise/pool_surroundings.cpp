@@ -1,4 +1,5 @@
-// A pool in programs that fork, close what they do not know, or wait for ever.
+// Pools in programs that fork, close descriptors that they did not open, or wait for ever.
+// SPDX-License-Identifier: MIT
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -31,7 +32,7 @@ using Catch::Matchers::ContainsSubstring;
 namespace {
 
 int unchanged(int x) { return x; }
-/// What somebody writes to the pipe, when somebody does.
+/// Waits for a byte from the pipe.
 int byte_from(int pipe_end) {
   char byte = 0;
   return ::read(pipe_end, &byte, 1) == 1 ? byte : -1;
@@ -41,8 +42,8 @@ auto unchanged_tasks(int n) {
          std::views::transform([](int i) { return fm::delayed(unchanged)(i); });
 }
 
-/// Runs it in a forked child of this program.
-/// Returns: its exit status; -1 if it ended otherwise.
+/// Calls f in a forked child of this program, with its result as exit status.
+/// Returns: the exit status; -1 if the child did not exit.
 template <class F> int status_in_forked_child(F const& f) {
   auto const child = ::fork();
   REQUIRE(child >= 0);
@@ -60,6 +61,8 @@ template <class F> int status_in_forked_child(F const& f) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/// Returns: 0 if f throws the error for use in another process, 1 for another text, 2 if nothing is
+/// thrown.
 template <class F> int refused_as_not_ours(F const& f) {
   try {
     f();
@@ -69,12 +72,12 @@ template <class F> int refused_as_not_ours(F const& f) {
   return 2;
 }
 
-/// As a program that becomes a daemon does.
+/// Closes all descriptors, as a program does that becomes a daemon.
 int close_everything(int x) {
   ::syscall(SYS_close_range, 3U, ~0U, 0);
   return x;
 }
-/// Then these numbers are the program's.
+/// Closes all descriptors and opens a file under their numbers.
 int close_everything_and_open(std::string const& name) {
   ::syscall(SYS_close_range, 3U, ~0U, 0);
   int last = -1;
@@ -82,19 +85,19 @@ int close_everything_and_open(std::string const& name) {
   return last;
 }
 
-/// Dies with a child of its own that it has not waited for.
-int die_with_dead_child(int x) {
+/// Exits while it has a zombie child.
+int exit_with_zombie_child(int x) {
   auto const child = ::fork();
   if (child == 0) ::_exit(0);
-  siginfo_t dead{};
-  ::waitid(P_PID, static_cast<id_t>(child), &dead, WEXITED | WNOWAIT);
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT);
   ::_exit(x);
 }
 
 }  // namespace
 
-TEST_CASE("pool: a forked child of the program leaves the program's streams alone", "[pool]") {
-  auto const ends_its_copy = [](auto stream) {
+TEST_CASE("pool: a forked child of the program does not disturb the program's streams", "[pool]") {
+  auto const child_ends_copy = [](auto stream) {
     auto it = stream.begin();
     REQUIRE(status_in_forked_child([&] {
               auto const mine = std::move(stream);
@@ -106,53 +109,54 @@ TEST_CASE("pool: a forked child of the program leaves the program's streams alon
     REQUIRE(n == 200);
   };
   fm::pool const workers(2);
-  ends_its_copy(workers.stream(unchanged_tasks(200)));
-  ends_its_copy(workers.unordered(unchanged_tasks(200)));
-  ends_its_copy(fm::parallel(2).stream(unchanged_tasks(200)));
-  ends_its_copy(fm::parallel(2).unordered(unchanged_tasks(200)));
+  child_ends_copy(workers.stream(unchanged_tasks(200)));
+  child_ends_copy(workers.unordered(unchanged_tasks(200)));
+  child_ends_copy(fm::parallel(2).stream(unchanged_tasks(200)));
+  child_ends_copy(fm::parallel(2).unordered(unchanged_tasks(200)));
 }
 
-TEST_CASE("future: in a forked child it has what was there, and waits for nothing", "[pool]") {
+TEST_CASE("future: in a forked child, get() returns a result that was there and otherwise throws",
+          "[pool]") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   fm::pool const workers(1);
-  auto there = workers.submit(fm::delayed(unchanged)(7));
-  REQUIRE(there.wait_for(std::chrono::hours::max()));
-  auto to_come = workers.submit(fm::delayed(byte_from)(ends[0]));
-  REQUIRE(status_in_forked_child([&] { return there.get() == 7 ? 0 : 1; }) == 0);
+  auto finished = workers.submit(fm::delayed(unchanged)(7));
+  REQUIRE(finished.wait_for(std::chrono::hours::max()));
+  auto pending = workers.submit(fm::delayed(byte_from)(ends[0]));
+  REQUIRE(status_in_forked_child([&] { return finished.get() == 7 ? 0 : 1; }) == 0);
   REQUIRE(status_in_forked_child(
-              [&] { return refused_as_not_ours([&] { static_cast<void>(to_come.get()); }); }) == 0);
+              [&] { return refused_as_not_ours([&] { static_cast<void>(pending.get()); }); }) == 0);
   REQUIRE(status_in_forked_child([&] {
-            return refused_as_not_ours([&] { static_cast<void>(to_come.wait_for(1h)); });
+            return refused_as_not_ours([&] { static_cast<void>(pending.wait_for(1h)); });
           }) == 0);
-  REQUIRE(there.get() == 7);
+  REQUIRE(finished.get() == 7);
   REQUIRE(::write(ends[1], "8", 1) == 1);
-  REQUIRE(to_come.get() == '8');
+  REQUIRE(pending.get() == '8');
   ::close(ends[0]);
   ::close(ends[1]);
 }
 
-TEST_CASE("future: wait_for knows durations of every length", "[pool]") {
+TEST_CASE("future: wait_for accepts durations of every length", "[pool]") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   fm::pool const workers(1);
-  auto to_come = workers.submit(fm::delayed(byte_from)(ends[0]));
-  REQUIRE_FALSE(to_come.wait_for(0s));
-  REQUIRE_FALSE(to_come.wait_for(-1h));
-  REQUIRE_FALSE(to_come.wait_for(std::chrono::hours::min()));
+  auto pending = workers.submit(fm::delayed(byte_from)(ends[0]));
+  REQUIRE_FALSE(pending.wait_for(0s));
+  REQUIRE_FALSE(pending.wait_for(-1h));
+  REQUIRE_FALSE(pending.wait_for(std::chrono::hours::min()));
   std::jthread later([&] {
     ::usleep(50'000);
     static_cast<void>(!::write(ends[1], "8", 1));
   });
-  REQUIRE(to_come.wait_for(std::chrono::hours::max()));
-  REQUIRE(to_come.wait_for(std::chrono::duration<double, std::ratio<31556952>>(1e9)));
-  REQUIRE(to_come.get() == '8');
+  REQUIRE(pending.wait_for(std::chrono::hours::max()));
+  REQUIRE(pending.wait_for(std::chrono::duration<double, std::ratio<31556952>>(1e9)));
+  REQUIRE(pending.get() == '8');
   later.join();
   ::close(ends[0]);
   ::close(ends[1]);
 }
 
-TEST_CASE("pool: one that was moved from says so", "[pool]") {
+TEST_CASE("pool: using a pool that was moved from throws", "[pool]") {
   fm::pool first(1);
   fm::pool const second(std::move(first));
   REQUIRE_THROWS_WITH(first.map(unchanged, std::views::iota(0, 3)),
@@ -162,7 +166,8 @@ TEST_CASE("pool: one that was moved from says so", "[pool]") {
   REQUIRE(second.map(unchanged, std::views::iota(0, 3)).back() == 2);
 }
 
-TEST_CASE("pool: a task that closes every descriptor costs its worker, and no file", "[pool]") {
+TEST_CASE("pool: a task that closes every descriptor ends its worker and damages no file",
+          "[pool]") {
   support::temporary_directory const folder;
   auto const name = (folder.path() / "the program's").string();
   for (int const n_workers : {1, 3}) {
@@ -174,7 +179,8 @@ TEST_CASE("pool: a task that closes every descriptor costs its worker, and no fi
   }
   fm::pool const worker(1);
   for (int round = 0; round != 5; ++round) {
-    // The first result of a worker needs a mapping, which there must be before.
+    // The first result of a worker needs a mapping, which must exist before the descriptors are
+    // closed.
     REQUIRE(worker.submit(fm::delayed(unchanged)(round)).get() == round);
     REQUIRE(worker.submit(fm::delayed(close_everything)(round)).get() == round);
     REQUIRE(worker.submit(fm::delayed(unchanged)(round)).get() == round);
@@ -184,32 +190,33 @@ TEST_CASE("pool: a task that closes every descriptor costs its worker, and no fi
   }
 }
 
-TEST_CASE("pool: a deadline ends the wait for a worker that is stuck in worker_init", "[pool]") {
-  fm::options how{.n_jobs = 2, .deadline = 100ms};
-  how.worker_init = [](int) {
+TEST_CASE("pool: a deadline ends the wait for a worker that hangs in worker_init", "[pool]") {
+  fm::options opts{.n_jobs = 2, .deadline = 100ms};
+  opts.worker_init = [](int) {
     for (;;) ::pause();
   };
-  REQUIRE_THROWS_AS(fm::parallel(how).stream(unchanged_tasks(3)).begin(), fm::deadline_exceeded);
-  fm::pool const workers(how);
+  REQUIRE_THROWS_AS(fm::parallel(opts).stream(unchanged_tasks(3)).begin(), fm::deadline_exceeded);
+  fm::pool const workers(opts);
   REQUIRE_THROWS_AS(workers.map(unchanged, std::views::iota(0, 3)), fm::deadline_exceeded);
 }
 
-TEST_CASE("pool: a worker that somebody has stopped ends with its pool", "[pool]") {
+TEST_CASE("pool: a worker that is stopped by SIGSTOP ends with its pool", "[pool]") {
   std::optional<fm::pool> workers(std::in_place, 2);
   for (pid_t const pid : (*workers)(std::vector(2, &::getpid))) REQUIRE(::kill(pid, SIGSTOP) == 0);
   workers.reset();
   REQUIRE(support::child_processes().empty());
 }
 
-TEST_CASE("pool: what dead workers leave behind dead is collected", "[pool]") {
+TEST_CASE("pool: zombie children of workers that have exited are reaped", "[pool]") {
   fm::pool const workers(1);
   for (int round = 0; round != 20; ++round) {
-    REQUIRE_THROWS_AS(workers.submit(fm::delayed(die_with_dead_child)(1)).get(), fm::worker_died);
+    REQUIRE_THROWS_AS(workers.submit(fm::delayed(exit_with_zombie_child)(1)).get(),
+                      fm::worker_died);
   }
   REQUIRE(workers.submit(fm::delayed(unchanged)(7)).get() == 7);
   auto const family = support::child_processes();
   auto const all = support::all_processes();
-  REQUIRE(std::ranges::none_of(all, [&](support::process const& it) {
-    return it.state == 'Z' && std::ranges::find(family, it.parent) != family.end();
+  REQUIRE(std::ranges::none_of(all, [&](support::process const& p) {
+    return p.state == 'Z' && std::ranges::find(family, p.parent) != family.end();
   }));
 }

@@ -1,4 +1,5 @@
-// Who is awake in a pool when there is work: nobody sleeps beside a call that waits.
+// Wake-ups of a pool's workers: no worker sleeps while a call has tasks that are not claimed.
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Returns when `n` tasks have come here, in as many workers.
+/// Returns when `n` tasks have called this, each in a different worker.
 int meet(fm::shared_array<int> const& arrived, int n) {
   std::atomic_ref<int> all(arrived[0]);
   ++all;
@@ -34,17 +35,17 @@ int slow_next(int x) {
   return x + 1;
 }
 
-int* came_to_tasks = nullptr;
-int note_who_came(int i) {
-  std::atomic_ref(came_to_tasks[fm::this_task::worker()]).store(1);
+int* has_run_tasks = nullptr;  // for each worker, 1 if it has run a task
+int note_worker(int i) {
+  std::atomic_ref(has_run_tasks[fm::this_task::worker()]).store(1);
   return i;
 }
 
-/// Longer than workers stay awake; any state of theirs must do.
+/// Sleeps longer than idle workers spin. The tests must pass whether the workers are parked or not.
 void let_them_park() { std::this_thread::sleep_for(2ms); }
 
-/// The processes of two workers.
-std::vector<int> both(fm::pool const& workers) {
+/// The process ids of two workers.
+std::vector<int> both_pids(fm::pool const& workers) {
   fm::shared_array<int> const arrived({1});
   return workers(std::views::iota(0, 2) |
                  std::views::transform([&](int) { return fm::delayed(meet)(arrived, 2); }));
@@ -52,7 +53,7 @@ std::vector<int> both(fm::pool const& workers) {
 
 }  // namespace
 
-TEST_CASE("pool: tasks that are submitted one after the other run at once", "[pool]") {
+TEST_CASE("pool: tasks that are submitted one after another run in parallel", "[pool]") {
   fm::pool const workers(fm::options{.n_jobs = 3, .deadline = 60s});
   for (int round = 0; round != 100; ++round) {
     fm::shared_array<int> const arrived({1});
@@ -66,7 +67,7 @@ TEST_CASE("pool: tasks that are submitted one after the other run at once", "[po
   }
 }
 
-TEST_CASE("pool: calls of several threads run at once", "[pool]") {
+TEST_CASE("pool: calls of several threads run in parallel", "[pool]") {
   fm::pool const workers(fm::options{.n_jobs = 2, .deadline = 60s});
   for (int round = 0; round != 100; ++round) {
     fm::shared_array<int> const arrived({1});
@@ -76,7 +77,7 @@ TEST_CASE("pool: calls of several threads run at once", "[pool]") {
       try {
         workers(fm::delayed(meet)(arrived, 2));
         ++met;
-      } catch (fm::deadline_exceeded const&) {  // seen by `met`
+      } catch (fm::deadline_exceeded const&) {  // then `met` is less than 2
       }
     };
     std::thread other(call);
@@ -86,8 +87,9 @@ TEST_CASE("pool: calls of several threads run at once", "[pool]") {
   }
 }
 
-// With many more of them than cores, callers that look whether their call is over are interrupted at
-// every place; a worker that comes and claims the task meanwhile must not go unseen.
+// With many more callers than cores, a caller that checks whether its call has ended can be
+// preempted at any instruction. If a worker claims the task at that moment, the caller must notice
+// it.
 TEST_CASE("pool: no call ends before its task, with many callers and workers", "[pool]") {
   int const n_callers = 32, n_calls = 200;
   fm::pool const workers(fm::options{.n_jobs = 64, .deadline = 60s});
@@ -106,70 +108,71 @@ TEST_CASE("pool: no call ends before its task, with many callers and workers", "
   CHECK(right == n_callers * n_calls);
 }
 
-TEST_CASE("pool: workers come to all tasks of a call, whether the last one was short or long",
+TEST_CASE("pool: each task of a call gets a worker, whether the last call was short or long",
           "[pool]") {
   int const n = GENERATE(2, 5);
   fm::pool const workers(fm::options{.n_jobs = n, .deadline = 60s});
   for (int round = 0; round != 100; ++round) {
     if (round % 2 == 0) workers.map(small_square, std::views::iota(0, n));
     if (round % 3 == 0) let_them_park();
-    for (int const of : {n, 2}) {
+    for (int const n_tasks : {n, 2}) {
       fm::shared_array<int> const arrived({1});
-      REQUIRE_NOTHROW(workers(std::views::iota(0, of) | std::views::transform([&](int) {
-                                return fm::delayed(meet)(arrived, of);
+      REQUIRE_NOTHROW(workers(std::views::iota(0, n_tasks) | std::views::transform([&](int) {
+                                return fm::delayed(meet)(arrived, n_tasks);
                               })));
     }
   }
 }
 
-TEST_CASE("pool: a call does not wait for a dead worker's replacement while another one sleeps",
+TEST_CASE("pool: a call does not wait for the replacement of a worker while another worker is idle",
           "[pool]") {
+  // While closed[0] is 1, a replacement waits in worker_init.
   fm::shared_array<int> const closed({1});
-  // A replacement takes as long at its begin as the test wants.
   auto const init = [&](int) {
     while (std::atomic_ref(closed[0]).load() != 0) std::this_thread::sleep_for(1ms);
   };
   fm::pool const workers(fm::options{.n_jobs = 2, .deadline = 60s, .worker_init = init});
   for (std::size_t round = 0; round != 30; ++round) {
-    auto const pids = both(workers);
+    auto const pids = both_pids(workers);
     REQUIRE(pids[0] != pids[1]);
     if (round % 3 == 0) let_them_park();
     std::atomic_ref(closed[0]).store(1);
     ::kill(pids[round % 2], SIGKILL);
-    if (round % 5 == 4) let_them_park();  // its death may be known before the call
+    if (round % 5 == 4) let_them_park();  // the pool may have noticed the exit before the call
     CHECK(workers(fm::delayed(small_square)(7)) == std::tuple(49));
     CHECK(workers.submit(fm::delayed(small_square)(8)).get() == 64);
     std::atomic_ref(closed[0]).store(0);
   }
 }
 
-TEST_CASE("pool: all workers come to tasks that are sent slowly", "[pool]") {
+TEST_CASE("pool: all workers run tasks that are sent slowly", "[pool]") {
   constexpr int chunk = 4096;
   constexpr int n = 4 * chunk;
-  fm::shared_array<int> came({2});
-  came_to_tasks = came.data();
+  fm::shared_array<int> has_run({2});
+  has_run_tasks = has_run.data();
   fm::pool const workers(2);
   let_them_park();
-  bool all_came = false;
-  // The second half is the second worker's to begin with. The range takes its time, and waits in the
-  // last quarter until that one has come.
+  bool all_have_run = false;
+  // The second half of the tasks belongs to the second worker at first. The range is slow, and in
+  // the last quarter it waits until the second worker has run a task.
   auto const send = [&](int slow_at, int wait_at) {
     return workers(std::views::iota(0, n) | std::views::transform([&](int k) {
                      if (k == slow_at) std::this_thread::sleep_for(10ms);
                      if (k == wait_at) {
-                       all_came = support::wait_until([&] {
-                         return std::ranges::all_of(
-                             came, [](int& each) { return std::atomic_ref(each).load() != 0; });
+                       all_have_run = support::wait_until([&] {
+                         return std::ranges::all_of(has_run, [](int& worker) {
+                           return std::atomic_ref(worker).load() != 0;
+                         });
                        });
                      }
-                     return fm::delayed(note_who_came)(k);
+                     return fm::delayed(note_worker)(k);
                    }));
   };
-  SECTION("seen by the caller after a chunk") {
+  SECTION("the caller wakes it after a chunk") {
     REQUIRE(send(chunk, 3 * chunk + 1).back() == n - 1);
   }
-  SECTION("seen by a worker, when no chunk comes to its end") {
+  SECTION("the other worker wakes it if no chunk is completed") {
     REQUIRE(send(4 * chunk - 11, 4 * chunk - 10).back() == n - 1);
   }
-  CHECK(all_came);
+  CHECK(all_have_run);
 }

@@ -1,4 +1,5 @@
-// A call that was killed half-way and is made again.
+// Calls with a journal that were killed and are made again.
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,31 +27,33 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-/// Runs `call` in a process that is killed when `enough()`, and waits until it is gone.
+/// Runs `call` in a process, kills the process once `enough()` is true, and waits until it has
+/// ended.
 template <class Call, class Enough> void run_and_kill(Call call, Enough enough) {
   auto const child = ::fork();
   if (child == 0) {
     call();
     ::_exit(0);
   }
-  bool const came = support::wait_until(enough);
+  bool const reached = support::wait_until(enough);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  REQUIRE(came);
+  REQUIRE(reached);
 }
 
-/// The same map, killed half-way and run again, for results of any type.
+/// Kills a map after half of its tasks and makes the same call again.
 template <class Make> void must_resume(Make make) {
   support::temporary_directory const folder;
   auto const journal = folder.path() / "journal";
   constexpr int n = 40;
   fm::shared_array<int> runs({n});
-  auto const call = [&](int stuck) {
-    return fm::parallel({.n_jobs = 2, .resume = journal})(support::tasks_of(n, [&, stuck](int i) {
-      ++runs[static_cast<std::size_t>(i)];
-      if (i >= stuck) ::pause();
-      return make(i);
-    }));
+  auto const call = [&](int first_paused) {
+    return fm::parallel({.n_jobs = 2, .resume = journal})(
+        support::tasks_of(n, [&, first_paused](int i) {
+          ++runs[static_cast<std::size_t>(i)];
+          if (i >= first_paused) ::pause();
+          return make(i);
+        }));
   };
   run_and_kill([&] { call(20); }, [&] { return runs[20] == 1 && runs[21] == 1; });
   auto const results = call(n);
@@ -60,14 +63,14 @@ template <class Make> void must_resume(Make make) {
     REQUIRE(results[static_cast<std::size_t>(i)] == make(i));
     REQUIRE(runs[static_cast<std::size_t>(i)] == (i == 20 || i == 21 ? 2 : 1));
   }
-  // Kept after success: nothing is left to run.
+  // The journal is kept after success, so a third call runs nothing.
   REQUIRE(call(0) == results);
   REQUIRE(fm::last_report().resumed == n);
 }
 
 }  // namespace
 
-TEST_CASE("resume: a killed map runs only what is missing", "[resume]") {
+TEST_CASE("resume: a map that was killed runs only the missing tasks", "[resume]") {
   must_resume([](int i) { return i * 1.5; });
   must_resume([](int i) { return std::string(static_cast<std::size_t>(i) * 1000, 'x'); });
   must_resume([](int i) { return std::vector<std::string>(3, std::to_string(i)); });
@@ -81,29 +84,30 @@ TEST_CASE("resume: tasks without results are not run again either", "[resume]") 
     fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})(
         support::tasks_of(10, [&](int i) { ++runs[static_cast<std::size_t>(i)]; }));
   }
-  for (auto const each : runs) REQUIRE(each == 1);
+  for (auto const n : runs) REQUIRE(n == 1);
 }
 
-TEST_CASE("resume: failures are not recorded, and run again", "[resume]") {
+TEST_CASE("resume: failures are not written to the journal, so failed tasks run again",
+          "[resume]") {
   support::temporary_directory const folder;
   fm::shared_array<int> runs({12});
   for (int round = 0; round != 2; ++round) {
-    auto const fates = fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})
-                           .outcomes(support::tasks_of(12, [&](int i) {
-                             ++runs[static_cast<std::size_t>(i)];
-                             if (round == 0 && i == 3) throw std::runtime_error("no");
-                             if (round == 0 && i == 7) ::raise(SIGKILL);
-                             return i;
-                           }));
+    auto const outcomes = fm::parallel({.n_jobs = 2, .resume = folder.path() / "journal"})
+                              .outcomes(support::tasks_of(12, [&](int i) {
+                                ++runs[static_cast<std::size_t>(i)];
+                                if (round == 0 && i == 3) throw std::runtime_error("no");
+                                if (round == 0 && i == 7) ::raise(SIGKILL);
+                                return i;
+                              }));
     for (std::size_t i = 0; i != 12; ++i) {
-      REQUIRE(fates[i].has_value() == (round == 1 || (i != 3 && i != 7)));
-      if (fates[i]) REQUIRE(*fates[i] == static_cast<int>(i));
+      REQUIRE(outcomes[i].has_value() == (round == 1 || (i != 3 && i != 7)));
+      if (outcomes[i]) REQUIRE(*outcomes[i] == static_cast<int>(i));
     }
   }
   for (std::size_t i = 0; i != 12; ++i) REQUIRE(runs[i] == (i == 3 || i == 7 ? 2 : 1));
 }
 
-TEST_CASE("resume: folds, separate tasks and races", "[resume]") {
+TEST_CASE("resume: works for reduce, separate tasks and first", "[resume]") {
   support::temporary_directory const folder;
   fm::shared_array<int> runs({1});
   for (int round = 0; round != 2; ++round) {
@@ -135,8 +139,10 @@ TEST_CASE("resume: folds, separate tasks and races", "[resume]") {
   REQUIRE(runs[0] == 0);
 }
 
-TEST_CASE("resume: the result that has won is recorded before the others are ended", "[resume]") {
-  // Large, so that writing it takes longer than another worker's end, at which the caller looks.
+TEST_CASE("resume: first writes the winner's result to the journal before other tasks are ended",
+          "[resume]") {
+  // Large, so that another worker ends, and wakes the caller, while the result is still being
+  // written.
   using large = std::array<char, std::size_t{1} << 20U>;
   support::temporary_directory const folder;
   fm::shared_array<int> runs({2});
@@ -174,24 +180,24 @@ TEST_CASE("resume: the journal of another call is refused before anything runs",
   REQUIRE(call(5, 0, 2) == std::vector(5, 1));
 }
 
-TEST_CASE("resume: workers that are killed lose nothing that was recorded", "[resume]") {
+TEST_CASE("resume: killed workers lose no result that was written to the journal", "[resume]") {
   support::temporary_directory const folder;
   fm::shared_array<int> runs({300});
-  auto const fates = fm::parallel({.n_jobs = 3,
-                                   .timeout = std::chrono::seconds(60),
-                                   .retries = 1,
-                                   .max_tasks_per_worker = 7,
-                                   .resume = folder.path() / "j"})
-                         .outcomes(support::tasks_of(300, [&](int i) {
-                           ++runs[static_cast<std::size_t>(i)];
-                           if (i % 50 == 10 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
-                           return i;
-                         }));
+  auto const outcomes = fm::parallel({.n_jobs = 3,
+                                      .timeout = std::chrono::seconds(60),
+                                      .retries = 1,
+                                      .max_tasks_per_worker = 7,
+                                      .resume = folder.path() / "j"})
+                            .outcomes(support::tasks_of(300, [&](int i) {
+                              ++runs[static_cast<std::size_t>(i)];
+                              if (i % 50 == 10 && fm::this_task::attempt() == 0) ::raise(SIGKILL);
+                              return i;
+                            }));
   for (std::size_t i = 0; i != 300; ++i) {
-    REQUIRE(*fates[i] == static_cast<int>(i));
+    REQUIRE(*outcomes[i] == static_cast<int>(i));
     REQUIRE(runs[i] == (i % 50 == 10 ? 2 : 1));
   }
-  auto const again = fm::parallel({.n_jobs = 3, .resume = folder.path() / "j"})(
+  auto const resumed = fm::parallel({.n_jobs = 3, .resume = folder.path() / "j"})(
       support::tasks_of(300, [&](int) { return -1; }));
-  for (std::size_t i = 0; i != 300; ++i) REQUIRE(again[i] == static_cast<int>(i));
+  for (std::size_t i = 0; i != 300; ++i) REQUIRE(resumed[i] == static_cast<int>(i));
 }

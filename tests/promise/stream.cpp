@@ -1,4 +1,5 @@
-// Results one by one: in order, or as they come; of a pool, and of workers forked at the call.
+// Streams of results, in order or as tasks end, from a pool and from workers forked for the call.
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ template <class Fn> auto first_of(int n, Fn fn) { return endless(fn) | std::view
 
 }  // namespace
 
-TEST_CASE("stream: results in input order, unordered ones with their index", "[stream]") {
+TEST_CASE("stream: results are in input order, those of unordered have their index", "[stream]") {
   fm::pool const workers(3);
   for (int const n : {0, 1, 5, 300}) {
     int at = 0;
@@ -62,15 +63,13 @@ TEST_CASE("stream: results in input order, unordered ones with their index", "[s
     REQUIRE(std::ranges::count(seen, 1) == n);
   }
   int n = 0;
-  for (std::monostate const& each : workers.stream(first_of(3, [](int) {}))) {
-    static_cast<void>(each);
+  for ([[maybe_unused]] std::monostate const& none : workers.stream(first_of(3, [](int) {}))) {
     ++n;
   }
   REQUIRE(n == 3);
 }
 
-TEST_CASE("stream: tasks have their index in the stream, and the random numbers that go with it",
-          "[stream]") {
+TEST_CASE("stream: tasks have their index in the stream and its random numbers", "[stream]") {
   fm::pool const workers(fm::options{.n_jobs = 2, .seed = 3});
   auto const draw = [](int i) {
     if (fm::this_task::index() != i) throw std::logic_error("another index");
@@ -81,7 +80,7 @@ TEST_CASE("stream: tasks have their index in the stream, and the random numbers 
   for (auto const x : workers.stream(first_of(20, draw))) REQUIRE(x == expected[at++]);
 }
 
-TEST_CASE("stream: is an input range", "[stream]") {
+TEST_CASE("stream: a stream is an input range", "[stream]") {
   fm::pool const workers(2);
   auto results = workers.stream(first_of(10, squared));
   static_assert(std::ranges::input_range<decltype(results)>);
@@ -91,7 +90,7 @@ TEST_CASE("stream: is an input range", "[stream]") {
   REQUIRE(all == std::vector{0, 4, 16, 36, 64});
 }
 
-TEST_CASE("stream: a slow consumer slows an endless producer down", "[stream]") {
+TEST_CASE("stream: a slow consumer limits how far an endless range is read", "[stream]") {
   for (std::size_t const window : {std::size_t{1}, std::size_t{5}, std::size_t{0}}) {
     fm::pool const workers(fm::options{.n_jobs = 2, .pre_dispatch = window});
     std::size_t const most = window == 0 ? 64 : window;
@@ -106,12 +105,12 @@ TEST_CASE("stream: a slow consumer slows an endless producer down", "[stream]") 
       REQUIRE(x == static_cast<int>(consumed * consumed));
       if (++consumed == 200) break;
     }
-    // The range is evaluated once for each task.
+    // The range has been evaluated once for each task.
     REQUIRE(made <= 200 + most);
   }
 }
 
-TEST_CASE("stream: no more of an input range is read than is dispatched", "[stream]") {
+TEST_CASE("stream: an input range is read only as far as tasks are dispatched", "[stream]") {
   fm::pool const worker(fm::options{.n_jobs = 1, .pre_dispatch = 1});
   std::istringstream in("0 1 2 3 4 5 6 7 8 9");
   auto tasks = std::views::istream<int>(in) |
@@ -127,15 +126,15 @@ TEST_CASE("stream: no more of an input range is read than is dispatched", "[stre
   REQUIRE(next == 5);
 }
 
-TEST_CASE("stream: a result that is there does not wait for tasks that take long to make",
-          "[stream]") {
+TEST_CASE("stream: a finished result does not wait for tasks that are slow to make", "[stream]") {
   fm::pool const worker(1);
   int made = 0;
   auto const tasks = [&] {
     made = 0;
     return std::views::iota(0, 60) | std::views::transform([&](int i) {
              ++made;
-             // When that has ended, so has the task before it, and the pool knows of both.
+             // When this submitted task has ended, the previous task has, too, and the pool knows
+             // it.
              if (i >= 2) REQUIRE(worker.submit(fm::delayed(squared)(i)).get() == i * i);
              return fm::delayed(squared)(i);
            });
@@ -152,7 +151,8 @@ TEST_CASE("stream: a result that is there does not wait for tasks that take long
   REQUIRE(made <= 3);
 }
 
-TEST_CASE("stream: leaving early ends what runs, and the pool goes on", "[stream]") {
+TEST_CASE("stream: leaving a loop early ends the running tasks, and the pool can be used again",
+          "[stream]") {
   fm::pool const workers(2);
   auto const before = std::get<0>(workers(&::getppid));
   for (int const x :
@@ -168,7 +168,7 @@ TEST_CASE("stream: leaving early ends what runs, and the pool goes on", "[stream
   }
 }
 
-TEST_CASE("stream: a failure comes at its element, after all before it", "[stream]") {
+TEST_CASE("stream: a failure is thrown at its element, after all results before it", "[stream]") {
   fm::pool const workers(2);
   int n = 0;
   try {
@@ -184,7 +184,7 @@ TEST_CASE("stream: a failure comes at its element, after all before it", "[strea
   REQUIRE(n == 7);
   REQUIRE_THROWS_AS(
       [&] {
-        for (auto const& each : workers.unordered(endless(fail_at_seven))) n += each.value < 0;
+        for (auto const& result : workers.unordered(endless(fail_at_seven))) n += result.value < 0;
       }(),
       std::out_of_range);
   try {
@@ -200,8 +200,7 @@ TEST_CASE("stream: a failure comes at its element, after all before it", "[strea
   }
 }
 
-TEST_CASE("stream: a range that throws while it makes a task ends it, after all results before",
-          "[stream]") {
+TEST_CASE("stream: an exception of the range is thrown after all results before it", "[stream]") {
   int const n_first = GENERATE(0, 1, 7, 100);
   CAPTURE(n_first);
   fm::pool const workers(2);
@@ -221,7 +220,7 @@ TEST_CASE("stream: a range that throws while it makes a task ends it, after all 
   int n_unordered = 0;
   REQUIRE_THROWS_WITH(
       [&] {
-        for (auto const& each : workers.unordered(tasks)) n_unordered += each.value >= 0;
+        for (auto const& result : workers.unordered(tasks)) n_unordered += result.value >= 0;
       }(),
       "no more");
   REQUIRE(n_unordered == n_first);
@@ -239,21 +238,21 @@ template <class Make> auto lambdas(int n, Make make) {
 
 namespace {
 
-/// Pages of this process and its children, those that they share counted in each.
+/// The number of resident pages of this process and its children. Shared pages are counted in each.
 long resident() {
-  auto const of = [](std::string const& process) {
+  auto const pages_of = [](std::string const& process) {
     std::ifstream file("/proc/" + process + "/statm");
     long total = 0;
     long pages = 0;
     file >> total >> pages;
     return pages;
   };
-  long all = of("self");
-  for (auto const pid : support::child_processes()) all += of(std::to_string(pid));
+  long all = pages_of("self");
+  for (auto const pid : support::child_processes()) all += pages_of(std::to_string(pid));
   return all;
 }
 
-/// Consumes results of 10 kB one by one: 200 MB in all.
+/// Consumes n results of 10 kB one by one: 200 MB in total without sanitizers.
 template <class Stream> void must_stay_small(Stream stream, int n) {
   std::size_t bytes = 0;
   long after_some = 0;
@@ -265,7 +264,8 @@ template <class Stream> void must_stay_small(Stream stream, int n) {
     if (at % (n / 20) == 0) most = std::max(most, resident());
   }
   REQUIRE(bytes == static_cast<std::size_t>(n) * 10'000);
-  if (!support::shadow_memory) REQUIRE(most < after_some + 800);  // pages: 200 bytes a result
+  if (!support::shadow_memory)
+    REQUIRE(most < after_some + 800);  // 800 pages: 200 bytes for each result
 }
 
 constexpr int many = support::shadow_memory ? 2'000 : 20'000;
@@ -281,7 +281,7 @@ TEST_CASE("stream: memory stays bounded over many results of parallel()", "[stre
   must_stay_small(fm::parallel(2).stream(lambdas(many, long_text_of)), many);
 }
 
-TEST_CASE("stream: of parallel(), whose tasks see all that the caller has", "[stream]") {
+TEST_CASE("stream: tasks of parallel() can use all memory of the caller", "[stream]") {
   std::vector<std::string> const words{"a", "bb", "ccc"};
   for (int const n_jobs : {1, 2, 5}) {
     for (int const n : {0, 1, 3, 300}) {
@@ -303,7 +303,8 @@ TEST_CASE("stream: of parallel(), whose tasks see all that the caller has", "[st
   REQUIRE(support::child_processes().empty());
 }
 
-TEST_CASE("stream: of parallel(), with failures, early ends and ranges of all kinds", "[stream]") {
+TEST_CASE("stream: parallel() streams failures, can be left early and accepts all ranges",
+          "[stream]") {
   for (int const n_jobs : {1, 3}) {
     int n = 0;
     try {
@@ -316,13 +317,13 @@ TEST_CASE("stream: of parallel(), with failures, early ends and ranges of all ki
     for (int const x : fm::parallel(n_jobs).stream(lambdas(1000, squared))) {
       if (x == 100) break;
     }
-    // A range that is no random-access one, of tasks that own what they return.
+    // A range without random access, of tasks that return move-only objects.
     std::list<std::function<std::unique_ptr<int>()>> tasks;
     for (int i = 0; i != 5; ++i) tasks.push_back([i] { return std::make_unique<int>(i); });
     int at = 0;
     for (auto const& x : fm::parallel(n_jobs).stream(tasks)) REQUIRE(*x == at++);
     REQUIRE(at == 5);
-    // One that the stream owns.
+    // A range that the stream owns.
     auto results =
         fm::parallel(n_jobs).stream(std::vector(4, [] { return fm::this_task::index(); }));
     at = 0;
@@ -354,7 +355,7 @@ TEST_CASE("stream: of parallel(), with failures, early ends and ranges of all ki
                     std::invalid_argument);
 }
 
-TEST_CASE("stream: the first result of parallel() comes long before the last task", "[stream]") {
+TEST_CASE("stream: results of parallel() arrive before later tasks have begun", "[stream]") {
   for (std::size_t const window : {std::size_t{2}, std::size_t{0}}) {
     std::size_t const most = window == 0 ? 64 : window;
     fm::shared_array<int> begun({1});

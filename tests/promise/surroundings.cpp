@@ -1,4 +1,5 @@
-// What the caller is and does around a map: signals, threads, limits, OpenMP.
+// Calls in programs that use signals, threads, resource limits or OpenMP.
+// SPDX-License-Identifier: MIT
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -40,7 +41,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Runs `body` in a process of its own; its exit status, or minus the signal that ended it.
+/// Runs `body` in a process of its own.
+/// Returns: the exit status, or minus the signal that ended the process.
 template <class Body> int status_of_child(Body body) {
   auto const child = ::fork();
   if (child == 0) {
@@ -64,35 +66,36 @@ bool works() {
   return xs.size() == 9 && xs[8] == "8";
 }
 
-/// A process in a group of its own that has a map with two stuck workers running.
-class stuck_caller {
+/// A process in a group of its own that runs a map with two workers, which wait until let_go() is
+/// called.
+class waiting_caller {
  public:
-  explicit stuck_caller(std::function<void()> const& before = {}) {
+  explicit waiting_caller(std::function<void()> const& before = {}) {
     child_ = ::fork();
     if (child_ == 0) {
       ::setpgid(0, 0);
       if (before) before();
       bool interrupted = false;
-      auto const fates = fm::parallel(2).outcomes(support::tasks_of(2, [&](int i) {
+      auto const outcomes = fm::parallel(2).outcomes(support::tasks_of(2, [&](int i) {
         pids_[static_cast<std::size_t>(i)] = ::getpid();
-        while (pids_[2] == 0) std::this_thread::sleep_for(1ms);  // "let go"
+        while (pids_[2] == 0) std::this_thread::sleep_for(1ms);  // set by let_go()
         return i;
       }));
-      interrupted = !fates[0] || !fates[1];
+      interrupted = !outcomes[0] || !outcomes[1];
       ::_exit(interrupted ? 1 : 42);
     }
     REQUIRE(support::wait_until([&] { return pids_[0] != 0 && pids_[1] != 0; }));
   }
-  stuck_caller(stuck_caller const&) = delete;
-  stuck_caller& operator=(stuck_caller const&) = delete;
-  ~stuck_caller() {
+  waiting_caller(waiting_caller const&) = delete;
+  waiting_caller& operator=(waiting_caller const&) = delete;
+  ~waiting_caller() {
     pids_[2] = 1;
     if (child_ > 0) end(SIGKILL);
   }
 
   pid_t pid() const { return child_; }
   void let_go() { pids_[2] = 1; }
-  bool workers_are_gone() const {
+  bool workers_have_ended() const {
     return support::wait_until(
         [&] { return !support::is_running(pids_[0]) && !support::is_running(pids_[1]); });
   }
@@ -114,38 +117,39 @@ class stuck_caller {
 }  // namespace
 
 TEST_CASE("surroundings: a caller that is killed leaves no worker", "[surroundings]") {
-  stuck_caller caller;
+  waiting_caller caller;
   REQUIRE(caller.end(SIGKILL) == -SIGKILL);
-  REQUIRE(caller.workers_are_gone());
+  REQUIRE(caller.workers_have_ended());
 }
 
-TEST_CASE("surroundings: SIGINT to the group, or to the caller alone, ends all", "[surroundings]") {
+TEST_CASE("surroundings: SIGINT to the group or only to the caller ends caller and workers",
+          "[surroundings]") {
   {
-    stuck_caller caller;
+    waiting_caller caller;
     ::kill(-caller.pid(), SIGINT);
     REQUIRE(caller.wait() == -SIGINT);
-    REQUIRE(caller.workers_are_gone());
+    REQUIRE(caller.workers_have_ended());
   }
-  stuck_caller caller;
+  waiting_caller caller;
   REQUIRE(caller.end(SIGINT) == -SIGINT);
-  REQUIRE(caller.workers_are_gone());
+  REQUIRE(caller.workers_have_ended());
 }
 
-TEST_CASE("surroundings: a caller whose SIGINT handler returns finds its call undisturbed",
+TEST_CASE("surroundings: a SIGINT handler of the caller that returns does not disturb the call",
           "[surroundings]") {
-  stuck_caller caller([] { ::signal(SIGINT, [](int) {}); });
+  waiting_caller caller([] { ::signal(SIGINT, [](int) {}); });
   for (int i = 0; i != 20; ++i) ::kill(-caller.pid(), SIGINT);
   caller.let_go();
   REQUIRE(caller.wait() == 42);
 }
 
-TEST_CASE("surroundings: a caller that blocks all signals can map, with time limits",
+TEST_CASE("surroundings: calls with time limits work in a caller that blocks all signals",
           "[surroundings]") {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, &before);
-  auto const fates =
+  auto const outcomes =
       fm::parallel({.n_jobs = 2, .timeout = 100ms}).outcomes(support::tasks_of(4, [](int i) {
         if (i == 1) {
           for (;;) ::pause();
@@ -153,32 +157,32 @@ TEST_CASE("surroundings: a caller that blocks all signals can map, with time lim
         return i;
       }));
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  REQUIRE(fates[1].error().reason == fm::failure::timed_out);
-  REQUIRE(fates[1].error().trace().find("pause") != std::string::npos);
-  REQUIRE(*fates[3] == 3);
+  REQUIRE(outcomes[1].error().reason == fm::failure::timed_out);
+  REQUIRE(outcomes[1].error().trace().find("pause") != std::string::npos);
+  REQUIRE(*outcomes[3] == 3);
 }
 
-TEST_CASE("surroundings: the program's own handler of a fatal signal stays in workers",
+TEST_CASE("surroundings: the program's handler of a fatal signal is kept in workers",
           "[surroundings]") {
   struct sigaction own{};
   struct sigaction before{};
   own.sa_handler = [](int) { ::_exit(17); };
   ::sigaction(SIGSEGV, &own, &before);
-  auto const fates = fm::parallel(2).outcomes(support::tasks_of(3, [](int i) {
+  auto const outcomes = fm::parallel(2).outcomes(support::tasks_of(3, [](int i) {
     if (i == 1) ::raise(SIGSEGV);
     return i;
   }));
   ::sigaction(SIGSEGV, &before, nullptr);
-  REQUIRE(fates[1].error().message.find("exited with status 17") != std::string::npos);
-  REQUIRE(*fates[2] == 2);
+  REQUIRE(outcomes[1].error().message.find("exited with status 17") != std::string::npos);
+  REQUIRE(*outcomes[2] == 2);
 }
 
-TEST_CASE("surroundings: ten threads map at once while others hold every lock they can",
-          "[surroundings]") {
-  // Its allocator's locks survive a fork in no version before LLVM 18: g++ 12's hangs in children.
+TEST_CASE("surroundings: ten threads can call at once while others take locks", "[surroundings]") {
+  // ASan before LLVM 18 does not handle its allocator's locks at a fork: g++ 12's ASan hangs in
+  // children.
   if (support::address_sanitizer) return;
   std::atomic<bool> done{false};
-  std::mutex of_the_program;
+  std::mutex program_mutex;
   std::FILE* const sink = std::fopen("/dev/null", "w");
   std::vector<std::thread> busy;
   for (int i = 0; i != 3; ++i) {
@@ -186,7 +190,7 @@ TEST_CASE("surroundings: ten threads map at once while others hold every lock th
       while (!done) {
         std::vector<std::string> const garbage(100, std::string(1000, 'x'));
         std::fprintf(sink, "%s\n", garbage[0].c_str());
-        std::lock_guard const hold(of_the_program);
+        std::lock_guard const hold(program_mutex);
         std::this_thread::yield();
       }
     });
@@ -201,7 +205,7 @@ TEST_CASE("surroundings: ten threads map at once while others hold every lock th
                                 [k](int i) {
                                   std::printf("%s", "");
                                   std::vector<std::string> const mine(10, std::string(500, 'y'));
-                                  if (i == 3 && k == 4) {  // a map in a map
+                                  if (i == 3 && k == 4) {  // a nested map
                                     return static_cast<int>(fm::parallel(2)
                                                                 .map([](int j) { return j; },
                                                                      std::views::iota(0, 5))
@@ -217,14 +221,15 @@ TEST_CASE("surroundings: ten threads map at once while others hold every lock th
   }
   for (auto& caller : callers) caller.join();
   done = true;
-  for (auto& each : busy) each.join();
+  for (auto& thread : busy) thread.join();
   std::fclose(sink);
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("surroundings: OpenMP before the call, and in tasks, with as many threads as given",
-          "[surroundings]") {
-  // In a process of its own, so that no other test has its threads.
+TEST_CASE(
+    "surroundings: OpenMP works before the call and in tasks, with the right number of threads",
+    "[surroundings]") {
+  // In a process of its own, so that other tests do not have OpenMP's threads.
   auto const status = status_of_child([] {
     void* const library = ::dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL);
     if (library == nullptr) return 77;
@@ -241,7 +246,7 @@ TEST_CASE("surroundings: OpenMP before the call, and in tasks, with as many thre
     auto const in_tasks = fm::parallel({.n_jobs = 2, .timeout = 60s})(
         support::tasks_of(4, [&](int) { return region(3); }));
     if (in_tasks != std::vector(4, 3)) return 2;
-    if (region(3) != 3) return 3;  // and in the caller as before
+    if (region(3) != 3) return 3;  // still works in the caller
     auto const asked = [&](int inner) {
       return fm::parallel({.n_jobs = 2, .inner_threads = inner})(
           support::tasks_of(2, [&](int) { return max_threads(); }));
@@ -257,7 +262,7 @@ TEST_CASE("surroundings: OpenMP before the call, and in tasks, with as many thre
   }
 }
 
-TEST_CASE("surroundings: maps inside an OpenMP region work, with one warning in all",
+TEST_CASE("surroundings: maps inside an OpenMP region work, with one warning in total",
           "[surroundings]") {
   support::temporary_directory const folder;
   auto const log = folder.path() / "stderr";
@@ -290,9 +295,9 @@ TEST_CASE("surroundings: maps inside an OpenMP region work, with one warning in 
   REQUIRE(text.find("warning", at + 20) == text.npos);
 }
 
-TEST_CASE("surroundings: without descriptors, processes or memory a call fails and names why",
+TEST_CASE("surroundings: a call that lacks descriptors, processes or file size fails and names it",
           "[surroundings]") {
-  auto const names = [](int resource, rlim_t most, std::string const& what) {
+  auto const names = [](int resource, rlim_t most, std::string const& text) {
     return status_of_child([&] {
       auto const before = support::child_processes().size();
       rlimit usual{};
@@ -301,9 +306,9 @@ TEST_CASE("surroundings: without descriptors, processes or memory a call fails a
       ::setrlimit(static_cast<__rlimit_resource>(resource), &tight);
       int trouble = 0;
       try {
-        if (!works()) trouble = 1;  // there may be room enough
+        if (!works()) trouble = 1;  // the limit may be sufficient
       } catch (std::system_error const& e) {
-        if (std::string(e.what()).find(what) == std::string::npos) {
+        if (std::string(e.what()).find(text) == std::string::npos) {
           std::fprintf(stderr, "%s\n", e.what());
           trouble = 2;
         }
@@ -315,12 +320,12 @@ TEST_CASE("surroundings: without descriptors, processes or memory a call fails a
       return works() ? 42 : 4;
     });
   };
-  // UBSan needs descriptors itself, to look at objects.
+  // Not with sanitizers: UBSan needs descriptors to inspect objects.
   for (rlim_t most = 3; most != 8 && !support::address_sanitizer; ++most) {
     REQUIRE(names(RLIMIT_NOFILE, most, most == 3 ? "memfd_create" : "forkmap: ") == 42);
   }
   REQUIRE(names(RLIMIT_FSIZE, 100'000, "RLIMIT_FSIZE") == 42);
-  // The limit of processes does not bind root.
+  // RLIMIT_NPROC does not apply to root, so this child becomes another user.
   auto const forks = status_of_child([] {
     if (::geteuid() == 0 && ::setuid(54'321) != 0) return 77;
     rlimit const none{.rlim_cur = 1, .rlim_max = 1};
@@ -335,7 +340,8 @@ TEST_CASE("surroundings: without descriptors, processes or memory a call fails a
   REQUIRE((forks == 42 || forks == 77));
 }
 
-TEST_CASE("surroundings: from a thread with a small stack, and while unwinding", "[surroundings]") {
+TEST_CASE("surroundings: calls work in a thread with a small stack and during unwinding",
+          "[surroundings]") {
   pthread_attr_t small;
   ::pthread_attr_init(&small);
   ::pthread_attr_setstacksize(&small, 256U << 10U);
@@ -365,7 +371,7 @@ TEST_CASE("surroundings: from a thread with a small stack, and while unwinding",
   REQUIRE(unwound);
 }
 
-TEST_CASE("surroundings: the thread that called may end, its results stay", "[surroundings]") {
+TEST_CASE("surroundings: results outlive the thread that made the call", "[surroundings]") {
   std::vector<std::string> results;
   std::thread([&] {
     results =
@@ -375,7 +381,7 @@ TEST_CASE("surroundings: the thread that called may end, its results stay", "[su
   REQUIRE(results[19] == std::string(1000, 't'));
 }
 
-TEST_CASE("surroundings: a program that waits for any child takes statuses, not results",
+TEST_CASE("surroundings: a program that reaps all children does not disturb results",
           "[surroundings]") {
   std::atomic<bool> done{false};
   std::thread reaper([&] {
@@ -384,24 +390,25 @@ TEST_CASE("surroundings: a program that waits for any child takes statuses, not 
     }
   });
   for (int round = 0; round != 50; ++round) {
-    auto const fates = fm::parallel(2).outcomes(support::tasks_of(20, [](int i) {
+    auto const outcomes = fm::parallel(2).outcomes(support::tasks_of(20, [](int i) {
       if (i == 7) ::raise(SIGKILL);
       return i;
     }));
     for (int i = 0; i != 20; ++i) {
-      auto const& fate = fates[static_cast<std::size_t>(i)];
-      REQUIRE(fate.has_value() == (i != 7));
+      auto const& outcome = outcomes[static_cast<std::size_t>(i)];
+      REQUIRE(outcome.has_value() == (i != 7));
     }
-    REQUIRE(fates[7].error().reason == fm::failure::died);
+    REQUIRE(outcomes[7].error().reason == fm::failure::died);
   }
   done = true;
   reaper.join();
 }
 
-#if defined(__GLIBCXX__)  // with libc++ a cancelled thread cannot even leave a try block
-TEST_CASE("surroundings: a thread that is cancelled leaves its map, and takes the workers along",
+#if defined(__GLIBCXX__)  // with libc++, a cancelled thread cannot leave a try block
+TEST_CASE("surroundings: cancelling a thread ends its call and the workers of the call",
           "[surroundings]") {
-  // It keeps what it knows of the frames that such a thread leaves, and takes offence at them.
+  // ASan keeps the stack state of the frames that a cancelled thread leaves, and reports errors for
+  // it.
   if (support::address_sanitizer) return;
   for (int const n_jobs : {1, 2}) {
     fm::shared_array<int> begun({1});

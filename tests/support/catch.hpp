@@ -1,4 +1,5 @@
 // Catch2, version 2 (Debian 12) or 3, under one set of names: version 3's.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #if __has_include(<catch2/catch_all.hpp>)

@@ -1,4 +1,5 @@
-// Which processes there are, read from /proc.
+// Lists of processes, read from /proc.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <unistd.h>
@@ -18,18 +19,18 @@ namespace support {
 struct process {
   pid_t pid = 0;
   pid_t parent = 0;
-  char state = '?';  // 'Z' is a zombie: dead, and nobody has waited for it yet
+  char state = '?';  // 'Z': a zombie, which has exited and has not been waited for
   std::string name{};
 };
 
-/// Nothing when there is no such process.
+/// Returns: nothing if there is no such process.
 inline std::optional<process> find_process(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  // Not by iterators: they would throw when the process ends between open and read.
+  // Not read by stream iterators: they throw if the process ends between open and read.
   std::string line(4096, '\0');
   file.read(line.data(), static_cast<std::streamsize>(line.size()));
   line.resize(static_cast<std::size_t>(file.gcount()));
-  // The name stands in parentheses and may hold anything, so the last one ends it.
+  // The name is in parentheses and may contain any character, so the last parenthesis ends it.
   auto const open = line.find('(');
   auto const close = line.rfind(')');
   if (open == std::string::npos || close == std::string::npos) return std::nullopt;
@@ -38,7 +39,7 @@ inline std::optional<process> find_process(pid_t pid) {
   return found;
 }
 
-/// Whether `pid` still runs: a zombie does not.
+/// Whether `pid` is running. A zombie is not.
 inline bool is_running(pid_t pid) {
   auto const found = find_process(pid);
   return found && found->state != 'Z' && found->state != 'X';
@@ -56,8 +57,8 @@ inline std::vector<process> all_processes() {
   return all;
 }
 
-/// The running descendants of `ancestor`, zombies left out. Who outlived their parent belong to
-/// init and are no descendants any more: list them before the parent ends.
+/// The running descendants of `ancestor`, without zombies. A process whose parent has exited is a
+/// child of init and no longer a descendant: list descendants before their parent ends.
 inline std::vector<pid_t> child_processes(pid_t ancestor = ::getpid()) {
   auto const all = all_processes();
   std::vector<pid_t> family{ancestor};

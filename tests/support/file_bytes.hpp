@@ -1,4 +1,5 @@
 // Whole files as strings of bytes.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <filesystem>
@@ -20,7 +21,7 @@ inline std::filesystem::path write_bytes(std::filesystem::path const& file,
   return file;
 }
 
-/// The same, with the folders on the way to it.
+/// The same, but first makes the folders of its path.
 inline std::filesystem::path write_deep(std::filesystem::path const& file, std::string_view bytes) {
   std::filesystem::create_directories(file.parent_path());
   return write_bytes(file, bytes);

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# install_missing.sh <thing>...: installs with apt-get what this machine lacks of compiler, cmake,
-# ninja, boost, catch2, benchmark, qhull, numpy, joblib, zlib, bzip2, lzma, lz4, eigen, xtensor,
-# clang-19, libcxx-19. Says nothing when all is there.
+# install_missing.sh <thing>...: installs with apt-get those of the things that this machine lacks.
+# Things are compiler, cmake, ninja, boost, catch2, benchmark, qhull, numpy, joblib, zlib, bzip2,
+# lzma, lz4, eigen, xtensor, clang-19, libcxx-19, aarch64 and riscv64 (cross-compiler and emulator).
+# Prints nothing if none is missing.
 set -euo pipefail
 
 have_command() { command -v "$1" >/dev/null; }
 
-# have_header <preprocessor condition>: also finds what was not installed by a package.
+# have_header <preprocessor condition>: also finds headers that no package has installed.
 have_header() {
   printf '#if !(%s)\n#error missing\n#endif\n' "$1" |
     ${CXX:-c++} -std=c++20 -x c++ -fsyntax-only - 2>/dev/null
@@ -15,7 +16,7 @@ have_boost() {
   printf '#include <boost/version.hpp>\n#if BOOST_VERSION < 107500\n#error old\n#endif\n' |
     ${CXX:-c++} -x c++ -fsyntax-only - 2>/dev/null
 }
-# For the interpreter that Debian's packages belong to, or else the one in PATH.
+# Tries the interpreter that Debian's packages are for, then the one in PATH.
 have_module() {
   local python
   for python in /usr/bin/python3 python3; do
@@ -23,7 +24,7 @@ have_module() {
   done
   return 1
 }
-# Which Boost a Debian or Ubuntu offers: version 1.81 beside Debian 12's default, 1.74.
+# Prints the package of a recent Boost: Debian 12 has 1.81 beside its default, 1.74.
 boost_package() {
   if apt-cache show libboost1.81-dev >/dev/null 2>&1; then
     echo libboost1.81-dev
@@ -32,7 +33,7 @@ boost_package() {
   fi
 }
 
-missing() {  # prints the package for each thing that is not there
+missing() {  # prints the package of each thing that is missing
   local thing
   for thing; do
     case $thing in
@@ -56,6 +57,10 @@ missing() {  # prints the package for each thing that is not there
       libcxx-19)
         CXX="clang++-19 -stdlib=libc++" have_header '__has_include(<__config>)' ||
           printf '%s\n' libc++-19-dev libc++abi-19-dev ;;
+      aarch64 | riscv64)
+        have_command "$thing-linux-gnu-g++" ||
+          printf '%s\n' "g++-$thing-linux-gnu" "libc6-dev-${thing/aarch64/arm64}-cross"
+        have_command "qemu-$thing" || echo qemu-user ;;
       *) echo "install_missing.sh: unknown: $thing" >&2; exit 2 ;;
     esac
   done
@@ -75,7 +80,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "installing ${packages[*]}" >&2
 install() {
-  # Once more after the update: only then are the packages known on a fresh machine.
+  # Computed again after the update: a fresh machine does not know the packages before.
   mapfile -t packages < <(missing "$@")
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -q --no-install-recommends "${packages[@]}"

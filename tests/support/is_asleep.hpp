@@ -1,4 +1,5 @@
-// Whether a thread of this process waits in the kernel.
+// A check whether a thread of this process sleeps in the kernel.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <sys/types.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "leak_guard.hpp"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 namespace support {
 namespace {
 
-/// An orphan's last moments pass, and so does a name that another program has in /dev/shm.
+/// How long an orphan that is about to exit, or a name of another program in /dev/shm, may stay.
 constexpr auto grace = std::chrono::seconds(2);
 
 [[noreturn]] void give_up(char const* call) {
@@ -28,15 +29,15 @@ constexpr auto grace = std::chrono::seconds(2);
   ::_exit(EXIT_FAILURE);
 }
 
-std::string describe(process const& it) {
-  return std::to_string(it.pid) + " (" + it.name + ", state " + it.state + ")";
+std::string describe(process const& p) {
+  return std::to_string(p.pid) + " (" + p.name + ", state " + p.state + ")";
 }
 
 }  // namespace
 
-struct leak_guard::shared_record {
-  std::atomic<int> failures;
-  std::array<char, 1024> first;
+struct leak_guard::child_failures {
+  std::atomic<int> count;
+  std::array<char, 1024> first_message;
 };
 
 void leak_guard::run_begins() {
@@ -44,12 +45,12 @@ void leak_guard::run_begins() {
 
   marker_ = "forkmap-test-" + std::to_string(owner_);
   int const memory = ::memfd_create(marker_.c_str(), MFD_CLOEXEC);
-  if (memory < 0 || ::ftruncate(memory, sizeof(shared_record)) != 0) give_up("memfd_create");
+  if (memory < 0 || ::ftruncate(memory, sizeof(child_failures)) != 0) give_up("memfd_create");
   void* const address =
-      ::mmap(nullptr, sizeof(shared_record), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+      ::mmap(nullptr, sizeof(child_failures), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
   if (address == MAP_FAILED) give_up("mmap");
   ::close(memory);
-  record_ = static_cast<shared_record*>(address);
+  child_failures_ = static_cast<child_failures*>(address);
 
   previous_working_directory_ = std::filesystem::current_path();
   std::string name = std::filesystem::temp_directory_path() / (marker_ + "-XXXXXX");
@@ -74,7 +75,7 @@ void leak_guard::test_begins(std::string const& name) {
 }
 
 void leak_guard::test_ends() {
-  check_record();
+  check_child_failures();
   check_children();
   check_orphans();
   check_descriptors();
@@ -84,8 +85,9 @@ void leak_guard::test_ends() {
 }
 
 void leak_guard::fail_from_child(std::string const& why) {
-  if (record_->failures.fetch_add(1) == 0)
-    std::snprintf(record_->first.data(), record_->first.size(), "%s", why.c_str());
+  auto& first = child_failures_->first_message;
+  if (child_failures_->count.fetch_add(1) == 0)
+    std::snprintf(first.data(), first.size(), "%s", why.c_str());
   std::fprintf(stderr, "\nin \"%s\", in the forked process %d: %s\n", test_.c_str(), ::getpid(),
                why.c_str());
   ::_exit(EXIT_FAILURE);
@@ -96,9 +98,9 @@ void leak_guard::complain(std::string const& what) {
   std::fprintf(stderr, "\n\"%s\" %s\n", test_.c_str(), what.c_str());
 }
 
-void leak_guard::check_record() {
-  if (record_->failures.exchange(0) != 0)
-    complain(std::string("failed in a forked process: ") + record_->first.data());
+void leak_guard::check_child_failures() {
+  if (child_failures_->count.exchange(0) != 0)
+    complain(std::string("failed in a forked process: ") + child_failures_->first_message.data());
 }
 
 void leak_guard::check_children() {
@@ -106,41 +108,41 @@ void leak_guard::check_children() {
     siginfo_t info{};
     if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0) return;  // ECHILD
     if (info.si_pid != 0) {
-      complain("left a child that nobody waited for: " + std::to_string(info.si_pid));
+      complain("left a child that was not waited for: " + std::to_string(info.si_pid));
       ::waitpid(info.si_pid, nullptr, __WALL);
       continue;
     }
-    for (auto const& it : all_processes()) {
-      // A zombie not waitable yet has threads left, which are on their way out.
-      if (it.parent != owner_ || it.state == 'Z') continue;
-      complain("left a running child: " + describe(it));
-      ::kill(it.pid, SIGKILL);
-      ::waitpid(it.pid, nullptr, __WALL);
+    for (auto const& child : all_processes()) {
+      // A zombie that cannot be waited for yet still has threads, which are exiting.
+      if (child.parent != owner_ || child.state == 'Z') continue;
+      complain("left a running child: " + describe(child));
+      ::kill(child.pid, SIGKILL);
+      ::waitpid(child.pid, nullptr, __WALL);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
 void leak_guard::check_orphans() {
-  // Whoever still maps the record was forked by a test and never became another program.
+  // A process that still maps the shared memory was forked by a test and has not called exec.
   auto const find = [this] {
     std::vector<process> found;
-    for (auto& it : all_processes()) {
-      if (it.pid == owner_ || it.state == 'Z') continue;
-      std::ifstream maps("/proc/" + std::to_string(it.pid) + "/maps");
+    for (auto& candidate : all_processes()) {
+      if (candidate.pid == owner_ || candidate.state == 'Z') continue;
+      std::ifstream maps("/proc/" + std::to_string(candidate.pid) + "/maps");
       for (std::string line; std::getline(maps, line);) {
-        // With its end, so that process 12 does not find what process 123 left.
+        // The space after the name keeps process 12 from matching the marker of process 123.
         if (line.find("/memfd:" + marker_ + " ") == std::string::npos) continue;
-        found.push_back(it);
+        found.push_back(candidate);
         break;
       }
     }
     return found;
   };
   if (wait_until([&] { return find().empty(); }, grace)) return;
-  for (auto const& it : find()) {
-    complain("left an orphan: " + describe(it));
-    ::kill(it.pid, SIGKILL);
+  for (auto const& orphan : find()) {
+    complain("left an orphan: " + describe(orphan));
+    ::kill(orphan.pid, SIGKILL);
   }
 }
 
@@ -153,7 +155,8 @@ void leak_guard::check_descriptors() {
   auto const now = open_descriptors();
   for (auto const& [number, target] : descriptors_)
     if (!now.contains(number))
-      complain("closed a descriptor of somebody else: " + std::to_string(number) + " -> " + target);
+      complain("closed a descriptor that it did not open: " + std::to_string(number) + " -> " +
+               target);
 }
 
 void leak_guard::check_shared_memory() {
@@ -188,23 +191,22 @@ std::map<int, std::string> leak_guard::open_descriptors() {
   std::map<int, std::string> open;
   std::string const listing = "/proc/" + std::to_string(::getpid()) + "/fd";
   for (auto const& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    std::string const target = std::filesystem::read_symlink(entry.path(), gone);
-    if (gone || target == listing) continue;  // the latter is this loop's own descriptor
+    std::error_code error;
+    std::string const target = std::filesystem::read_symlink(entry.path(), error);
+    if (error || target == listing) continue;  // `listing` is the descriptor of this loop itself
     open.emplace(std::stoi(entry.path().filename()), target);
   }
   return open;
 }
 
 leak_guard::names leak_guard::shared_memory_names() {
-  // Tests run side by side: other users' names, and folders that other test processes have marked
-  // as theirs, are none of this one's business.
+  // Tests run in parallel. Skip names of other users and the folders of other test processes.
   std::string const own = "forkmap-test-" + std::to_string(::getpid()) + "-";
   names found;
   std::error_code none;
   for (auto const& entry : std::filesystem::directory_iterator("/dev/shm", none)) {
     std::string const name = entry.path().filename();
-    struct stat info {};
+    struct stat info{};
     if (::lstat(entry.path().c_str(), &info) != 0 || info.st_uid != ::geteuid()) continue;
     if (name.starts_with("forkmap-test-") && !name.starts_with(own)) continue;
     found.insert(name);

@@ -1,4 +1,5 @@
-// What a test may leave behind: nothing.
+// A check that a test leaves nothing behind.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <signal.h>
@@ -12,32 +13,33 @@
 
 namespace support {
 
-/// Compares the process before and after each test case. One per test executable.
+/// Compares the state of the process before and after each test case. A test executable has one.
 class leak_guard {
  public:
   leak_guard() = default;
   leak_guard(leak_guard const&) = delete;
   leak_guard& operator=(leak_guard const&) = delete;
 
-  /// Makes a folder that becomes $TMPDIR and the working directory, so that whatever a test writes
-  /// without saying where is found afterwards.
+  /// Makes a folder that becomes $TMPDIR and the working directory, so that files which a test
+  /// writes to a relative path or to the default place for temporary files are found afterwards.
   void run_begins();
   void run_ends();
 
   void test_begins(std::string const& name);
-  /// Prints what is left behind, takes it away so that the next test starts clean, and counts it.
+  /// Prints and counts what the test has left behind. Removes it, so that the next test starts
+  /// clean.
   void test_ends();
   int complaints() const { return complaints_; }
   int tests() const { return tests_; }
   bool is_used() const { return owner_ != 0; }
 
-  /// Whether this is a process that a test forked: there an assertion would go unnoticed.
+  /// Whether this process was forked by a test. Catch2 does not report a failed assertion there.
   bool in_child() const { return owner_ != 0 && ::getpid() != owner_; }
-  /// Ends such a process and makes the test fail in the process that runs it.
+  /// Ends a process that a test forked, and makes the test fail in the process that runs it.
   [[noreturn]] void fail_from_child(std::string const& why);
 
  private:
-  struct shared_record;  // in memory that the forked children share
+  struct child_failures;  // in memory that the forked children share
   using names = std::set<std::string>;
 
   void complain(std::string const& what);
@@ -47,7 +49,7 @@ class leak_guard {
   void check_shared_memory();
   void check_files();
   void check_signal_mask();
-  void check_record();
+  void check_child_failures();
 
   static std::map<int, std::string> open_descriptors();
   static names shared_memory_names();
@@ -56,8 +58,8 @@ class leak_guard {
   int complaints_ = 0;
   int tests_ = 0;
   std::string test_{};
-  std::string marker_{};  // the name of the shared mapping, which marks every process forked here
-  shared_record* record_ = nullptr;
+  std::string marker_{};  // the name of the shared mapping, which every forked process has
+  child_failures* child_failures_ = nullptr;
   std::filesystem::path folder_{};
   std::filesystem::path previous_working_directory_{};
   std::map<int, std::string> descriptors_{};

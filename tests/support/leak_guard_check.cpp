@@ -1,5 +1,6 @@
-// Most of these test cases must not pass, so that the guard is seen to work.
-// cmake/leak_guard_tests.cmake runs each one and says what the guard must answer.
+// Test cases of the leak guard. Most of them leave something behind and must fail.
+// cmake/leak_guard_tests.cmake runs each one and holds the message that the guard must print.
+// SPDX-License-Identifier: MIT
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -80,7 +81,7 @@ TEST_CASE("leaves an orphan") {
 
 TEST_CASE("leaves a descriptor") { CHECK(::open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0); }
 
-TEST_CASE("closes a descriptor of somebody else") { CHECK(::close(STDIN_FILENO) == 0); }
+TEST_CASE("closes a descriptor that it did not open") { CHECK(::close(STDIN_FILENO) == 0); }
 
 TEST_CASE("leaves a name in /dev/shm") {
   int const memory = ::shm_open(shared_name.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);

@@ -1,6 +1,7 @@
-// The main of every test executable: Catch2, and the guard that looks after each test case.
+// The main of every test executable: Catch2, and the leak guard that checks each test case.
+// SPDX-License-Identifier: MIT
 
-// Without Catch2's handlers a worker that dies of a signal dies of it, and quietly.
+// Without Catch2's signal handlers, a signal kills a worker directly, and Catch2 reports nothing.
 #define CATCH_CONFIG_RUNNER
 #define CATCH_CONFIG_NO_POSIX_SIGNALS
 #include <cstdio>
@@ -41,19 +42,19 @@ class guard_listener : public listener_base {
 
 #if FORKMAP_CATCH_VERSION == 2
   bool assertionEnded(Catch::AssertionStats const& stats) override {
-    look_at(stats.assertionResult);
+    check_in_child(stats.assertionResult);
     return false;
   }
 #else
   void assertionEnded(Catch::AssertionStats const& stats) override {
-    look_at(stats.assertionResult);
+    check_in_child(stats.assertionResult);
   }
 #endif
 
  private:
-  void look_at(Catch::AssertionResult const& result) {
+  void check_in_child(Catch::AssertionResult const& result) {
     if (!guard().in_child() || result.isOk()) return;
-    // Catch2 3 keeps its signal handlers, and reports from there: let the process die of it.
+    // Catch2 3 keeps its signal handlers and reports from them: let the signal kill the process.
     dying_ = result.getResultType() == Catch::ResultWas::FatalErrorCondition;
     if (!dying_)
       guard().fail_from_child(std::string("assertion failed: ") + result.getExpression());
@@ -66,11 +67,12 @@ CATCH_REGISTER_LISTENER(guard_listener)
 
 }  // namespace
 
-// Defaults, so that a test run by hand behaves as under ctest; the environment still has its say.
-// Workers shall die of their signals, and forked processes are what these tests are about. ASan
-// does not know of fork: a child of a process whose other thread was storing the stack of an
-// allocation waits for the lock of that store for ever. There are few stacks of two frames, so that
-// the store is hardly written to; for longer ones in a report, run the test with
+// Default options of the sanitizers, so that a test run by hand behaves as under ctest. The
+// environment overrides them. Signals must kill workers, so the sanitizers do not handle them, and
+// TSan does not end forked processes. malloc_context_size=2: ASan is not safe across fork. If
+// another thread holds the lock of ASan's stack depot (its store of allocation stacks) during a
+// fork, the child waits for that lock for ever. Stacks of two frames have few distinct values, so
+// the depot is rarely written. For longer stacks in a report, run the test with
 // ASAN_OPTIONS=malloc_context_size=30.
 extern "C" char const* __asan_default_options() {
   return "handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigfpe=0:handle_sigill=0:"
@@ -78,12 +80,18 @@ extern "C" char const* __asan_default_options() {
 }
 extern "C" char const* __ubsan_default_options() { return "print_stacktrace=1"; }
 extern "C" char const* __tsan_default_options() { return "die_after_fork=0:handle_segv=0"; }
+/// Each process has one of each of these variables. Tests that use threads in place of workers
+/// share them between threads.
+extern "C" char const* __tsan_default_suppressions();
+extern "C" char const* __tsan_default_suppressions() {
+  return "race:forkmap::detail::this_process\nrace:forkmap::detail::outer_path\n";
+}
 
 int main(int argc, char** argv) {
-  // The number of failed tests may be 256, which a shell takes for 0.
+  // run() returns the number of failed tests. 256 as an exit status would be 0.
   bool const passed = Catch::Session().run(argc, argv) == 0;
   if (guard().in_child()) guard().fail_from_child("it ran on to the end of main");
-  // Catch2 2 is content when nothing of that name is there.
+  // Catch2 2 returns success when no test case has the given name.
   if (guard().is_used() && guard().tests() == 0) {
     std::fputs("no test case of this name\n", stderr);
     return 1;

@@ -1,13 +1,15 @@
-// What a file is refused with.
+// The error text with which a file is refused.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <string>
 
-#include <forkmap/array_error.hpp>
+#include <forkmap/error.hpp>
 
 namespace support {
 
-/// The error's text, empty if there was none. Any other exception than the two fails the test.
+/// Returns: the text of the format_error or dtype_error that `body` throws; empty if it throws
+/// nothing. Any other exception fails the test.
 template <class Body> std::string refusal(Body body) {
   try {
     body();

@@ -1,4 +1,5 @@
-// Running another program, or a shell command, and looking at all it did.
+// Runs of another program or a shell command, with its output and exit status.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <fcntl.h>
@@ -23,17 +24,17 @@ namespace support {
 struct program_result {
   std::string out{};
   std::string err{};
-  int exit_status = -1;    // -1: a signal ended it
-  int signal = 0;          // 0: it exited
-  bool timed_out = false;  // then it was killed, and `signal` is SIGKILL
+  int exit_status = -1;    // -1 if a signal ended the program
+  int signal = 0;          // 0 if the program exited
+  bool timed_out = false;  // if true, the program was killed and `signal` is SIGKILL
   bool success() const { return exit_status == 0 && !timed_out; }
 };
 
-/// A program that runs beside the test in a process group of its own, so that a signal to that
-/// group reaches it and its children alone. The destructor kills the group.
+/// A program that runs in parallel to the test, in a process group of its own: a signal to the
+/// group reaches only the program and its children. The destructor kills the group.
 class running_program {
  public:
-  /// `command[0]` is looked up in PATH; `environment` holds additions, each "NAME=value".
+  /// `command[0]` is looked up in PATH. `environment` holds variables to add, each "NAME=value".
   explicit running_program(std::vector<std::string> command,
                            std::vector<std::string> environment = {}) {
     std::vector<char*> arguments;
@@ -53,7 +54,7 @@ class running_program {
       ::execvp(arguments[0], arguments.data());
       ::_exit(127);
     }
-    ::setpgid(pid_, pid_);  // here too: the caller may signal the group before the child has run
+    ::setpgid(pid_, pid_);  // here too: the test may signal the group before the child has run
     ::close(out[1]);
     ::close(err[1]);
     sources_ = {pollfd{out[0], POLLIN, 0}, pollfd{err[0], POLLIN, 0}};
@@ -75,21 +76,23 @@ class running_program {
   void send(int signal) const { ::kill(pid_, signal); }
   void send_to_group(int signal) const { ::kill(-pid_, signal); }
 
-  /// Whether its standard output has come to hold `text` within the limit.
+  /// Waits until the standard output contains `text`.
+  /// Returns: false if the limit has passed without it.
   [[nodiscard]] bool wait_for_output(std::string const& text,
                                      std::chrono::milliseconds limit = std::chrono::seconds(30)) {
     return read_until([&] { return result_.out.find(text) != std::string::npos; }, limit) ||
            result_.out.find(text) != std::string::npos;
   }
 
-  /// Waits until it and everybody who shares its standard output have ended; kills at the limit.
+  /// Waits until the program, and every process that has inherited its outputs, has ended. Kills
+  /// the group at the limit.
   program_result wait(std::chrono::milliseconds limit = std::chrono::seconds(60)) {
     auto const begin = std::chrono::steady_clock::now();
     bool ended = read_until([] { return false; }, limit);
-    // What is left of the limit: a program may close its output and run on.
-    auto const left = limit - std::chrono::duration_cast<std::chrono::milliseconds>(
-                                  std::chrono::steady_clock::now() - begin);
-    ended = ended && wait_until([&] { return reap(WNOHANG); }, left);
+    // Wait for the rest of the limit: a program may close its output and keep running.
+    auto const remaining = limit - std::chrono::duration_cast<std::chrono::milliseconds>(
+                                       std::chrono::steady_clock::now() - begin);
+    ended = ended && wait_until([&] { return reap(WNOHANG); }, remaining);
     if (!ended) {
       result_.timed_out = true;
       kill_group();
@@ -99,7 +102,8 @@ class running_program {
   }
 
  private:
-  /// Reads both outputs until `enough()` or until both have ended. False: the limit came first.
+  /// Reads both outputs until `enough()` is true or both have ended.
+  /// Returns: false if the limit has passed first.
   template <class Enough> bool read_until(Enough enough, std::chrono::milliseconds limit) {
     auto const end = std::chrono::steady_clock::now() + limit;
     while (!enough()) {
@@ -128,13 +132,13 @@ class running_program {
   bool reap(int flags = 0) {
     if (reaped_) return true;
     int status = 0;
-    pid_t found = 0;
-    while ((found = ::waitpid(pid_, &status, flags)) == -1 && errno == EINTR) {
+    pid_t waited = 0;
+    while ((waited = ::waitpid(pid_, &status, flags)) == -1 && errno == EINTR) {
     }
-    if (found == 0) return false;
+    if (waited == 0) return false;
     reaped_ = true;
-    if (found == pid_ && WIFEXITED(status)) result_.exit_status = WEXITSTATUS(status);
-    if (found == pid_ && WIFSIGNALED(status)) result_.signal = WTERMSIG(status);
+    if (waited == pid_ && WIFEXITED(status)) result_.exit_status = WEXITSTATUS(status);
+    if (waited == pid_ && WIFSIGNALED(status)) result_.signal = WTERMSIG(status);
     return true;
   }
 

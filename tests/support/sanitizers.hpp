@@ -1,4 +1,5 @@
-// Whether a sanitizer watches, where that changes what a test can see.
+// Constants that tell which sanitizer is active, for tests whose result depends on it.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 namespace support {
@@ -27,7 +28,8 @@ inline constexpr bool thread_sanitizer = false;
 inline constexpr bool thread_sanitizer = false;
 #endif
 
-/// What both have in common: shadow memory, which makes forks dear and address space no measure.
+/// Both sanitizers have shadow memory: forks are slow, and the size of the address space says
+/// nothing about memory use.
 inline constexpr bool shadow_memory = address_sanitizer || thread_sanitizer;
 
 }  // namespace support

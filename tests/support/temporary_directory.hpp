@@ -1,4 +1,5 @@
-// A folder of a test's own.
+// A temporary folder of a test.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <stdlib.h>
@@ -13,13 +14,13 @@
 
 namespace support {
 
-/// A new, empty folder under $TMPDIR (or /tmp), removed with all it holds by the destructor: in the
-/// process that made it, so that a worker which unwinds takes nothing away.
+/// A new, empty folder under $TMPDIR (or /tmp). The destructor removes it with its content, but
+/// only in the process that made it: a worker that unwinds removes nothing.
 class temporary_directory {
  public:
   temporary_directory() : temporary_directory(std::filesystem::temp_directory_path()) {}
 
-  /// The same under `parent`: a test that needs /dev/shm names it here.
+  /// The same under `parent`, for tests that need a folder in /dev/shm.
   explicit temporary_directory(std::filesystem::path const& parent) {
     std::string name = parent / ("forkmap-test-" + std::to_string(::getpid()) + "-XXXXXX");
     if (::mkdtemp(name.data()) == nullptr)
@@ -43,7 +44,7 @@ class temporary_directory {
   std::filesystem::path path_;
 };
 
-/// How many files and folders stand in it.
+/// The number of files and folders in `folder`.
 inline std::size_t names_in(std::filesystem::path const& folder) {
   return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
                                                 std::filesystem::directory_iterator()));

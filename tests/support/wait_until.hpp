@@ -1,4 +1,5 @@
-// Waiting for a condition instead of for a time.
+// A wait for a condition, to use instead of a wait for a fixed time.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <algorithm>
@@ -7,8 +8,9 @@
 
 namespace support {
 
-/// Whether `condition()` became true within `limit`. The limit is generous because it is only ever
-/// reached by a failing test; a slow machine must not reach it.
+/// Waits until `condition()` is true.
+/// Returns: false if it has not become true within `limit`. Only a failing test reaches the limit,
+/// so it is generous: a slow machine must not reach it.
 template <class Condition>
 [[nodiscard]] bool wait_until(Condition condition,
                               std::chrono::milliseconds limit = std::chrono::seconds(30)) {

@@ -1,4 +1,5 @@
 // Advice to the kernel.
+// SPDX-License-Identifier: MIT
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ namespace fm = forkmap;
 
 namespace {
 
-/// The flags that the kernel has for the mapping at an address: "rd wr sh mr mw me ms sr".
+/// The kernel's flags of the mapping at an address: "rd wr sh mr mw me ms sr".
 std::string flags_at(void const* address) {
   std::ifstream maps("/proc/self/smaps");
   auto const wanted = reinterpret_cast<std::uintptr_t>(address);
@@ -44,12 +45,12 @@ std::string flags_at(void const* address) {
   return {};
 }
 
-/// How many pages of an array this process has in its tables.
+/// The number of pages of an array in the page tables of this process.
 std::size_t resident(void const* address, std::size_t bytes) {
   auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   auto const first = reinterpret_cast<std::uintptr_t>(address) / page;
   std::vector<std::uint64_t> entries((bytes + page - 1) / page);
-  // Only whole entries can be read, which a stream does not keep to.
+  // pagemap can be read only in whole entries. A std::ifstream may read parts of entries.
   int const map = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   auto const length = entries.size() * sizeof(std::uint64_t);
   REQUIRE(::pread(map, entries.data(), length, static_cast<off_t>(first * sizeof(std::uint64_t))) ==
@@ -60,7 +61,7 @@ std::size_t resident(void const* address, std::size_t bytes) {
   return there;
 }
 
-/// As it was built.
+/// Whether the kernel was built with transparent huge pages.
 bool kernel_has_huge_pages() {
   auto* const page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   bool const has_them = ::madvise(page, 4096, MADV_HUGEPAGE) == 0;
@@ -70,7 +71,7 @@ bool kernel_has_huge_pages() {
 
 }  // namespace
 
-TEST_CASE("advise: the kernel knows how a mapping will be read", "[advise]") {
+TEST_CASE("advise: the kernel gets the expected order of access", "[advise]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<double>(100'000, 1), folder.path() / "a.npy");
   auto const array = fm::load<double>(file);
@@ -81,7 +82,7 @@ TEST_CASE("advise: the kernel knows how a mapping will be read", "[advise]") {
   CHECK(array.advise(fm::advice::normal));
   CHECK(flags_at(array.data()).find(" rr ") == std::string::npos);
   CHECK(array.advise(fm::advice::will_need));
-  // Of a window, the pages that it has a part in.
+  // Advice for a window applies to every page that the window overlaps.
   CHECK(array.advise(fm::advice::random, {50'000, 50'001}));
   CHECK(flags_at(array.data()).find(" rr ") == std::string::npos);
   CHECK(flags_at(array.data() + 50'000).find(" rr ") != std::string::npos);
@@ -89,7 +90,7 @@ TEST_CASE("advise: the kernel knows how a mapping will be read", "[advise]") {
   CHECK(array[fm::slice{99'999, 100'000}][0] == 1);
 }
 
-TEST_CASE("advise: dont_need gives pages back and keeps what is in them", "[advise]") {
+TEST_CASE("advise: dont_need releases pages and keeps their data", "[advise]") {
   support::temporary_directory const folder;
   auto const array = fm::memmap<double>::create(folder.path() / "a.npy", {100'000});
   fm::shared_array<double> const shared({100'000});
@@ -105,7 +106,8 @@ TEST_CASE("advise: dont_need gives pages back and keeps what is in them", "[advi
   CHECK(shared[99'999] == 3);
 }
 
-TEST_CASE("advise: the end of a guard gives its window back, but for copy_on_write", "[advise]") {
+TEST_CASE("advise: the end of a guard releases the pages of its window, except for copy_on_write",
+          "[advise]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   auto const array = fm::memmap<double>::create(file, {100'000});
@@ -125,7 +127,7 @@ TEST_CASE("advise: the end of a guard gives its window back, but for copy_on_wri
   CHECK(own[50'000] == 4);
 }
 
-TEST_CASE("advise: dont_need does not undo what is written copy_on_write", "[advise]") {
+TEST_CASE("advise: dont_need keeps what was written with copy_on_write", "[advise]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<int>(10'000, 1), folder.path() / "a.npy");
   auto const own = fm::load<int>(file, fm::copy_on_write);
@@ -136,16 +138,17 @@ TEST_CASE("advise: dont_need does not undo what is written copy_on_write", "[adv
   CHECK(own.advise(fm::advice::will_need));
 }
 
-TEST_CASE("advise: memory of the program's own, in the pages that are all its", "[advise]") {
+TEST_CASE("advise: for other memory, advice applies to the pages that lie wholly inside",
+          "[advise]") {
   auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  // Allocated alone, so that no other memory is of the same mapping.
+  // Mapped separately, so that no other memory is in the same mapping.
   auto* const all = static_cast<std::byte*>(
       ::mmap(nullptr, 64 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   REQUIRE(all != MAP_FAILED);
   std::fill(all, all + 64 * page, std::byte{7});
   std::span const part(all + 100, 10 * page);
   CHECK(fm::advise(part, fm::advice::random));
-  CHECK(flags_at(all).find(" rr ") == std::string::npos);  // of which it has not all
+  CHECK(flags_at(all).find(" rr ") == std::string::npos);  // only partly inside
   CHECK(flags_at(all + page).find(" rr ") != std::string::npos);
   CHECK(flags_at(all + 9 * page).find(" rr ") != std::string::npos);
   CHECK(flags_at(all + 10 * page).find(" rr ") == std::string::npos);
@@ -153,19 +156,19 @@ TEST_CASE("advise: memory of the program's own, in the pages that are all its", 
   CHECK(flags_at(all + page).find(" rr ") == std::string::npos);
   CHECK(fm::advise(part, fm::advice::huge_pages) == kernel_has_huge_pages());
   CHECK((flags_at(all + page).find(" hg ") != std::string::npos) == kernel_has_huge_pages());
-  CHECK(!fm::advise(part, fm::advice::dont_need));  // it would be lost
+  CHECK(!fm::advise(part, fm::advice::dont_need));  // the data would be lost
   CHECK(std::all_of(all, all + 64 * page, [](std::byte each) { return each == std::byte{7}; }));
-  CHECK(fm::advise(std::span(all + 100, 50), fm::advice::random));  // no page of its own
+  CHECK(fm::advise(std::span(all + 100, 50), fm::advice::random));  // contains no whole page
   CHECK(flags_at(all).find(" rr ") == std::string::npos);
   CHECK(fm::advise(std::span<int const, 0>(), fm::advice::huge_pages));
   ::munmap(all, 64 * page);
 }
 
-TEST_CASE("advise: what the kernel does not have is no error", "[advise]") {
+TEST_CASE("advise: advice that the kernel does not support is not an error", "[advise]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<int>(10'000, 1), folder.path() / "a.npy");
   auto const array = fm::load<int>(file);
-  // Either way nothing but speed changes.
+  // The advice changes only the speed.
   CHECK(array.advise(fm::advice::huge_pages) == kernel_has_huge_pages());
   CHECK(array[9999] == 1);
   CHECK(fm::memmap<int>().advise(fm::advice::huge_pages));

@@ -1,4 +1,5 @@
-// Arrays that dump() takes though they are no ranges of elements.
+// Arrays that dump() accepts although they are not ranges of elements.
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -57,17 +58,17 @@ template <> struct forkmap::array_traits<image> {
   static shape dims(image const& it) {
     return {it.pixels.size() / static_cast<std::size_t>(it.width), it.width};
   }
-  static order layout(image const& /*it*/) { return order::c; }
+  static order layout(image const& /*array*/) { return order::c; }
 };
 
-TEST_CASE("dump: array_traits tell what a class is that it does not know", "[array]") {
+TEST_CASE("dump: array_traits describe an array class of the user", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   auto const array = fm::load<float>(fm::dump(image{{0, 51, 255, 0, 0, 255}, 3}, file));
   CHECK(array.dims() == fm::shape{2, 3});
   CHECK(array(0, 1) == 0.2F);
   CHECK(array(1, 2) == 1);
-  // What the traits say of it and what it has must agree.
+  // The dims in the traits must agree with the number of elements.
   CHECK_THROWS_AS(fm::dump(image{{1, 2, 3, 4, 5, 6, 7}, 3}, file), std::invalid_argument);
   CHECK(fm::load<float>(file).size() == 6);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -7,10 +8,6 @@
 #include <array>
 #include <deque>
 #include <filesystem>
-#include <forkmap/dump.hpp>
-#include <forkmap/inspect.hpp>
-#include <forkmap/load.hpp>
-#include <forkmap/shared_array.hpp>
 #include <list>
 #include <map>
 #include <ranges>
@@ -18,6 +15,11 @@
 #include <string>
 #include <system_error>
 #include <vector>
+
+#include <forkmap/dump.hpp>
+#include <forkmap/inspect.hpp>
+#include <forkmap/load.hpp>
+#include <forkmap/shared_array.hpp>
 
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
@@ -41,14 +43,14 @@ static_assert(!fm::array_like<double>);
 namespace {
 
 unsigned mode_of(std::filesystem::path const& file) {
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(file.c_str(), &status) == 0);
   return status.st_mode & 07777U;
 }
 
 }  // namespace
 
-TEST_CASE("dump: takes every contiguous range", "[array]") {
+TEST_CASE("dump: accepts every contiguous range", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   auto const holds = [&](auto... values) {
@@ -73,7 +75,7 @@ TEST_CASE("dump: takes every contiguous range", "[array]") {
   CHECK(support::names_in(folder.path()) == 1);
 }
 
-TEST_CASE("dump: gathers ranges that are not contiguous", "[array]") {
+TEST_CASE("dump: copies ranges that are not contiguous", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   std::vector<bool> bits(600000);
@@ -92,7 +94,7 @@ TEST_CASE("dump: gathers ranges that are not contiguous", "[array]") {
   CHECK(fm::load<int>(file).empty());
 }
 
-TEST_CASE("dump: a range that throws leaves the old file", "[array]") {
+TEST_CASE("dump: a range that throws keeps the old file", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2}, folder.path() / "a.npy");
   auto const bad = std::views::iota(0, 100000) | std::views::transform([](int i) {
@@ -121,13 +123,13 @@ TEST_CASE("dump: dims and layout come from the options or the array itself", "[a
   CHECK(fm::inspect(again).dims == fm::shape{6});
   CHECK(fm::inspect(again).layout == fm::order::c);
   fm::dump(values, again, {.layout = fm::order::fortran});
-  CHECK(fm::inspect(again).layout == fm::order::c);  // as of any single axis, in NumPy
+  CHECK(fm::inspect(again).layout == fm::order::c);  // NumPy reports order c for a single axis
 
   fm::shared_array<int> const rows({2, 3});
   CHECK_THROWS_AS(fm::dump(rows, again, {.layout = fm::order::fortran}), std::invalid_argument);
 }
 
-TEST_CASE("dump: refuses dims that make another number of elements", "[array]") {
+TEST_CASE("dump: refuses dims that do not match the number of elements", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   std::vector<double> const values(10);
@@ -143,7 +145,7 @@ TEST_CASE("dump: refuses dims that make another number of elements", "[array]") 
   CHECK(fm::load<double>(file).dims() == fm::shape{1});
 }
 
-TEST_CASE("dump: writes .npy under any name but those that promise another format", "[array]") {
+TEST_CASE("dump: writes .npy under any name, except with the suffix of another format", "[array]") {
   support::temporary_directory const folder;
   std::vector<int> const values{1};
   fm::dump(values, folder.path() / "a.data");
@@ -154,7 +156,8 @@ TEST_CASE("dump: writes .npy under any name but those that promise another forma
   CHECK(support::names_in(folder.path()) == 3);
 }
 
-TEST_CASE("dump: who has the old file mapped keeps it, even if it is what is written", "[array]") {
+TEST_CASE("dump: mappings of the old file stay valid, even if they are the array being written",
+          "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
   auto const old = fm::load<int>(file);
@@ -164,7 +167,7 @@ TEST_CASE("dump: who has the old file mapped keeps it, even if it is what is wri
   CHECK(fm::load<int>(file)[2] == 3);
 }
 
-TEST_CASE("dump: a new file has mode 0666 less the umask, an old one keeps its own", "[array]") {
+TEST_CASE("dump: a new file has mode 0666 less the umask, an old file keeps its mode", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   auto const before = ::umask(027);
@@ -176,7 +179,7 @@ TEST_CASE("dump: a new file has mode 0666 less the umask, an old one keeps its o
   CHECK(mode_of(file) == 0600);
 }
 
-TEST_CASE("dump: a symbolic link is written through, also a dangling one", "[array]") {
+TEST_CASE("dump: a symbolic link is followed, even a dangling one", "[array]") {
   support::temporary_directory const folder;
   std::filesystem::create_directory(folder.path() / "there");
   auto const link = folder.path() / "link.npy";
@@ -191,7 +194,7 @@ TEST_CASE("dump: a symbolic link is written through, also a dangling one", "[arr
   CHECK_THROWS_AS(fm::dump(std::vector{1}, folder.path() / "loop"), std::system_error);
 }
 
-TEST_CASE("dump: what is no regular file is left alone", "[array]") {
+TEST_CASE("dump: a file that is not a regular file is not replaced", "[array]") {
   support::temporary_directory const folder;
   auto const fifo = folder.path() / "fifo.npy";
   REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
@@ -207,7 +210,7 @@ TEST_CASE("dump: what is no regular file is left alone", "[array]") {
   CHECK(support::names_in(folder.path()) == 1);
 }
 
-TEST_CASE("dump: a name of any length that is allowed works, relative ones too", "[array]") {
+TEST_CASE("dump: names up to the maximum length work, also relative ones", "[array]") {
   support::temporary_directory const folder;
   auto const before = std::filesystem::current_path();
   std::filesystem::current_path(folder.path());
@@ -227,7 +230,8 @@ TEST_CASE("dump: sync writes the file and its name to the disk", "[array]") {
   }
 }
 
-TEST_CASE("dump: a limit met half-way leaves the old file and nothing else", "[array]") {
+TEST_CASE("dump: a file size limit reached half-way keeps the old file and leaves no other",
+          "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2}, folder.path() / "a.npy");
   auto const child = ::fork();
@@ -251,7 +255,7 @@ TEST_CASE("dump: a limit met half-way leaves the old file and nothing else", "[a
   CHECK(support::names_in(folder.path()) == 1);
 }
 
-TEST_CASE("dump: whenever it is killed, the file is the old one or the new one", "[array]") {
+TEST_CASE("dump: if the process is killed, the file is the old one or the new one", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   std::vector<int> const old(300000, 1);

@@ -1,4 +1,5 @@
-// What dump() and load() refuse rather than get wrong.
+// Input that dump() and load() refuse, because the result would be wrong.
+// SPDX-License-Identifier: MIT
 #include <unistd.h>
 
 #include <cstddef>
@@ -12,7 +13,7 @@
 #include <vector>
 
 #include <forkmap/archive.hpp>
-#include <forkmap/array/npy.hpp>
+#include <forkmap/detail/npy/npy.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/dump_value.hpp>
 #include <forkmap/load.hpp>
@@ -37,15 +38,16 @@ struct one_number {
 template <>
 inline constexpr auto forkmap::field_names<one_number> = std::to_array<std::string_view>({"x"});
 
-TEST_CASE("dump: a multimap with a key twice is refused, for no dict can be like it", "[array]") {
+TEST_CASE("dump: a multimap with a duplicate key is refused, as a dict has unique keys",
+          "[array]") {
   support::temporary_directory const folder;
   std::multimap<std::string, double> const twice{{"a", 1.0}, {"a", 2.0}};
   CHECK_THROWS_AS(fm::dump(twice, folder.path() / "m.joblib"), std::invalid_argument);
   CHECK_THROWS_WITH(fm::dump(twice, folder.path() / "m.joblib"),
-                    ContainsSubstring("m.joblib") && ContainsSubstring("'a' is there twice"));
+                    ContainsSubstring("m.joblib") && ContainsSubstring("'a' occurs twice"));
 }
 
-TEST_CASE("dump: other dims of an array in Fortran order mean what reshape means", "[array]") {
+TEST_CASE("dump: other dims for an array in Fortran order have the meaning of reshape", "[array]") {
   support::temporary_directory const folder;
   auto const array = fm::memmap<int>::create(folder.path() / "f.npy", {2, 3}, fm::order::fortran);
   for (std::size_t i = 0; i < 6; ++i) array[i] = static_cast<int>(i);
@@ -55,14 +57,14 @@ TEST_CASE("dump: other dims of an array in Fortran order mean what reshape means
   CHECK(again(0, 1, 0) == array.reshape({2, 3, 1})(0, 1, 0));
 }
 
-TEST_CASE("dump: more bytes than there can be are refused before anything is written", "[array]") {
+TEST_CASE("dump: an impossible number of bytes is refused before anything is written", "[array]") {
   support::temporary_directory const folder;
   auto const endless = std::views::iota(std::size_t{0}, std::size_t{1} << 61U);
   CHECK_THROWS_AS(fm::dump(endless, folder.path() / "a.npy"), std::invalid_argument);
   CHECK(std::filesystem::is_empty(folder.path()));
 }
 
-TEST_CASE("load: the size of a record that need not come is not believed", "[array]") {
+TEST_CASE("load: the size of a record is checked before memory is allocated", "[array]") {
   support::temporary_directory const folder;
   using namespace forkmap::detail;
   auto const file = folder.path() / "a.npy";
@@ -71,7 +73,7 @@ TEST_CASE("load: the size of a record that need not come is not believed", "[arr
   support::write_bytes(file, npy_head(huge, fm::shape{0}, fm::order::c));
   CHECK(fm::load<one_number>(file, fm::in_memory).empty());
 
-  // As a sparse file, so that the elements do lie in it.
+  // A sparse file, so that the elements lie inside the file.
   huge.type.item_bytes = std::size_t{1} << 27U;
   auto const head = npy_head(huge, fm::shape{1}, fm::order::c);
   support::write_bytes(file, head);
@@ -81,7 +83,7 @@ TEST_CASE("load: the size of a record that need not come is not believed", "[arr
                     ContainsSubstring("134217728 bytes"));
 }
 
-TEST_CASE("archive: stays with its file, wherever the program goes and whatever replaces it",
+TEST_CASE("archive: keeps its file after a change of directory and when the file is replaced",
           "[array]") {
   support::temporary_directory const folder;
   auto const before = std::filesystem::current_path();
@@ -99,7 +101,7 @@ TEST_CASE("archive: stays with its file, wherever the program goes and whatever 
   CHECK_THROWS_WITH(opened.load<double>({}, fm::read_write), ContainsSubstring("replaced"));
 }
 
-TEST_CASE("contents: an archive whose members have odd names is listed whole", "[array]") {
+TEST_CASE("contents: all members of an archive are listed, even those with odd names", "[array]") {
   support::temporary_directory const folder;
   std::vector<double> const data{1.0, 2.0};
   auto const file = fm::dump(fm::named("y", data, "z.npy", data), folder.path() / "a.npz");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <deque>
 #include <filesystem>
@@ -42,7 +43,7 @@ static_assert(!fm::array_like<std::string>);
 
 namespace {
 
-/// Names and types of all that is in a file.
+/// The names and types of all values in a file.
 std::string listed(std::filesystem::path const& file) {
   std::string result;
   for (auto const& entry : fm::contents(file)) {
@@ -54,7 +55,7 @@ std::string listed(std::filesystem::path const& file) {
 
 }  // namespace
 
-TEST_CASE("dump: containers of arrays, numbers and texts become what Python calls them",
+TEST_CASE("dump: containers of arrays, numbers and texts become the matching Python types",
           "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.joblib";
@@ -98,7 +99,7 @@ TEST_CASE("dump: named values of any kind are a dict", "[array]") {
                   std::invalid_argument);
 }
 
-TEST_CASE("dump: arrays in containers keep their dims, and lie on multiples of 64", "[array]") {
+TEST_CASE("dump: arrays in containers keep their dims and are aligned to 64 bytes", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.pkl";
   fm::shared_array<double> const matrix({2, 3});
@@ -128,14 +129,14 @@ TEST_CASE("dump: containers can be compressed", "[array]") {
   CHECK_THROWS_AS(fm::dump(value, file, {.compress = "deflate"}), std::invalid_argument);
 }
 
-TEST_CASE("dump: what a format or Python cannot hold leaves the old file", "[array]") {
+TEST_CASE("dump: a value that the format or Python cannot hold keeps the old file", "[array]") {
   support::temporary_directory const folder;
   auto const old = fm::dump(7, folder.path() / "old.joblib");
   CHECK_THROWS_WITH(fm::dump(std::tuple(1, "\xff"s), old),
-                    ContainsSubstring(old.native()) && ContainsSubstring("'\\xff' is no UTF-8"));
+                    ContainsSubstring(old.native()) && ContainsSubstring("'\\xff' is not UTF-8"));
   CHECK_THROWS_AS(fm::dump(std::map<std::string, int>{{"\xc3", 1}}, old), std::invalid_argument);
   CHECK_THROWS_WITH(fm::dump(std::tuple(1), old, {.dims = {1}}),
-                    ContainsSubstring("for one array"));
+                    ContainsSubstring("apply to a single array"));
   CHECK(fm::load_value<int>(old) == 7);
   CHECK_THROWS_WITH(fm::dump(std::tuple(1), folder.path() / "a.npy"),
                     ContainsSubstring("a.npy") && ContainsSubstring(".joblib also lists"));

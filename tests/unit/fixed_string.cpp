@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -13,7 +14,7 @@ using short_name = fm::fixed_string<5>;
 static_assert(std::is_trivially_copyable_v<short_name> && sizeof(short_name) == 5);
 static_assert(sizeof(fm::fixed_u32string<3>) == 12 && short_name::capacity() == 5);
 
-TEST_CASE("fixed_string: holds up to N characters, filled up with zeros", "[array]") {
+TEST_CASE("fixed_string: holds up to N characters, padded with zeros", "[array]") {
   short_name const text = "abc";
   CHECK(text.view() == "abc");
   CHECK(text.size() == 3);
@@ -32,7 +33,7 @@ TEST_CASE("fixed_string: zeros in the middle are part of the text, those at the 
   CHECK(short_name("a\0b\0"sv).size() == 3);
 }
 
-TEST_CASE("fixed_string: compares as texts", "[array]") {
+TEST_CASE("fixed_string: compares as text", "[array]") {
   short_name const a = "a", b = "b";
   CHECK(a == short_name("a"));
   CHECK(a != b);
@@ -44,7 +45,8 @@ TEST_CASE("fixed_string: compares as texts", "[array]") {
   CHECK(fm::fixed_u32string<4>(U"\u00e9") == U"\u00e9");
 }
 
-TEST_CASE("fixed_string: a text that is too long is an error with both lengths", "[array]") {
+TEST_CASE("fixed_string: a text that is too long is an error that names both lengths", "[array]") {
   CHECK_THROWS_AS(short_name("abcdef"), std::length_error);
-  CHECK_THROWS_WITH(short_name("abcdef"), ContainsSubstring("6 characters") && ContainsSubstring("of 5"));
+  CHECK_THROWS_WITH(short_name("abcdef"),
+                    ContainsSubstring("6 characters") && ContainsSubstring("of 5"));
 }

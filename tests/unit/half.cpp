@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -19,7 +20,7 @@ namespace {
 
 fm::half of_bits(unsigned bits) { return fm::half::from_bits(static_cast<std::uint16_t>(bits)); }
 
-/// What IEEE 754 says a half is, by arithmetic of doubles.
+/// The value of a half by IEEE 754, computed with doubles.
 double meaning(unsigned bits) {
   double const sign = (bits & 0x8000U) != 0 ? -1.0 : 1.0;
   int const exponent = static_cast<int>((bits >> 10U) & 31U);
@@ -30,31 +31,31 @@ double meaning(unsigned bits) {
 
 }  // namespace
 
-TEST_CASE("half: every value is the float that IEEE 754 says, and comes back", "[array]") {
+TEST_CASE("half: every value converts to the float of IEEE 754 and back", "[array]") {
   for (unsigned bits = 0; bits < 0x10000U; ++bits) {
     if ((bits & 0x7c00U) == 0x7c00U) continue;
     float const value = of_bits(bits);
     if (double{value} != meaning(bits)) FAIL("bits " << bits << " are " << value);
-    if (fm::half(value).bits() != bits) FAIL(value << " does not come back");
+    if (fm::half(value).bits() != bits) FAIL(value << " does not convert back");
   }
   CHECK(std::signbit(static_cast<float>(of_bits(0x8000U))));
 }
 
-TEST_CASE("half: infinities and NaNs stay what they are", "[array]") {
+TEST_CASE("half: infinities and NaNs are preserved", "[array]") {
   constexpr auto infinity = std::numeric_limits<float>::infinity();
   CHECK(of_bits(0x7c00U) == infinity);
   CHECK(of_bits(0xfc00U) == -infinity);
   CHECK(fm::half(infinity).bits() == 0x7c00U);
   CHECK(fm::half(-infinity).bits() == 0xfc00U);
   for (unsigned bits = 0x7c01U; bits < 0x8000U; ++bits) {
-    if (!std::isnan(static_cast<float>(of_bits(bits)))) FAIL("bits " << bits << " are no NaN");
+    if (!std::isnan(static_cast<float>(of_bits(bits)))) FAIL("bits " << bits << " are not a NaN");
     if (fm::half(of_bits(bits)).bits() != bits) FAIL("the NaN of bits " << bits << " changes");
   }
-  // Its payload is all in bits that a half lacks.
+  // The payload of this NaN is entirely in bits that a half lacks.
   CHECK((fm::half(std::bit_cast<float>(0x7f800001U)).bits() & 0x3ffU) != 0);
 }
 
-TEST_CASE("half: floats in between go to the nearest, ties to even", "[array]") {
+TEST_CASE("half: floats round to the nearest half, ties to even", "[array]") {
   for (unsigned bits = 0; bits < 0x7bffU; ++bits) {
     auto const middle = static_cast<float>((meaning(bits) + meaning(bits + 1)) / 2);
     auto const even = bits % 2 == 0 ? bits : bits + 1;
@@ -67,7 +68,8 @@ TEST_CASE("half: floats in between go to the nearest, ties to even", "[array]") 
   }
 }
 
-TEST_CASE("half: what is too large becomes infinite, what is too small becomes zero", "[array]") {
+TEST_CASE("half: values that are too large become infinite, too small ones become zero",
+          "[array]") {
   CHECK(fm::half(65519.99F).bits() == 0x7bffU);
   CHECK(fm::half(65520.0F).bits() == 0x7c00U);
   CHECK(fm::half(1e30F).bits() == 0x7c00U);

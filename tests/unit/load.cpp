@@ -1,15 +1,17 @@
+// SPDX-License-Identifier: MIT
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <complex>
 #include <filesystem>
-#include <forkmap/dump.hpp>
-#include <forkmap/inspect.hpp>
-#include <forkmap/load.hpp>
 #include <system_error>
 #include <type_traits>
 #include <vector>
+
+#include <forkmap/dump.hpp>
+#include <forkmap/inspect.hpp>
+#include <forkmap/load.hpp>
 
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
@@ -25,7 +27,7 @@ static_assert(std::same_as<decltype(fm::load<int>("", fm::copy_on_write)), fm::m
 static_assert(std::same_as<decltype(fm::load<int>("", fm::in_memory)), fm::owned_array<int>>);
 static_assert(std::same_as<decltype(fm::load<int const>("")), fm::memmap<int const>>);
 
-TEST_CASE("load: what is written goes where the mode says", "[array]") {
+TEST_CASE("load: the mode decides whether writes reach the file", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1, 2, 3}, folder.path() / "a.npy");
   auto const seen = fm::load<int>(file);
@@ -43,7 +45,7 @@ TEST_CASE("load: what is written goes where the mode says", "[array]") {
   CHECK(fm::load<int>(file, fm::in_memory)[0] == 10);
 }
 
-TEST_CASE("load: refuses another type and says which one to ask for", "[array]") {
+TEST_CASE("load: refuses a wrong type and names the right one", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<float>{1}, folder.path() / "a.npy");
   CHECK_THROWS_WITH(fm::load<double>(file),
@@ -61,7 +63,7 @@ TEST_CASE("load: refuses another type and says which one to ask for", "[array]")
   }
 }
 
-TEST_CASE("load: refuses a file shorter than its header says", "[array]") {
+TEST_CASE("load: refuses a file that is shorter than its header says", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1.0, 2.0}, folder.path() / "a.npy");
   std::filesystem::resize_file(file, 143);
@@ -70,7 +72,7 @@ TEST_CASE("load: refuses a file shorter than its header says", "[array]") {
                     ContainsSubstring(file.native()) && ContainsSubstring("15 bytes"));
 }
 
-TEST_CASE("load: never waits for a FIFO, and opens no device or directory", "[array]") {
+TEST_CASE("load: does not block on a FIFO, and refuses devices and directories", "[array]") {
   support::temporary_directory const folder;
   auto const fifo = folder.path() / "fifo";
   REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
@@ -97,7 +99,7 @@ TEST_CASE("load: a missing file or permission is a system_error naming the file"
   REQUIRE(::chmod(folder.path().c_str(), 0777) == 0);
   auto const child = ::fork();
   if (child == 0) {
-    // Root may write everything; who is nobody may not even walk to the folder.
+    // Root may write everything, so drop root; user nobody may not even reach the folder.
     if (::chdir(folder.path().c_str()) != 0) ::_exit(8);
     if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) ::_exit(0);
     int result = 0;
@@ -120,7 +122,7 @@ TEST_CASE("load: a missing file or permission is a system_error naming the file"
   CHECK(status == 0);
 }
 
-TEST_CASE("load: looks at the bytes and not at the name", "[array]") {
+TEST_CASE("load: detects the format by the content, not by the name", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector{1.0}, folder.path() / "a.npy");
   std::filesystem::rename(file, folder.path() / "a.joblib");
@@ -137,7 +139,7 @@ TEST_CASE("load: does not change the file", "[array]") {
   CHECK(support::file_bytes(file) == bytes);
 }
 
-TEST_CASE("inspect: tells dtype, dims, layout and where the data is", "[array]") {
+TEST_CASE("inspect: returns dtype, dims, layout and the offset of the data", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<std::uint16_t>(6), folder.path() / "a.npy",
                              {.dims = {2, 3}, .layout = fm::order::fortran});

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -6,14 +7,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <forkmap/dump.hpp>
-#include <forkmap/load.hpp>
-#include <forkmap/memmap.hpp>
 #include <numeric>
 #include <ranges>
 #include <span>
 #include <system_error>
 #include <vector>
+
+#include <forkmap/dump.hpp>
+#include <forkmap/load.hpp>
+#include <forkmap/memmap.hpp>
 
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
@@ -45,7 +47,7 @@ void fill(std::span<double> values, double value) {
 
 }  // namespace
 
-TEST_CASE("memmap: create makes an .npy file of zeros that is written through", "[array]") {
+TEST_CASE("memmap: create makes an .npy file of zeros, and writes reach the file", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   int const rows = 3;
@@ -61,7 +63,7 @@ TEST_CASE("memmap: create makes an .npy file of zeros that is written through", 
   CHECK(support::names_in(folder.path()) == 1);
 }
 
-TEST_CASE("memmap: create makes raw bytes under any other name", "[array]") {
+TEST_CASE("memmap: create makes a raw file under any other name", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.bin";
   auto const array = fm::memmap<int>::create(file, {5}, fm::order::fortran);
@@ -77,7 +79,7 @@ TEST_CASE("memmap: create makes raw bytes under any other name", "[array]") {
   }
 }
 
-TEST_CASE("memmap: create leaves whoever has the old file mapped alone", "[array]") {
+TEST_CASE("memmap: create does not change existing mappings of the old file", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   auto const old = fm::memmap<int>::create(file, {100000});
@@ -113,7 +115,7 @@ TEST_CASE("memmap: a full disk is an error and not a signal", "[array]") {
   CHECK(support::names_in(folder.path()) == 0);
 }
 
-TEST_CASE("memmap: open_raw refuses what is not there", "[array]") {
+TEST_CASE("memmap: open_raw refuses missing files and bytes", "[array]") {
   support::temporary_directory const folder;
   auto const file = support::write_bytes(folder.path() / "raw", std::string(40, 'x'));
   using raw = fm::memmap<double const>;
@@ -128,7 +130,7 @@ TEST_CASE("memmap: open_raw refuses what is not there", "[array]") {
   CHECK_THROWS_AS(raw::open_raw(file, {1LL << 62}, fm::read_only), std::invalid_argument);
 }
 
-TEST_CASE("memmap: modes differ in who sees what is written", "[array]") {
+TEST_CASE("memmap: the mode decides who sees writes", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "raw";
   fm::memmap<int>::create(file, {4})[0] = 1;
@@ -143,7 +145,7 @@ TEST_CASE("memmap: modes differ in who sees what is written", "[array]") {
   CHECK(seen[2] == 0);
 }
 
-TEST_CASE("memmap: what a child writes is seen by its parent", "[array]") {
+TEST_CASE("memmap: a parent sees the writes of its child", "[array]") {
   support::temporary_directory const folder;
   auto const array = fm::memmap<double>::create(folder.path() / "a.npy", {1000});
   auto const child = ::fork();
@@ -175,7 +177,7 @@ TEST_CASE("memmap: copies share one mapping and outlive each other", "[array]") 
   CHECK(readable.path() == kept.path());
 }
 
-TEST_CASE("memmap: is a span wherever one is taken", "[array]") {
+TEST_CASE("memmap: converts to a span", "[array]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   auto array = fm::memmap<double>::create(file, {4});
@@ -189,7 +191,7 @@ TEST_CASE("memmap: is a span wherever one is taken", "[array]") {
   CHECK_THROWS_AS((array[{1, 5}]), std::out_of_range);
 }
 
-TEST_CASE("memmap: no descriptor is kept", "[array]") {
+TEST_CASE("memmap: keeps no descriptor open", "[array]") {
   support::temporary_directory const folder;
   auto const before = support::names_in("/proc/self/fd");
   auto const array = fm::memmap<double>::create(folder.path() / "a.npy", {4});
@@ -197,7 +199,7 @@ TEST_CASE("memmap: no descriptor is kept", "[array]") {
   CHECK(support::names_in("/proc/self/fd") == before);
 }
 
-TEST_CASE("memmap: a bad place is an error that names it", "[array]") {
+TEST_CASE("memmap: an index out of range is an error that names it", "[array]") {
   CHECK_THROWS_WITH(fm::memmap<int>::create("/no/such/folder/a.npy", {1}),
                     ContainsSubstring("/no/such/folder/a.npy"));
   CHECK_THROWS_AS(fm::memmap<int>::create("/no/such/folder/a.npy", {1}), std::system_error);
@@ -205,7 +207,7 @@ TEST_CASE("memmap: a bad place is an error that names it", "[array]") {
   CHECK_THROWS_AS(fm::memmap<int>::create("", {1}), std::system_error);
 }
 
-TEST_CASE("memmap: a description opens the same file, and no other in its place", "[array]") {
+TEST_CASE("memmap: a description opens the same file, and refuses a replacement", "[array]") {
   using access = fm::detail::memmap_access;
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
@@ -223,7 +225,7 @@ TEST_CASE("memmap: a description opens the same file, and no other in its place"
   fm::dump(std::vector<double>{1.0}, file);
   try {
     access::reopen<double>(reference);
-    FAIL("another file was taken for the one described");
+    FAIL("the replacement was opened as if it were the described file");
   } catch (std::system_error const& error) {
     CHECK(error.code().value() == ESTALE);
     CHECK_THAT(error.what(), ContainsSubstring(file.native()));
@@ -233,7 +235,8 @@ TEST_CASE("memmap: a description opens the same file, and no other in its place"
   CHECK(access::reopen<double>(access::describe(fm::memmap<double>())).empty());
 }
 
-TEST_CASE("memmap: a description of a relative path holds after a change of directory", "[array]") {
+TEST_CASE("memmap: a description of a relative path is valid after a change of directory",
+          "[array]") {
   using access = fm::detail::memmap_access;
   support::temporary_directory const folder;
   auto const before = std::filesystem::current_path();

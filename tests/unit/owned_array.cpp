@@ -1,8 +1,10 @@
-#include <forkmap/dump.hpp>
-#include <forkmap/load.hpp>
+// SPDX-License-Identifier: MIT
 #include <numeric>
 #include <ranges>
 #include <vector>
+
+#include <forkmap/dump.hpp>
+#include <forkmap/load.hpp>
 
 #include "support/catch.hpp"
 #include "support/file_bytes.hpp"
@@ -13,7 +15,7 @@ namespace fm = forkmap;
 static_assert(std::ranges::contiguous_range<fm::owned_array<double>>);
 static_assert(std::ranges::contiguous_range<fm::owned_array<double> const>);
 
-TEST_CASE("owned_array: copies its elements and moves without", "[array]") {
+TEST_CASE("owned_array: a copy copies the elements, a move does not", "[array]") {
   support::temporary_directory const folder;
   std::vector<int> values(6);
   std::iota(values.begin(), values.end(), 0);
@@ -39,7 +41,7 @@ TEST_CASE("owned_array: copies its elements and moves without", "[array]") {
   CHECK_THROWS_AS(array(2, 0), std::out_of_range);
 }
 
-TEST_CASE("owned_array: a bool is 0 or 1, whatever the file holds", "[array]") {
+TEST_CASE("owned_array: a bool is 0 or 1, whatever byte the file has", "[array]") {
   support::temporary_directory const folder;
   auto const file = fm::dump(std::vector<bool>{false, true}, folder.path() / "b.npy");
   auto bytes = support::file_bytes(file);

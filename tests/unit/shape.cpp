@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: MIT
 #include <cstdint>
-#include <forkmap/shape.hpp>
 #include <vector>
+
+#include <forkmap/shape.hpp>
 
 #include "support/catch.hpp"
 
@@ -9,7 +11,7 @@ using Catch::Matchers::ContainsSubstring;
 
 static_assert(std::is_trivially_copyable_v<fm::shape>);
 
-TEST_CASE("shape: takes any mixture of integer types", "[array]") {
+TEST_CASE("shape: accepts any mixture of integer types", "[array]") {
   int const rows = 3;
   std::uint8_t const columns = 4;
   long long const depth = 5;
@@ -40,7 +42,7 @@ TEST_CASE("shape: counts without overflow", "[array]") {
   CHECK(fm::shape{1, 1, 7}.count() == 7);
 }
 
-TEST_CASE("shape: no axes make one element, and are not the same as nothing said", "[array]") {
+TEST_CASE("shape: no axes make one element, which differs from an unset shape", "[array]") {
   fm::shape const nothing{};
   CHECK_FALSE(nothing.given());
   CHECK(fm::shape::scalar().given());

@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: MIT
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <forkmap/shared_array.hpp>
 #include <numeric>
 #include <ranges>
 #include <span>
 #include <system_error>
+
+#include <forkmap/shared_array.hpp>
 
 #include "support/catch.hpp"
 
@@ -16,7 +18,7 @@ static_assert(std::is_nothrow_copy_constructible_v<fm::shared_array<double>>);
 static_assert(std::convertible_to<fm::shared_array<int>, fm::shared_array<int const>>);
 static_assert(!std::convertible_to<fm::shared_array<int const>, fm::shared_array<int>>);
 
-TEST_CASE("shared_array: begins as zeros and is written through its copies", "[array]") {
+TEST_CASE("shared_array: starts as zeros, and copies share its memory", "[array]") {
   int const rows = 3;
   fm::shared_array<double> const array({rows, 4});
   auto const copy = array;
@@ -29,7 +31,7 @@ TEST_CASE("shared_array: begins as zeros and is written through its copies", "[a
   CHECK(readable(2, 3) == 5.0);
 }
 
-TEST_CASE("shared_array: what a child writes is seen by its parent", "[array]") {
+TEST_CASE("shared_array: a parent sees the writes of its child", "[array]") {
   fm::shared_array<int> const array(fm::shape{100000});
   auto const child = ::fork();
   if (child == 0) {
@@ -43,7 +45,7 @@ TEST_CASE("shared_array: what a child writes is seen by its parent", "[array]") 
   CHECK(array[99999] == 7);
 }
 
-TEST_CASE("shared_array: keeps the order it is given", "[array]") {
+TEST_CASE("shared_array: keeps the given order", "[array]") {
   fm::shared_array<int> const array({2, 3}, fm::order::fortran);
   array(1, 0) = 4;
   CHECK(array[1] == 4);
@@ -58,7 +60,7 @@ TEST_CASE("shared_array: may be empty", "[array]") {
   CHECK(fm::shared_array<double>().empty());
 }
 
-TEST_CASE("shared_array: refuses what no machine can hold", "[array]") {
+TEST_CASE("shared_array: refuses sizes beyond the address space", "[array]") {
   CHECK_THROWS_AS(fm::shared_array<double>({1LL << 40, 1LL << 40}), std::invalid_argument);
   CHECK_THROWS_AS(fm::shared_array<double>({1LL << 61}), std::invalid_argument);
   CHECK_THROWS_AS(fm::shared_array<double>({1LL << 55}), std::system_error);

@@ -1,4 +1,5 @@
-// Views: other dims over the same memory.
+// Views: arrays with other dims over the same memory.
+// SPDX-License-Identifier: MIT
 #include <unistd.h>
 
 #include <complex>
@@ -49,7 +50,7 @@ template <class Call> std::string logic_error_of(Call const& call) {
   return "nothing was thrown";
 }
 
-/// How many mappings of this process are of that file.
+/// The number of mappings of that file in this process.
 int mappings_of(std::filesystem::path const& file) {
   std::ifstream maps("/proc/self/maps");
   int found = 0;
@@ -59,7 +60,7 @@ int mappings_of(std::filesystem::path const& file) {
 
 }  // namespace
 
-TEST_CASE("views: a row of an array in order c is an array with one axis less", "[views]") {
+TEST_CASE("views: a row of an array in order c has one axis less", "[views]") {
   fm::shared_array<int> const array({3, 2, 4});
   count_up(array);
   auto const row = array.row(1);
@@ -75,7 +76,7 @@ TEST_CASE("views: a row of an array in order c is an array with one axis less", 
   CHECK(element() == 15);
 }
 
-TEST_CASE("views: rows that follow one another keep their axes", "[views]") {
+TEST_CASE("views: consecutive rows keep their axes", "[views]") {
   fm::shared_array<int> const array({5, 2});
   count_up(array);
   auto const some = array.rows({1, 4});
@@ -92,7 +93,7 @@ TEST_CASE("views: rows that follow one another keep their axes", "[views]") {
   CHECK(vector.column(4)() == 4);
 }
 
-TEST_CASE("views: columns are what rows are, in order fortran", "[views]") {
+TEST_CASE("views: in order fortran, columns work as rows do in order c", "[views]") {
   fm::shared_array<int> const array({3, 4}, fm::order::fortran);
   count_up(array);
   auto const column = array.column(2);
@@ -149,7 +150,7 @@ TEST_CASE("views: no axes and no elements", "[views]") {
   CHECK(none.rows({0, 0}).offset() == 0);
 }
 
-TEST_CASE("views: errors name what was asked for, the dims and the way out", "[views]") {
+TEST_CASE("views: errors name the request, the dims and a way out", "[views]") {
   fm::shared_array<int> const rows({3, 4});
   CHECK_THAT(logic_error_of([&] { rows.row(3); }),
              ContainsSubstring("row 3 is outside an array of dims (3, 4), which has 3 rows"));
@@ -168,10 +169,10 @@ TEST_CASE("views: errors name what was asked for, the dims and the way out", "[v
              ContainsSubstring("column(j), columns(slice)"));
   CHECK_THAT(logic_error_of([&] { columns.column(4); }), ContainsSubstring("which has 4 columns"));
   CHECK_THAT(logic_error_of([] { fm::shared_array<int>(fm::shape{}).row(0); }),
-             ContainsSubstring("row 0 of an array without axes"));
+             ContainsSubstring("row 0 is outside an array of dims (), which has no axes"));
 }
 
-TEST_CASE("views: a view of a memmap is of the same file and keeps the mapping", "[views]") {
+TEST_CASE("views: a view of a memmap refers to the same file and keeps the mapping", "[views]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   fm::memmap<double const> view;
@@ -192,15 +193,15 @@ TEST_CASE("views: a view of a memmap is of the same file and keeps the mapping",
   CHECK(mappings_of(file) == 0);
 }
 
-TEST_CASE("views: a view of a view keeps no more than the mapping", "[views]") {
+TEST_CASE("views: a view of a view keeps only the mapping alive", "[views]") {
   fm::shared_array<int> array({1000});
   count_up(array);
   for (int i = 0; i != 999; ++i) array = array.rows({1, array.size()});
-  CHECK(array[0] == 999);  // a chain of a thousand owners would have to be taken apart, too
+  CHECK(array[0] == 999);  // destroys no chain of a thousand owners
   CHECK(array.size() == 1);
 }
 
-TEST_CASE("views: dump and load take a view for an array", "[views]") {
+TEST_CASE("views: dump and load accept views", "[views]") {
   support::temporary_directory const folder;
   fm::shared_array<int> const array({4, 3});
   count_up(array);
@@ -212,7 +213,7 @@ TEST_CASE("views: dump and load take a view for an array", "[views]") {
   CHECK(values(back.transposed().row(0)) == std::vector{3, 4, 5});
 }
 
-TEST_CASE("views: of an owned_array they are spans, or arrays of their own", "[views]") {
+TEST_CASE("views: those of an owned_array are spans or new arrays", "[views]") {
   support::temporary_directory const folder;
   auto const file =
       fm::dump(std::vector{0, 1, 2, 3, 4, 5}, folder.path() / "a.npy", {.dims = {3, 2}});
@@ -234,7 +235,7 @@ TEST_CASE("views: of an owned_array they are spans, or arrays of their own", "[v
   CHECK_THROWS_AS(moved.reshape({7}), std::invalid_argument);
 }
 
-TEST_CASE("views: page_slices cut an array where its pages begin", "[views]") {
+TEST_CASE("views: page_slices splits an array at the begin of pages", "[views]") {
   support::temporary_directory const folder;
   auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   auto const check = [&](auto const& array, std::size_t n) {
@@ -262,7 +263,7 @@ TEST_CASE("views: page_slices cut an array where its pages begin", "[views]") {
   CHECK(fm::shared_array<char>({0}).page_slices(3).empty());
   CHECK(fm::shared_array<char>({5}).page_slices(3).size() == 1);
   CHECK_THROWS_AS(doubles.page_slices(0), std::invalid_argument);
-  // Elements that never begin where a page does.
+  // Elements that never begin at the begin of a page.
   auto const odd = fm::memmap<std::complex<double>>::open_raw(folder.path() / "a.npy", {1000},
                                                               fm::read_write, 8);
   CHECK(check(odd, 4) == 1);

@@ -1,5 +1,8 @@
-// Arrays as Eigen sees them, without a copy, and Eigen's own for dump(). Not part of forkmap.hpp.
+// Adaptor for Eigen: arrays as Eigen::Map, and dump() of Eigen objects. Not part of forkmap.hpp.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -8,15 +11,15 @@
 
 #include <Eigen/Core>
 
-#include <forkmap/adapt/adaptable.hpp>
-#include <forkmap/array/element.hpp>
 #include <forkmap/array_traits.hpp>
+#include <forkmap/detail/array/adaptable.hpp>
+#include <forkmap/detail/array/element.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap {
 namespace detail {
 
-/// An Eigen matrix type with an array's elements, as a map of it should have them.
+/// The Eigen matrix type for an Eigen::Map of an array; const if the array's elements are.
 template <class A, int Rows, int Columns, int Options>
 using eigen_matrix_of = std::conditional_t<
     std::is_const_v<adapted_element<A>>,
@@ -25,11 +28,12 @@ using eigen_matrix_of = std::conditional_t<
 
 }  // namespace detail
 
-/// An array with one axis as a column vector over the same memory.
+/// An array with one axis as an Eigen column vector over the same memory.
 ///
-/// Returns: an Eigen::Map, of const where the array cannot be written. It does not keep the array.
-/// Errors: std::invalid_argument naming dims for more or fewer axes.
-/// Cost: none.
+/// Returns: an Eigen::Map, of a const type if the array's elements are const. The array must
+///   outlive it.
+/// Errors: std::invalid_argument naming dims if the array does not have one axis.
+/// Cost: none; no element is copied.
 /// Example: `double const norm = as_eigen_vector(array).norm();`
 template <class A>
   requires detail::adaptable<std::remove_reference_t<A>>
@@ -40,12 +44,14 @@ auto as_eigen_vector(A&& array) {
       array.data(), static_cast<Eigen::Index>(array.size()));
 }
 
-/// An array with two axes as a matrix over the same memory, whose layout the compiler knows:
-/// Eigen::RowMajor for order c, Eigen::ColMajor for order fortran.
+/// An array with two axes as an Eigen matrix over the same memory, with the layout as a template
+/// argument: Eigen::RowMajor for order c, Eigen::ColMajor for order fortran.
 ///
-/// Returns: an Eigen::Map, of const where the array cannot be written. It does not keep the array.
-/// Errors: std::invalid_argument naming dims for more or fewer axes, or for the other layout.
-/// Cost: none.
+/// Returns: an Eigen::Map, of a const type if the array's elements are const. The array must
+///   outlive it.
+/// Errors: std::invalid_argument naming dims if the array does not have two axes or has the other
+///   layout.
+/// Cost: none; no element is copied.
 /// Example: `auto const m = as_eigen_matrix<Eigen::RowMajor>(array);`
 template <int Options, class A>
   requires detail::adaptable<std::remove_reference_t<A>>
@@ -61,7 +67,10 @@ auto as_eigen_matrix(A&& array) {
       array.data(), static_cast<Eigen::Index>(dims[0]), static_cast<Eigen::Index>(dims[1]));
 }
 
-/// The same for either layout, which is known when the program runs: with both strides.
+/// The same for an array of either layout: an Eigen::Map with strides that are set at run time.
+///
+/// Errors: std::invalid_argument naming dims if the array does not have two axes.
+/// Example: `auto const m = as_eigen_matrix(array);`
 template <class A>
   requires detail::adaptable<std::remove_reference_t<A>>
 auto as_eigen_matrix(A&& array) {
@@ -79,18 +88,18 @@ auto as_eigen_matrix(A&& array) {
 
 namespace detail {
 
-template <class Derived> Derived const* as_dense(Eigen::DenseBase<Derived> const* it) {
-  return &it->derived();
+template <class Derived> Derived const* as_dense(Eigen::DenseBase<Derived> const* object) {
+  return &object->derived();
 }
 
-/// A matrix, a vector, an array, a map, or an expression of such.
+/// An Eigen matrix, vector, array or map, or an expression of these.
 template <class A>
-concept eigen_dense = requires(A const* it) {
-  { as_dense(it) } -> std::same_as<A const*>;
+concept eigen_dense = requires(A const* object) {
+  { as_dense(object) } -> std::same_as<A const*>;
 } && array_element<typename A::Scalar>;
 
-/// The elements of an Eigen object in the order of its layout: where they lie if that is in one
-/// piece, else evaluated into memory of this object's own.
+/// The elements of an Eigen object in the order of its layout: in place if they are contiguous,
+/// else evaluated into a copy.
 template <eigen_dense A> class eigen_elements {
   using plain = typename A::PlainObject;
   using scalar = typename A::Scalar;
@@ -98,17 +107,18 @@ template <eigen_dense A> class eigen_elements {
  public:
   static constexpr bool is_row_major = plain::IsRowMajor;
 
-  explicit eigen_elements(A const& it) {
+  explicit eigen_elements(A const& object) {
     if constexpr (has_memory) {
-      bool const one_piece =
-          it.size() < 2 ||
-          (it.innerStride() == 1 && (it.outerSize() == 1 || it.outerStride() == it.innerSize()));
-      if (one_piece) {
-        elements_ = {it.data(), static_cast<std::size_t>(it.size())};
+      bool const contiguous =
+          object.size() < 2 ||
+          (object.innerStride() == 1 &&
+           (object.outerSize() == 1 || object.outerStride() == object.innerSize()));
+      if (contiguous) {
+        elements_ = {object.data(), static_cast<std::size_t>(object.size())};
         return;
       }
     }
-    evaluated_ = it;
+    evaluated_ = object;
     elements_ = {evaluated_.data(), static_cast<std::size_t>(evaluated_.size())};
   }
   eigen_elements(eigen_elements const&) = delete;
@@ -117,7 +127,7 @@ template <eigen_dense A> class eigen_elements {
 
   auto begin() const { return elements_.begin(); }
   auto end() const { return elements_.end(); }
-  // std::ranges::size would find one of Eigen's, which takes anything.
+  // Without this member std::ranges::size would find Eigen's unconstrained size().
   std::size_t size() const { return elements_.size(); }
 
  private:
@@ -131,17 +141,18 @@ template <eigen_dense A> class eigen_elements {
 
 }  // namespace detail
 
-/// dump(): a vector has one axis, a matrix two; the file has the layout that Eigen has.
+/// Lets dump() write an Eigen object: a vector has one axis, a matrix two. The file has the
+/// object's layout.
 template <detail::eigen_dense A> struct array_traits<A> {
-  static auto elements(A const& it) { return detail::eigen_elements<A>(it); }
-  static shape dims(A const& it) {
+  static auto elements(A const& object) { return detail::eigen_elements<A>(object); }
+  static shape dims(A const& object) {
     if constexpr (A::IsVectorAtCompileTime) {
-      return {it.size()};
+      return {object.size()};
     } else {
-      return {it.rows(), it.cols()};
+      return {object.rows(), object.cols()};
     }
   }
-  static order layout(A const& /*it*/) {
+  static order layout(A const& /*object*/) {
     bool const c = bool(A::IsVectorAtCompileTime) || detail::eigen_elements<A>::is_row_major;
     return c ? order::c : order::fortran;
   }

@@ -1,6 +1,9 @@
-// Arrays as std::mdspan, and mdspans for dump(). Where the standard library has no <mdspan> this
-// header is empty. Not part of forkmap.hpp.
+// Adaptor for std::mdspan: arrays as mdspans, and dump() of mdspans. Empty if the standard library
+// has no <mdspan>. Not part of forkmap.hpp.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <version>
 
@@ -15,9 +18,9 @@
 #include <span>
 #include <type_traits>
 
-#include <forkmap/adapt/adaptable.hpp>
-#include <forkmap/array/element.hpp>
 #include <forkmap/array_traits.hpp>
+#include <forkmap/detail/array/adaptable.hpp>
+#include <forkmap/detail/array/element.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap {
@@ -36,14 +39,15 @@ template <std::size_t Rank> std::dextents<std::size_t, Rank> mdspan_extents(shap
 
 }  // namespace detail
 
-/// An array as an mdspan of that rank; its layout is known when the program runs
-/// (std::layout_stride), or named: std::layout_right for order c, std::layout_left for order
-/// fortran.
+/// An array as a std::mdspan of rank Rank over the same memory.
 ///
-/// Returns: a std::mdspan, of const where the array cannot be written. It does not keep the array.
-/// Errors: std::invalid_argument naming dims for another rank, or if the array lies in another
-///   layout than the one named.
-/// Cost: none.
+/// Layout is std::layout_right for order c, std::layout_left for order fortran, or
+/// std::layout_stride, the default, for an array of either order.
+/// Returns: a std::mdspan, of const elements if the array's elements are const. The array must
+///   outlive it.
+/// Errors: std::invalid_argument naming dims if the array's rank is not Rank or its order is not
+///   that of Layout.
+/// Cost: none; no element is copied.
 /// Example: `auto const m = as_mdspan<2, std::layout_right>(array);`
 template <std::size_t Rank, detail::mdspan_layout Layout = std::layout_stride, class A>
   requires detail::adaptable<std::remove_reference_t<A>>
@@ -78,23 +82,24 @@ template <class T, class Extents, class Layout, class Accessor>
 inline constexpr bool is_mdspan<std::mdspan<T, Extents, Layout, Accessor>> =
     array_element<std::remove_cv_t<T>>;
 
-/// The elements of an mdspan: where they lie if that is in one piece, else gathered in order c.
+/// The elements of an mdspan: in place if its layout is contiguous, else gathered into a copy in
+/// order c.
 template <class A> class mdspan_elements {
   using scalar = typename A::value_type;
   using index = typename A::index_type;
 
  public:
-  explicit mdspan_elements(A const& it) {
-    auto const size = static_cast<std::size_t>(it.size());
+  explicit mdspan_elements(A const& span) {
+    auto const size = static_cast<std::size_t>(span.size());
     if constexpr (has_memory) {
-      elements_ = {it.data_handle(), size};
+      elements_ = {span.data_handle(), size};
     } else {
       gathered_ = std::make_unique<scalar[]>(size);
       std::array<index, A::rank()> at{};
       for (std::size_t i = 0; i != size; ++i) {
-        gathered_[i] = static_cast<scalar>(it[at]);
+        gathered_[i] = static_cast<scalar>(span[at]);
         for (auto axis = A::rank(); axis-- > 0;) {
-          if (++at[axis] != it.extent(axis)) break;
+          if (++at[axis] != span.extent(axis)) break;
           at[axis] = 0;
         }
       }
@@ -117,19 +122,20 @@ template <class A> class mdspan_elements {
 
 }  // namespace detail
 
-/// dump(): the dims that the mdspan has; order fortran for std::layout_left, else order c.
+/// Lets dump() write an mdspan. The file has the mdspan's dims, and order fortran for
+/// std::layout_left, else order c.
 template <class A>
   requires detail::is_mdspan<A>
 struct array_traits<A> {
-  static auto elements(A const& it) { return detail::mdspan_elements<A>(it); }
-  static shape dims(A const& it) {
+  static auto elements(A const& span) { return detail::mdspan_elements<A>(span); }
+  static shape dims(A const& span) {
     std::array<std::size_t, A::rank()> extents{};
     for (std::size_t axis = 0; axis != A::rank(); ++axis) {
-      extents[axis] = static_cast<std::size_t>(it.extent(axis));
+      extents[axis] = static_cast<std::size_t>(span.extent(axis));
     }
     return shape(extents);
   }
-  static order layout(A const& /*it*/) {
+  static order layout(A const& /*span*/) {
     bool const left = std::same_as<typename A::layout_type, std::layout_left> &&
                       detail::mdspan_elements<A>::has_memory;
     return left ? order::fortran : order::c;

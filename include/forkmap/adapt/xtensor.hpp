@@ -1,6 +1,9 @@
-// Arrays as xtensor sees them, without a copy, and xtensor's own for dump(). Not part of
+// Adaptor for xtensor: arrays as xtensor adaptors, and dump() of xtensor objects. Not part of
 // forkmap.hpp.
+// SPDX-License-Identifier: MIT
 #pragma once
+
+#include <forkmap/detail/requirements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -13,9 +16,9 @@
 #include <xtensor/xarray.hpp>
 #include <xtensor/xexpression.hpp>
 
-#include <forkmap/adapt/adaptable.hpp>
-#include <forkmap/array/element.hpp>
 #include <forkmap/array_traits.hpp>
+#include <forkmap/detail/array/adaptable.hpp>
+#include <forkmap/detail/array/element.hpp>
 #include <forkmap/shape.hpp>
 
 namespace forkmap {
@@ -28,7 +31,7 @@ inline xt::layout_type xtensor_layout(order layout) {
 template <xt::layout_type L> void check_xtensor_layout(shape const& dims, order layout) {
   static_assert(L == xt::layout_type::row_major || L == xt::layout_type::column_major ||
                     L == xt::layout_type::dynamic,
-                "the layout is xt::layout_type::row_major, column_major or dynamic");
+                "forkmap: the layout must be xt::layout_type::row_major, column_major or dynamic");
   if constexpr (L != xt::layout_type::dynamic) {
     bool const c = L == xt::layout_type::row_major;
     check_layout(dims, layout, c ? order::c : order::fortran,
@@ -50,13 +53,15 @@ template <xt::layout_type L, class A, class Extents> auto adapt_xtensor(A& array
 
 }  // namespace detail
 
-/// An array of any rank as an xtensor over the same memory; its layout is known when the program
-/// runs, or named: `as_xarray<xt::layout_type::row_major>(array)`.
+/// An array of any rank as an xtensor adaptor over the same memory.
 ///
-/// Returns: an xarray adaptor, of const where the array cannot be written. It does not keep the
-///   array.
-/// Errors: std::invalid_argument naming dims if the array lies in another layout than the one named.
-/// Cost: the extents and strides; no element is touched.
+/// The layout is that of the array, or a template argument:
+/// `as_xarray<xt::layout_type::row_major>(array)`.
+/// Returns: an xarray adaptor, of const elements if the array's elements are const. The array must
+///   outlive it.
+/// Errors: std::invalid_argument naming dims if the array does not have the layout of the template
+///   argument.
+/// Cost: a copy of the extents and strides; no element is copied.
 /// Example: `double const mean = xt::mean(as_xarray(array))();`
 template <xt::layout_type L = xt::layout_type::dynamic, class A>
   requires detail::adaptable<std::remove_reference_t<A>>
@@ -66,9 +71,10 @@ auto as_xarray(A&& array) {
   return detail::adapt_xtensor<L>(array, std::vector<std::size_t>(dims.begin(), dims.end()));
 }
 
-/// The same with a rank that the compiler knows: `as_xtensor<2>(array)`.
+/// The same with the rank as a template argument.
 ///
-/// Errors: also std::invalid_argument naming dims for another rank.
+/// Errors: std::invalid_argument naming dims if the array's rank is not Rank, or as as_xarray().
+/// Example: `auto const m = as_xtensor<2>(array);`
 template <std::size_t Rank, xt::layout_type L = xt::layout_type::dynamic, class A>
   requires detail::adaptable<std::remove_reference_t<A>>
 auto as_xtensor(A&& array) {
@@ -82,41 +88,41 @@ auto as_xtensor(A&& array) {
 
 namespace detail {
 
-/// An array, a tensor, a view, or an expression of such.
+/// An xtensor array, tensor, view, or an expression of these.
 template <class A>
 concept xtensor_expression =
     xt::is_xexpression<A>::value && array_element<std::remove_cv_t<typename A::value_type>>;
 
-/// Where the elements lie, if that may be in one piece.
+/// An xtensor object whose elements are in memory, possibly contiguous.
 template <class A>
-concept xtensor_with_memory = requires(A const& it) {
-  { it.data() } -> std::convertible_to<typename A::value_type const*>;
-  it.data_offset();
-  { it.layout() } -> std::same_as<xt::layout_type>;
+concept xtensor_with_memory = requires(A const& object) {
+  { object.data() } -> std::convertible_to<typename A::value_type const*>;
+  object.data_offset();
+  { object.layout() } -> std::same_as<xt::layout_type>;
 };
 
-template <class A> order xtensor_order(A const& it) {
+template <class A> order xtensor_order(A const& object) {
   if constexpr (xtensor_with_memory<A>) {
-    if (it.layout() == xt::layout_type::column_major) return order::fortran;
+    if (object.layout() == xt::layout_type::column_major) return order::fortran;
   }
   return order::c;
 }
 
-/// The elements of an xtensor object in the order of its layout: where they lie if that is in one
-/// piece, else evaluated into memory of this object's own.
+/// The elements of an xtensor object in the order of its layout: in place if they are contiguous,
+/// else evaluated into a copy.
 template <xtensor_expression A> class xtensor_elements {
   using scalar = std::remove_cv_t<typename A::value_type>;
 
  public:
-  explicit xtensor_elements(A const& it) {
+  explicit xtensor_elements(A const& object) {
     if constexpr (xtensor_with_memory<A>) {
-      if (it.layout() == xt::layout_type::row_major ||
-          it.layout() == xt::layout_type::column_major) {
-        elements_ = {it.data() + it.data_offset(), it.size()};
+      if (object.layout() == xt::layout_type::row_major ||
+          object.layout() == xt::layout_type::column_major) {
+        elements_ = {object.data() + object.data_offset(), object.size()};
         return;
       }
     }
-    evaluated_ = it;
+    evaluated_ = object;
     elements_ = {evaluated_.data(), evaluated_.size()};
   }
   xtensor_elements(xtensor_elements const&) = delete;
@@ -133,14 +139,15 @@ template <xtensor_expression A> class xtensor_elements {
 
 }  // namespace detail
 
-/// dump(): the dims and the layout that xtensor has; order c for what lies in no layout.
+/// Lets dump() write an xtensor object. The file has the object's dims and layout; order c if the
+/// object has neither layout.
 template <detail::xtensor_expression A> struct array_traits<A> {
-  static auto elements(A const& it) { return detail::xtensor_elements<A>(it); }
-  static shape dims(A const& it) {
-    std::vector<std::size_t> const extents(it.shape().begin(), it.shape().end());
+  static auto elements(A const& object) { return detail::xtensor_elements<A>(object); }
+  static shape dims(A const& object) {
+    std::vector<std::size_t> const extents(object.shape().begin(), object.shape().end());
     return shape(extents);
   }
-  static order layout(A const& it) { return detail::xtensor_order(it); }
+  static order layout(A const& object) { return detail::xtensor_order(object); }
 };
 
 }  // namespace forkmap

@@ -1,4 +1,5 @@
 // forkmap as a subdirectory, in a program of two translation units.
+// SPDX-License-Identifier: MIT
 #include <cstddef>
 #include <cstdio>
 #include <vector>

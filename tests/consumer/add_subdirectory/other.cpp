@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <forkmap/forkmap.hpp>
 
 int workers_of_other();

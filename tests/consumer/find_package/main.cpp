@@ -1,4 +1,5 @@
-// The installed library, as a program that found it uses it.
+// A program that uses the installed library through find_package.
+// SPDX-License-Identifier: MIT
 #include <cstdio>
 #include <filesystem>
 #include <numeric>

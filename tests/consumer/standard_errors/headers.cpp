@@ -1,2 +1,3 @@
+// SPDX-License-Identifier: MIT
 #include <forkmap/future_error.hpp>
 #include <forkmap/regex_error.hpp>

@@ -1,6 +1,7 @@
-// How std::regex_error and std::future_error arrive in a file that has nothing before forkmap: with
-// an argument they must not arrive as themselves, but as their bases.
+// Rethrows std::regex_error and std::future_error in a file that includes nothing before forkmap.
+// With an argument, the program checks that they arrive as their base classes instead.
 // clang-format off: sorting would put <future> and <regex> first
+// SPDX-License-Identifier: MIT
 #include <forkmap/forkmap.hpp>
 
 #include <cstdio>
@@ -13,8 +14,8 @@ namespace fm = forkmap;
 
 static bool as_themselves = true;
 
-/// Whether the call throws a remote<Error> with that code, or where these cannot arrive, a
-/// remote<Base>.
+/// Whether the call throws a remote<Error> with that code, or a remote<Base> if Error cannot
+/// arrive.
 template <class Error, class Base, class Call, class Code> bool arrives(Call call, Code code) {
   try {
     call();

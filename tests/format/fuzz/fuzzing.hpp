@@ -1,15 +1,15 @@
-// What the fuzz targets have in common. Each is a function of its own, so that the tests can replay
-// their corpora, all in one program; with FORKMAP_FUZZ=<function> that one is what libFuzzer and
-// AFL++ call:
+// Common parts of the fuzz targets. Each target is a function, so that one test program can replay
+// all corpora. With FORKMAP_FUZZ=<function>, libFuzzer and AFL++ call that function:
 //
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -DFORKMAP_FUZZ=fuzz_npz
 //     tests/format/fuzz/npz.cpp -o /tmp/fuzz && /tmp/fuzz tests/format/fuzz/corpus_npz
 //
-// AFL++ with any clang, without its plug-ins:
+// AFL++ with any clang, without AFL++'s compiler plug-ins:
 //
 //   clang++ -std=c++20 -g -O2 -fsanitize-coverage=trace-pc-guard -Iinclude -DFORKMAP_FUZZ=fuzz_npz
 //     tests/format/fuzz/npz.cpp /usr/lib/afl/libAFLDriver.a /usr/lib/afl/afl-compiler-rt.o
 //     -o /tmp/fuzz && afl-fuzz -i tests/format/fuzz/corpus_npz -o /tmp/found /tmp/fuzz
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <cstddef>
@@ -20,13 +20,13 @@
 #include <span>
 #include <string_view>
 
-#include <forkmap/array/format.hpp>
+#include <forkmap/detail/array/format.hpp>
 
 namespace fuzzing {
 
 using function = int(std::uint8_t const* data, std::size_t size);
 
-/// Bytes that are a file; reading past their end is what must not happen.
+/// A file of these bytes. A read past their end aborts.
 class bytes_in_memory final : public forkmap::detail::byte_source {
  public:
   bytes_in_memory(std::filesystem::path const& file, std::string_view bytes)
@@ -45,7 +45,7 @@ inline void require(bool condition) {
   if (!condition) std::abort();
 }
 
-/// Runs a body; whether the bytes were refused, as they may be, in words.
+/// Runs a body. Returns: whether it refused the bytes with an error, which is allowed.
 template <class Body> bool refused(Body body) {
   try {
     body();

@@ -1,5 +1,6 @@
-// Any bytes at all may only be a pickle whose arrays lie inside them, or be refused; and what was
-// understood, written again, is understood as the same. See fuzzing.hpp.
+// Any bytes are refused or read as a pickle whose arrays lie inside them. A pickle that was read
+// can be written, and then reads as the same. See fuzzing.hpp.
+// SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include <forkmap/array/formats.hpp>
-#include <forkmap/system/owner.hpp>
+#include <forkmap/detail/mapped/formats.hpp>
+#include <forkmap/detail/owner.hpp>
 
 #include "fuzzing.hpp"
 
@@ -38,7 +39,7 @@ class looker final : public value_viewer {
 
  private:
   static void look(plain_value const& value) {
-    // Under AddressSanitizer a text that is gone is seen here.
+    // AddressSanitizer reports here if a text was freed.
     require(std::count(value.text.begin(), value.text.end(), 'x') >= 0);
   }
 };
@@ -61,12 +62,12 @@ class array_of_zeros final : public array_content {
   void write(byte_sink& out) const override { out.write(std::string(bytes, '\0')); }
 };
 
-/// What can be written of a pickle, as far as a few hundred values.
+/// The values of a pickle that can be written, up to a few hundred.
 class rewriter {
  public:
   explicit rewriter(pickle_tree<> const& tree) : tree_(&tree) {}
 
-  /// False for what has no place in a content_value.
+  /// Returns: false for a value that content_value cannot hold.
   bool make(pickle_index at, content_value& out, int depth = 0) {
     using kind = content_value::kind;
     auto const& value = (*tree_)[at];
@@ -123,7 +124,7 @@ class rewriter {
     auto const dims = types.read_shape(array.dims);
     auto const type = dims ? types.read_type(array.type) : std::nullopt;
     auto fields = type ? types.read_fields(array.type) : std::nullopt;
-    // A time's unit is not kept.
+    // The unit of a time is not kept.
     if (!fields || type->kind == 'M' || type->kind == 'm' || array.bytes > 4096) return false;
     array_description description{{*type, std::move(*fields)},
                                   *dims,
@@ -190,7 +191,7 @@ int fuzz_joblib(std::uint8_t const* data, std::size_t size) {
     if (entry.is_array) {
       stored_array found;
       bool const lost = refused([&] { found = directory->find(source, entry.name); });
-      // Its fields are looked at only now.
+      // The fields are read only now.
       if (!lost) {
         check_array(found, size);
         require(found.dims == entry.dims);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes corpus_npz: good_* are archives that open, bad_* such as are refused.
+"""Writes corpus_npz: good_* are archives that open, bad_* are archives that are refused.
 
     /usr/bin/python3 tests/format/fuzz/make_npz.py
 """
@@ -108,7 +108,7 @@ files["good_savez_compressed"] = file.getvalue()
 
 
 class Pipe(io.RawIOBase):
-    """Who cannot go back writes the sizes after the data."""
+    """A writer that cannot seek back writes the sizes after the data."""
 
     def __init__(self):
         self.data = b""
@@ -157,7 +157,7 @@ files["bad_after"] = archive([a()], after=b"x")
 files["bad_before"] = archive([a()], before=b"PK\3\4 in front", base=0)
 files["bad_comment_short"] = archive([a()], comment=b"comment", comment_bytes=6)
 files["bad_comment_long"] = archive([a()], comment=b"comment", comment_bytes=8)
-# The comment is an archive's end, too: which one counts?
+# The comment contains an end record too, so the archive is ambiguous.
 for name, rest in (("", 40), ("_near", 2)):
     inner = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, 0, 0, rest) + bytes(rest)
     files["bad_two_ends" + name] = archive([a()], comment=inner)
@@ -197,7 +197,7 @@ files["bad_offset_past"] = archive([a(c_offset=10**6)])
 files["bad_name_zero"] = archive([Member(b"a\0.npy", A)])
 files["bad_disk_member"] = archive([a(c_disk=1)])
 
-# The archive opens, its one array does not.
+# The archive opens, but its only array does not.
 files["bad_local_magic"] = archive([a(magic=b"PK\3\5")])
 files["bad_local_magic_first"] = archive([Member(b"x", b""), a(magic=b"PK\3\5")])
 files["bad_local_name"] = archive([a(l_name=b"b.npy")])

@@ -29,7 +29,7 @@ half = len(A) // 2
 
 
 def lz4(data, checksum=False):
-    """A frame of one block that is stored, as a packer writes what it cannot pack; header checksum
+    """A frame of one stored block, as a compressor writes incompressible data; header checksum
     of the two descriptors used here."""
     check = {0x60: 0x82}[0x60]
     return (b"\x04\x22\x4d\x18\x60\x40" + bytes([check]) +
@@ -68,14 +68,14 @@ for number, (name, pack) in enumerate(methods.items()):
     files["bad_claims_" + name] = chosen + pack(claims)
     changed = bytearray(whole)
     changed[len(whole) // 2] ^= 0x55
-    if name not in ("lz4", "lzma"):  # which have no checksum here
+    if name not in ("lz4", "lzma"):  # these have no checksum here
         files["bad_changed_" + name] = chosen + bytes(changed)
 for number, name, wrong in ((1, "zlib", -1), (2, "gzip", -6), (2, "gzip_size", -1),
                             (3, "bz2", -2)):
     data = bytearray(methods[name.split("_")[0]](A))
     data[wrong] ^= 1
     files["bad_checksum_" + name] = bytes([number]) + bytes(data)
-# A head that asks for a dictionary of 1.5 GiB.
+# A header that requests a dictionary of 1.5 GiB.
 head = bytearray(lzma.compress(A, lzma.FORMAT_ALONE))
 head[1:5] = struct.pack("<I", 3 << 29)
 files["bad_memory_lzma"] = b"\5" + bytes(head)

@@ -1,5 +1,6 @@
-// Any bytes at all may only be an archive whose arrays lie inside it and not in each other, or be
-// refused: see fuzzing.hpp.
+// Any bytes are refused or read as an archive whose arrays lie inside it without overlap: see
+// fuzzing.hpp.
+// SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -8,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include <forkmap/array/array_reader.hpp>
-#include <forkmap/array/formats.hpp>
-#include <forkmap/system/owner.hpp>
+#include <forkmap/detail/array/array_reader.hpp>
+#include <forkmap/detail/mapped/formats.hpp>
+#include <forkmap/detail/owner.hpp>
 
 #include "fuzzing.hpp"
 
@@ -19,13 +20,13 @@ namespace {
 using namespace forkmap::detail;
 using fuzzing::refused, fuzzing::require;
 
-constexpr std::size_t most_arrays = 16;  // looked at, so that a run is short
+constexpr std::size_t most_arrays = 16;  // arrays that are checked; a limit keeps runs short
 
-/// Where the array lies is where its member does.
+/// Checks that an array lies inside its member.
 void check_place(stored_array const& found, std::size_t size) {
   auto const& section = found.packed;
   require(section.offset <= size && section.bytes <= size - section.offset);
-  if (section.method == packing::none) {
+  if (section.method == compression::none) {
     require(found.offset >= section.offset && found.offset - section.offset <= section.bytes &&
             found.bytes <= section.bytes - (found.offset - section.offset));
   } else {

@@ -1,6 +1,7 @@
-// Any bytes at all may only be a compressed array, or be refused, and never become more memory than
-// what comes out of them: see fuzzing.hpp. The first byte chooses the method, so that what is
-// mutated are streams; then the whole is taken for a file.
+// Any bytes are refused or read as a compressed array, and use no more memory than their
+// decompressed data: see fuzzing.hpp. The first byte chooses the method, so that the fuzzer mutates
+// streams. Then all bytes are read as a file.
+// SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -8,8 +9,8 @@
 #include <string>
 #include <string_view>
 
-#include <forkmap/array/array_reader.hpp>
-#include <forkmap/array/formats.hpp>
+#include <forkmap/detail/array/array_reader.hpp>
+#include <forkmap/detail/mapped/formats.hpp>
 
 #include "fuzzing.hpp"
 
@@ -18,12 +19,13 @@ namespace {
 using namespace forkmap::detail;
 using fuzzing::refused, fuzzing::require;
 
-constexpr std::size_t most_bytes = std::size_t{1} << 16U;  // unpacked, so that a run is short
+constexpr std::size_t most_bytes = std::size_t{1}
+                                   << 16U;  // decompressed bytes; a limit keeps runs short
 
-/// What is read twice, and in other pieces, is the same.
-void check_reads(byte_source const& source, packed_section const& section) {
+/// Checks that a second read, in other pieces, gives the same bytes.
+void check_reads(byte_source const& source, compressed_section const& section) {
   refused([&] {
-    unpacked_source const unpacked(source, section);
+    decompressed_source const unpacked(source, section);
     auto const first = unpacked.first();
     std::string whole(first);
     std::string piece(1000, '\0');
@@ -33,7 +35,7 @@ void check_reads(byte_source const& source, packed_section const& section) {
       whole += piece;
     }
     if (whole.size() <= 10) return;
-    // Backwards: it begins anew.
+    // Reading backwards starts over from the begin.
     std::string again(whole.size() - 5, '\0');
     unpacked.read(5, again);
     require(again == whole.substr(5));
@@ -47,15 +49,15 @@ int fuzz_packed(std::uint8_t const* data, std::size_t size) {
   std::filesystem::path const file = "fuzzed";
   if (size == 0) return 0;
 
-  auto const& method = packing_methods[data[0] % std::size(packing_methods)].method;
+  auto const& method = compression_methods[data[0] % std::size(compression_methods)].method;
   check_reads(fuzzing::bytes_in_memory(file, bytes), {method, 1, size - 1});
 
   auto const as_file = bytes.substr(1);
-  if (packing_that_begins(as_file) == packing::none) return 0;
+  if (compression_that_begins(as_file) == compression::none) return 0;
   fuzzing::bytes_in_memory const source(file, as_file);
   stored_array found;
   if (refused([&] { found = locate_array(source); })) return 0;
-  require(found.packed.method != packing::none && found.packed.offset == 0 &&
+  require(found.packed.method != compression::none && found.packed.offset == 0 &&
           found.packed.bytes == as_file.size());
   refused([&] {
     array_reader reader(source, found);

@@ -1,4 +1,4 @@
-"""Makes the files beside it: what NumPy itself writes. Run with NumPy 1.24; not part of the tests."""
+"""Makes the files in this folder with NumPy. Run with NumPy 1.24; not part of the tests."""
 import os
 import numpy as np
 from numpy.lib import format as npy

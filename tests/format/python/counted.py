@@ -1,4 +1,4 @@
-"""Arrays whose elements are counted, of every dtype, shape and order."""
+"""Arrays with elements 0, 1, 2, ... of every dtype, shape and order."""
 import numpy as np
 
 SCALARS = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 f16 c8 c16 c32 S3 U5".split()
@@ -14,7 +14,7 @@ RECORDS = {
 
 
 def counted(dtype, shape, order):
-    """0, 1, 2, ... in C order of the indices, whatever the order in memory."""
+    """0, 1, 2, ... in C order of the indices, for any order in memory."""
     dtype = np.dtype(dtype)
     n = int(np.prod(shape, dtype=int))
     numbers = np.arange(n) % 100

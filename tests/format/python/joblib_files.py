@@ -1,4 +1,4 @@
-"""Writes joblib files of every kind to be read in C++, or checks what C++ has written of them.
+"""Writes joblib files of every kind for C++, or checks those that C++ has written.
 
 joblib_files.py write <folder>     every dtype x protocol x container, each with every shape x order
 joblib_files.py check <folder>     the files there, which C++ has copied from those of `write`
@@ -30,7 +30,7 @@ def containers(dtype):
 
 
 def dump_old(value, path, alignment):
-    """As joblib up to 1.1 does (no alignment), or into a stream that knows no position (None)."""
+    """As joblib up to 1.1 (no alignment), or into a stream that has no position (None)."""
     class Wrapper(NumpyPickler):
         def _create_array_wrapper(self, array):
             wrapper = super()._create_array_wrapper(array)
@@ -90,7 +90,7 @@ else:
     checked = 0
     for dtype in SCALARS:
         wanted = dict(arrays(dtype))
-        full = {k: a for k, a in wanted.items() if a.size}  # NumPy maps nothing that is empty
+        full = {k: a for k, a in wanted.items() if a.size}  # NumPy cannot map empty arrays
         for mode in (None, "r", "r+", "c"):
             got = joblib.load(f"{folder}/{dtype}.full.joblib", mmap_mode=mode)
             assert list(got) == sorted(full), got.keys()

@@ -1,4 +1,4 @@
-"""Writes .npy files of every kind to be read in C++, or checks what C++ has written of them.
+"""Writes .npy files of every kind for C++, or checks those that C++ has written.
 
 npy.py write <folder>     every dtype x shape x order x version, named so; the elements are counted
 npy.py check <folder>     the files there, which C++ has copied from those of `write`

@@ -1,4 +1,4 @@
-"""Writes .npz and compressed files to be read in C++, or checks what C++ has written of them.
+"""Writes .npz and compressed files for C++, or checks those that C++ has written.
 
 npz.py archives <folder>    by savez and savez_compressed
 npz.py large <folder>       an .npy file, compressed

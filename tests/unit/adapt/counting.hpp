@@ -1,4 +1,5 @@
-// What the adaptors' tests adapt.
+// Arrays for the tests of the adaptors.
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <numeric>
@@ -6,7 +7,7 @@
 #include <forkmap/shape.hpp>
 #include <forkmap/shared_array.hpp>
 
-/// 0, 1, 2, ... as they lie.
+/// The elements 0, 1, 2, ... in the order in memory.
 inline forkmap::shared_array<double> counting(forkmap::shape const& dims,
                                               forkmap::order layout = forkmap::order::c) {
   forkmap::shared_array<double> array(dims, layout);

@@ -1,4 +1,5 @@
-// Arrays as Eigen sees them, and Eigen's own in files. Empty where Eigen is not installed.
+// Arrays as Eigen maps, and Eigen's matrices in files. Empty if Eigen is not installed.
+// SPDX-License-Identifier: MIT
 #if __has_include(<Eigen/Core>)
 
 #include <complex>
@@ -49,7 +50,7 @@ template <class Call> std::string what_of(Call const& call) {
 
 }  // namespace
 
-TEST_CASE("eigen: a vector and a matrix lie where the array lies", "[adapt]") {
+TEST_CASE("eigen: a vector and a matrix use the memory of the array", "[adapt]") {
   auto const array = counting({3, 4});
   auto m = fm::as_eigen_matrix<Eigen::RowMajor>(array);
   REQUIRE(m.rows() == 3);
@@ -65,7 +66,7 @@ TEST_CASE("eigen: a vector and a matrix lie where the array lies", "[adapt]") {
   REQUIRE(fm::as_eigen_matrix<Eigen::ColMajor>(columns)(1, 2) == columns(1, 2));
 }
 
-TEST_CASE("eigen: a layout that is known only when the program runs", "[adapt]") {
+TEST_CASE("eigen: a layout that is known only at run time", "[adapt]") {
   for (auto const layout : {fm::order::c, fm::order::fortran}) {
     fm::shared_array<double const> const array = counting({3, 4}, layout);
     auto const m = fm::as_eigen_matrix(array);
@@ -75,15 +76,16 @@ TEST_CASE("eigen: a layout that is known only when the program runs", "[adapt]")
   }
 }
 
-TEST_CASE("eigen: another layout or rank is an error that names dims and the way out", "[adapt]") {
+TEST_CASE("eigen: a wrong layout or rank is an error that names the dims and a way out",
+          "[adapt]") {
   auto const rows = counting({3, 4});
   CHECK_THAT(what_of([&] { fm::as_eigen_matrix<Eigen::ColMajor>(rows); }),
-             ContainsSubstring("as_eigen_matrix<Eigen::ColMajor>: the array of dims (3, 4) lies in "
-                               "order c, not fortran; transposed()"));
+             ContainsSubstring("as_eigen_matrix<Eigen::ColMajor>: the array of dims (3, 4) has "
+                               "order c but must have order fortran; use transposed()"));
   CHECK_THAT(what_of([&] { fm::as_eigen_vector(rows); }),
-             ContainsSubstring("dims (3, 4), not 1 axis; reshape()"));
+             ContainsSubstring("dims (3, 4) but must have 1 axis; use reshape()"));
   auto const vector = counting({3});
-  CHECK_THAT(what_of([&] { fm::as_eigen_matrix(vector); }), ContainsSubstring("not 2 axes"));
+  CHECK_THAT(what_of([&] { fm::as_eigen_matrix(vector); }), ContainsSubstring("must have 2 axes"));
   auto const empty = counting({0, 3});
   CHECK(fm::as_eigen_matrix(empty).size() == 0);
 }
@@ -112,7 +114,7 @@ TEST_CASE("eigen: dump writes matrices and vectors in the layout they have", "[a
   REQUIRE(fm::load<double>(fm::dump(Eigen::MatrixXd(0, 4), file)).dims() == fm::shape{0, 4});
 }
 
-TEST_CASE("eigen: dump evaluates what does not lie in one piece", "[adapt]") {
+TEST_CASE("eigen: dump evaluates expressions that are not contiguous", "[adapt]") {
   support::temporary_directory const folder;
   auto const file = folder.path() / "a.npy";
   Eigen::MatrixXd const m = Eigen::MatrixXd::Random(6, 5);
@@ -121,7 +123,7 @@ TEST_CASE("eigen: dump evaluates what does not lie in one piece", "[adapt]") {
     return fm::as_eigen_matrix(array) == expression.eval();
   };
   REQUIRE(same(m.block(1, 1, 3, 2)));
-  REQUIRE(same(m.middleCols(1, 3)));  // this one does
+  REQUIRE(same(m.middleCols(1, 3)));  // this block is contiguous
   REQUIRE(same(m.transpose()));
   REQUIRE(same(m.block(1, 1, 3, 2).transpose()));
   REQUIRE(same(2 * m + m));

@@ -1,4 +1,5 @@
-// Arrays as mdspans, and mdspans in files. Empty where the standard library has no <mdspan>.
+// Arrays as mdspans, and mdspans in files. Empty if the standard library has no <mdspan>.
+// SPDX-License-Identifier: MIT
 #include <forkmap/adapt/mdspan.hpp>
 
 #if defined(__cpp_lib_mdspan)
@@ -20,7 +21,7 @@
 
 namespace fm = forkmap;
 
-TEST_CASE("mdspan: an array lies where it lies, in either layout", "[adapt]") {
+TEST_CASE("mdspan: an mdspan uses the memory of the array, in either layout", "[adapt]") {
   for (auto const layout : {fm::order::c, fm::order::fortran}) {
     auto const array = counting({2, 3, 4}, layout);
     auto const m = fm::as_mdspan<3>(array);

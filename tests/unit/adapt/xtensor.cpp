@@ -1,6 +1,7 @@
-// Arrays as xtensor sees them, and xtensor's own in files. Empty where xtensor is not installed, or
-// does not compile: up to 0.24 it is ambiguous for clang 19, which takes a template parameter for
-// more than before.
+// Arrays as xtensor adaptors, and xtensor's arrays in files. Empty if xtensor is not installed or
+// does not compile: xtensor up to 0.24 is ambiguous for clang 19, which matches template template
+// parameters more loosely than older versions.
+// SPDX-License-Identifier: MIT
 #if __has_include(<xtensor/xtensor_config.hpp>)
 #include <xtensor/xtensor_config.hpp>
 #if !defined(__clang__) || __clang_major__ < 19 || XTENSOR_VERSION_MAJOR > 0 || \
@@ -25,7 +26,7 @@
 
 namespace fm = forkmap;
 
-TEST_CASE("xtensor: an array of any rank and layout lies where it lies", "[adapt]") {
+TEST_CASE("xtensor: an adaptor uses the memory of the array, for any rank and layout", "[adapt]") {
   for (auto const layout : {fm::order::c, fm::order::fortran}) {
     auto const array = counting({2, 3, 4}, layout);
     auto x = fm::as_xarray(array);
@@ -43,7 +44,7 @@ TEST_CASE("xtensor: an array of any rank and layout lies where it lies", "[adapt
   }
 }
 
-TEST_CASE("xtensor: a layout and a rank that are named are checked", "[adapt]") {
+TEST_CASE("xtensor: a layout and a rank given by the caller are checked", "[adapt]") {
   fm::shared_array<double const> const array = counting({3, 4});
   auto const x = fm::as_xtensor<2, xt::layout_type::row_major>(array);
   static_assert(std::is_const_v<std::remove_reference_t<decltype(x(0, 0))>>);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -7,9 +8,9 @@
 #include <filesystem>
 #include <string>
 
-#include <forkmap/array/conversion.hpp>
-#include <forkmap/array/descr.hpp>
-#include <forkmap/array/element.hpp>
+#include <forkmap/detail/array/array_reader.hpp>
+#include <forkmap/detail/array/descr.hpp>
+#include <forkmap/detail/array/element.hpp>
 
 #include "support/catch.hpp"
 
@@ -35,7 +36,7 @@ element_type in_file(std::string const& text) {
   return descr_reader(in).read();
 }
 
-/// What is said of a file of these records when `outer` is asked for.
+/// The message about a file of these records when it is loaded as `outer`.
 std::string differences(std::string const& text) {
   return record_comparison(in_file(text), describe_element<outer>()).differences();
 }
@@ -52,20 +53,21 @@ template <>
 inline constexpr auto forkmap::field_names<outer> =
     std::to_array<std::string_view>({"a", "b", "c"});
 
-TEST_CASE("conversion: a record that lies the same is only copied", "[array]") {
+TEST_CASE("conversion: a record with the same layout is copied as it is", "[array]") {
   auto const wanted = describe_element<outer>();
   auto const file = in_file(descr_literal(wanted));
   record_comparison const comparison(file, wanted);
   CHECK(comparison.same());
   CHECK(comparison.same_places());
-  // But for bools, which a file may fill with anything.
+  // Except for bools, which may have any byte value in a file.
   CHECK(!element_conversion(file, wanted).copies());
   CHECK(element_conversion(in_file(descr_literal(describe_element<inner>())),
                            describe_element<inner>())
             .copies());
 }
 
-TEST_CASE("conversion: packed, foreign and reordered fields come to their places", "[array]") {
+TEST_CASE("conversion: packed, byte-swapped and reordered fields are moved to the right offsets",
+          "[array]") {
   auto const file =
       in_file("[('c', '|b1'), ('b', [('v', '>f8'), ('k', '>i2')], (2,)), ('a', 'i1')]");
   auto const wanted = describe_element<outer>();
@@ -104,7 +106,7 @@ TEST_CASE("conversion: packed, foreign and reordered fields come to their places
   }
 }
 
-TEST_CASE("conversion: differences are told field by field", "[array]") {
+TEST_CASE("conversion: differences are listed field by field", "[array]") {
   constexpr auto b = "('b', [('k', '<i2'), ('v', '<f8')], (2,))";
   auto const with = [&](std::string const& rest) {
     return differences("[" + std::string(b) + ", " + rest + "]");
@@ -114,7 +116,7 @@ TEST_CASE("conversion: differences are told field by field", "[array]") {
   CHECK(with("('a', '<f4'), ('c', '|b1')") ==
         "'a' is '<f4' (float) in the file, not '|i1' (std::int8_t)");
   CHECK(with("('a', 'i1'), ('c', '|b1'), ('d', '<M8')") ==
-        "the file's field 'd' of '<M8' is not asked for");
+        "the file's field 'd' of '<M8' is not in the requested type");
   CHECK(with("('a', 'i1', (2,)), ('c', '|b1')") == "'a' has dims (2,) in the file, not ()");
   CHECK(with("('a', [('z', 'i1')]), ('c', '|b1')") ==
         "'a' is a record in the file, not '|i1' (std::int8_t)");
@@ -122,7 +124,7 @@ TEST_CASE("conversion: differences are told field by field", "[array]") {
         "'b.k' is '<i4' (std::int32_t) in the file, not '<i2' (std::int16_t)");
 }
 
-TEST_CASE("conversion: a long list of differences is cut", "[array]") {
+TEST_CASE("conversion: a long list of differences is truncated", "[array]") {
   std::string many = "[";
   for (int i = 0; i < 100; ++i) many += "('field" + std::to_string(i) + "', '<f8'),";
   auto const text = differences(many + "]");

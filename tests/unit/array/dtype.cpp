@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: MIT
 #include <complex>
 #include <cstddef>
 #include <cstdint>
-#include <forkmap/array/dtype.hpp>
 #include <string>
+
+#include <forkmap/detail/array/dtype.hpp>
 
 #include "support/catch.hpp"
 
@@ -15,7 +17,7 @@ static_assert(dtype_of<long>() == dtype_of<long long>());
 static_assert(dtype_of<std::byte>() == dtype_of<unsigned char>());
 static_assert(dtype_of<bool>() != dtype_of<unsigned char>());
 
-TEST_CASE("dtype: is spelled as NumPy spells it", "[array]") {
+TEST_CASE("dtype: is spelled as in NumPy", "[array]") {
   CHECK(spelling(dtype_of<bool>()) == "|b1");
   CHECK(spelling(dtype_of<signed char>()) == "|i1");
   CHECK(spelling(dtype_of<std::uint16_t>()) == "<u2");
@@ -24,7 +26,7 @@ TEST_CASE("dtype: is spelled as NumPy spells it", "[array]") {
   CHECK(spelling(*parse_dtype(">U5")) == ">U5");
 }
 
-TEST_CASE("dtype: what NumPy spells is understood", "[array]") {
+TEST_CASE("dtype: NumPy's spellings are parsed", "[array]") {
   CHECK(parse_dtype("<f8") == dtype_of<double>());
   CHECK(parse_dtype("=f8") == dtype_of<double>());
   CHECK(parse_dtype("f8") == dtype_of<double>());
@@ -36,7 +38,7 @@ TEST_CASE("dtype: what NumPy spells is understood", "[array]") {
   CHECK(parse_dtype("|O")->kind == 'O');
 }
 
-TEST_CASE("dtype: nothing else is", "[array]") {
+TEST_CASE("dtype: other spellings are refused", "[array]") {
   for (auto const* text : {"", "<", "f", "<f", "<f3", "<f08", "|f8", "<f8 ", "<f-8", "float64",
                            "<M8[", "<M8ns]", "<b2", "<f4294967304", "O9", "<<f8"}) {
     INFO(text);
@@ -44,7 +46,7 @@ TEST_CASE("dtype: nothing else is", "[array]") {
   }
 }
 
-TEST_CASE("dtype: halves of a complex number are swapped apart", "[array]") {
+TEST_CASE("dtype: real and imaginary parts are byte-swapped separately", "[array]") {
   CHECK(swapped_bytes(dtype_of<std::complex<float>>()) == 4);
   CHECK(swapped_bytes(dtype_of<double>()) == 8);
   CHECK(is_foreign({'f', '>', 8}) != is_foreign({'f', '<', 8}));

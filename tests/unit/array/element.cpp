@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <array>
 #include <complex>
 #include <cstddef>
@@ -7,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include <forkmap/array/descr.hpp>
-#include <forkmap/array/element.hpp>
+#include <forkmap/detail/array/descr.hpp>
+#include <forkmap/detail/array/element.hpp>
 
 #include "support/catch.hpp"
 
@@ -77,7 +78,7 @@ template <>
 inline constexpr auto forkmap::field_names<badly_named> =
     std::to_array<std::string_view>({"a", "a"});
 
-TEST_CASE("element: an aggregate is a record of its members, where they lie", "[array]") {
+TEST_CASE("element: an aggregate is a record of its members at their offsets", "[array]") {
   auto const record = describe_element<particle>();
   CHECK(record.type == dtype{'V', '|', sizeof(particle)});
   REQUIRE(record.fields.size() == 6);
@@ -88,14 +89,14 @@ TEST_CASE("element: an aggregate is a record of its members, where they lie", "[
         "('symbol', '|S4'), ('bound', '|b1'), ('', '|V1'), ('weight', '<f2'), ('', '|V4')]");
 }
 
-TEST_CASE("element: members without names are told by their positions", "[array]") {
+TEST_CASE("element: members without names are named by their positions", "[array]") {
   auto const record = describe_element<trace>();
   CHECK(record.fields[0].name.empty());
   CHECK(descr_literal(record) ==
         "[('f0', [('f0', '<f4'), ('f1', '<f4')], (2,)), ('f1', '|u1'), ('', '|V3')]");
 }
 
-TEST_CASE("element: names that are none are refused", "[array]") {
+TEST_CASE("element: invalid names are refused", "[array]") {
   CHECK_THROWS_WITH(describe_element<badly_named>(),
-                    Catch::Matchers::ContainsSubstring("'a' is there twice"));
+                    Catch::Matchers::ContainsSubstring("'a' occurs twice"));
 }

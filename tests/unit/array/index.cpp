@@ -1,4 +1,5 @@
-#include <forkmap/array/index.hpp>
+// SPDX-License-Identifier: MIT
+#include <forkmap/detail/array/part.hpp>
 
 #include "support/catch.hpp"
 
@@ -7,7 +8,7 @@ using Catch::Matchers::ContainsSubstring;
 using fm::detail::check_window;
 using fm::detail::element_position;
 
-TEST_CASE("index: the last axis moves fastest in order c, the first in fortran", "[array]") {
+TEST_CASE("index: the last axis varies fastest in order c, the first in order fortran", "[array]") {
   fm::shape const dims{2, 3, 4};
   CHECK(element_position(dims, fm::order::c, 1, 2U, 3L) == 23);
   CHECK(element_position(dims, fm::order::c, 1, 0, 0) == 12);
@@ -17,7 +18,7 @@ TEST_CASE("index: the last axis moves fastest in order c, the first in fortran",
   CHECK(element_position(fm::shape::scalar(), fm::order::c) == 0);
 }
 
-TEST_CASE("index: outside is refused with the numbers", "[array]") {
+TEST_CASE("index: an index out of range is an error that names the numbers", "[array]") {
   fm::shape const dims{2, 3};
   for (auto const layout : {fm::order::c, fm::order::fortran}) {
     CHECK_THROWS_AS(element_position(dims, layout, 2, 0), std::out_of_range);

@@ -1,16 +1,17 @@
+// SPDX-License-Identifier: MIT
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
 
-#include <forkmap/plan/dispatch.hpp>
-#include <forkmap/plan/n_jobs.hpp>
-#include <forkmap/plan/pace.hpp>
+#include <forkmap/detail/job/option_checks.hpp>
+#include <forkmap/detail/plan/dispatch.hpp>
+#include <forkmap/detail/worker/task_runner.hpp>
 
 #include "support/catch.hpp"
 
 using namespace forkmap::detail;
 
-TEST_CASE("plan: n_jobs, as joblib counts", "[plan]") {
+TEST_CASE("plan: n_jobs means the same as in joblib", "[plan]") {
   STATIC_REQUIRE(resolve_n_jobs(3, 8) == 3);
   STATIC_REQUIRE(resolve_n_jobs(-1, 8) == 8);
   STATIC_REQUIRE(resolve_n_jobs(-2, 8) == 7);
@@ -39,11 +40,11 @@ TEST_CASE("plan: batches cover every task once", "[plan]") {
   }
 }
 
-TEST_CASE("plan: no more workers than the ledger has marks for", "[plan]") {
+TEST_CASE("plan: no more workers than an entry of the claim table can name", "[plan]") {
   REQUIRE(make_plan(1'000'000, 70'000, 1).n_workers == most_workers);
 }
 
-TEST_CASE("plan: the first stretches of the workers tile the batches", "[plan]") {
+TEST_CASE("plan: the first regions of the workers cover all batches without overlap", "[plan]") {
   for (std::uint32_t const workers : {1U, 2U, 3U, 64U, 65534U}) {
     auto const plan = make_plan(200'000, workers, 0);
     REQUIRE(!plan.in_order);
@@ -58,8 +59,9 @@ TEST_CASE("plan: the first stretches of the workers tile the batches", "[plan]")
   }
 }
 
-TEST_CASE("plan: batches are as small as the ledger allows, but for many tasks sent in chunks",
-          "[plan]") {
+TEST_CASE(
+    "plan: batches are as small as the claim table allows, except for many tasks sent in chunks",
+    "[plan]") {
   REQUIRE(make_plan(most_batches, 2, 0).batch_tasks == 1);
   REQUIRE(make_plan(1'000'000, 2, 0).batch_tasks == 16);
   REQUIRE(make_plan(most_batches, 2, 0, true).batch_tasks == 1);
@@ -69,23 +71,23 @@ TEST_CASE("plan: batches are as small as the ledger allows, but for many tasks s
   REQUIRE(make_plan(1'000'000, 2, 5, true).batch_tasks == 5);
 }
 
-TEST_CASE("plan: few tasks are claimed in their order", "[plan]") {
+TEST_CASE("plan: few tasks are claimed in order", "[plan]") {
   auto const plan = make_plan(1024, 4, 0);
   REQUIRE(plan.in_order);
   REQUIRE(plan.first_batches(3).begin == 0);
   REQUIRE(plan.first_batches(3).end == 1024);
 }
 
-TEST_CASE("plan: the pace takes more at a time from short tasks only", "[plan]") {
+TEST_CASE("plan: only short tasks are claimed several batches at a time", "[plan]") {
   using namespace std::chrono_literals;
   pace speed;
   REQUIRE(speed.most_batches() == 1);
   REQUIRE(speed.claim_done());
   speed.reading(100ns);
-  REQUIRE(speed.most_batches() == ledger::lanes);
+  REQUIRE(speed.most_batches() == claim_table::entries_per_word);
   int claims = 0;
   while (!speed.claim_done()) ++claims;
-  REQUIRE(claims + 1 == 2);  // twice as many as before, not all that fit at once
+  REQUIRE(claims + 1 == 2);  // the number of batches doubles; it does not jump to the maximum
   speed.reading(2ms);
   REQUIRE(speed.most_batches() == 1);
   REQUIRE(speed.claim_done());

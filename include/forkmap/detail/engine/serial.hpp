@@ -1,0 +1,159 @@
+// The engine without workers: n_jobs = 1, in the caller's own process and thread.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include <forkmap/detail/engine/engine.hpp>
+#include <forkmap/detail/job/collect.hpp>
+#include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/plan/dispatch.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/report.hpp>
+#include <forkmap/this_task.hpp>
+
+namespace forkmap::detail {
+
+/// Results constructed in the caller's own memory. Results that are not taken are destroyed.
+class serial_results final : public call_results {
+ public:
+  explicit serial_results(job const& this_job)
+      : align_(static_cast<std::align_val_t>(this_job.same_process.align)),
+        destroy_(this_job.destroy) {
+    same_process = true;
+    slot_bytes = this_job.same_process.bytes;
+    std::size_t bytes = 0;
+    if (__builtin_mul_overflow(this_job.n_results, slot_bytes, &bytes)) throw std::bad_alloc();
+    if (destroy_ != nullptr) {
+      alive_.resize(this_job.n_results);
+      n_ = this_job.n_results;
+    }
+    if (bytes != 0) slots = static_cast<std::byte*>(::operator new(bytes, align_));
+  }
+  ~serial_results() override {
+    for (std::uint64_t i = 0; i != n_; ++i) {
+      if (alive_[i] != 0) destroy_(slots + i * slot_bytes, i);
+    }
+    if (slots != nullptr) ::operator delete(slots, align_);
+  }
+
+  void made(std::uint64_t i) noexcept {
+    if (destroy_ != nullptr) alive_[i] = 1;
+  }
+  void taken(std::uint64_t i) noexcept override {
+    if (destroy_ == nullptr) return;
+    destroy_(slots + i * slot_bytes, i);
+    alive_[i] = 0;
+  }
+
+ private:
+  // Never called: results are in their slots.
+  reader read_blob(std::uint64_t) override { std::terminate(); }
+  copied_results copy_results(std::uint64_t) override { std::terminate(); }
+
+  std::align_val_t align_;
+  void (*destroy_)(std::byte*, std::uint64_t);
+  std::string alive_;    // not 0 at i: result i is constructed and not taken
+  std::uint64_t n_ = 0;  // 0 if results need no destruction
+};
+
+/// The loop of tasks that run in the caller's process, one after the other.
+class serial_loop final : public task_loop {
+ public:
+  serial_loop(serial_results& into, job const& this_job)
+      : into_(into),
+        stop_at_failure_(this_job.stop_at_failure),
+        first_index_(this_job.first_index) {
+    current = &running;
+    results = into.slots;
+    result_bytes = into.slot_bytes;
+    same_process = true;
+  }
+
+  bool failed(std::uint64_t index) override {
+    task_failure failure;
+    failure.index = index + first_index_;
+    failure.pid = ::getpid();
+    failure.what = describe_current_exception();
+    into_.failures.add(std::move(failure));
+    return !stop_at_failure_;
+  }
+  writer& begin_blob() override { std::terminate(); }  // never called: same_process is set
+  void made(std::uint64_t result) override { into_.made(result); }
+  void won(std::uint64_t task) override {
+    if (into_.winner == 0) into_.winner = task + 1;
+  }
+
+ private:
+  serial_results& into_;
+  bool stop_at_failure_;
+  std::uint64_t first_index_;
+  void watch(std::uint64_t) override {}  // never called: tasks are not watched
+};
+
+/// Runs all tasks in the calling thread, in order.
+class serial_engine {
+ public:
+  explicit serial_engine(options const& opts) noexcept : opts_(opts) {}
+
+  owner<call_results> run(job const& this_job) const {
+    auto const began = std::chrono::steady_clock::now();
+    auto* const results = new serial_results(this_job);
+    owner<call_results> owned(results);
+    serial_loop loop(*results, this_job);
+    task_frame frame;
+    frame.current = &loop.running;
+    frame.seed = opts_.seed;
+    frame.first_index = this_job.first_index;
+    frame.outer = this_job.outer;
+    active_frame_scope const scope(frame);
+
+    auto const plan = make_plan(this_job.n_tasks, 1, this_job.batch_tasks);
+    // Batches matter only if each has one result, or if a stop can be requested between them.
+    auto const step =
+        this_job.whole_batches || opts_.stop.stop_possible() ? plan.batch_tasks : plan.n_tasks;
+    for (std::uint64_t at = 0; at < plan.n_tasks; at = loop.end) {
+      if (opts_.stop.stop_requested()) {
+        for (; at != plan.n_tasks; ++at) {
+          results->failures.add(
+              cancelled_task(at + this_job.first_index, failure::never_started, ::getpid()));
+          if (this_job.stop_at_failure) break;
+        }
+        break;
+      }
+      loop.begin = at;
+      loop.end = at + std::min(step, plan.n_tasks - at);
+      this_job.run(this_job.tasks, loop);
+      if (this_job.stop_at_failure && !results->failures.empty()) break;
+      if (results->winner != 0) break;
+    }
+    results->failures.sort();
+    auto const wall = std::chrono::steady_clock::now() - began;
+    auto& report = report_of_this_thread;
+    clear(report);  // tasks may have made calls that wrote it
+    report.wall = wall;
+    report.tasks = this_job.n_tasks;
+    report.failures = results->failures.size();
+    report.workers.resize(1);
+    report.workers[0].tasks = static_cast<std::size_t>(loop.end);
+    report.workers[0].busy = wall;
+    return owned;
+  }
+
+ private:
+  options const& opts_;
+};
+
+static_assert(engine<serial_engine>);
+
+}  // namespace forkmap::detail

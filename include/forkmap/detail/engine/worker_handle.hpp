@@ -1,0 +1,80 @@
+// The caller's handles of workers, for one call and for a pool.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sys/types.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include <forkmap/detail/crash/current_backtrace.hpp>
+#include <forkmap/detail/engine/call_limits.hpp>
+#include <forkmap/detail/os/call.hpp>
+#include <forkmap/detail/os/process.hpp>
+#include <forkmap/detail/plan/claim_table.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/detail/worker/setup.hpp>
+
+namespace forkmap::detail {
+
+// The caller's handle of a worker of one call.
+
+struct worker_handle {
+  child_process process{};
+  std::uint32_t number = 0;  // among the processes of this call, from 1
+  retry again{};             // the retry of a task that it, or its predecessor, was given
+  int replacements = 0;
+  int idle_deaths = 0;  // processes in a row that ended before they ran a task
+  std::int64_t born = 0;
+  current_backtrace stuck{};  // of its task when it timed out
+  task_pulse pulse{};
+
+  /// The earliest time at which its task or its start could time out.
+  std::int64_t due(call_limits const& limits, worker_state const& state, std::int64_t now) {
+    return std::min({limits.task.due(state, now), limits.start.due(state.phase, born),
+                     starts(state) ? INT64_MAX : pulse.due(state, limits.task, now)});
+  }
+  /// Whether its task or its start has timed out. Marks it as timed out, unless only `pulse` says so.
+  bool is_over(call_limits const& limits, worker_state& state, std::int64_t now) {
+    if (limits.task.has_timed_out(state, now) || limits.start.has_timed_out(state.phase, born, now))
+      return true;
+    return !starts(state) && pulse.is_stuck(state, limits.task, now);
+  }
+
+ private:
+  static bool starts(worker_state const& state) noexcept {
+    return state.phase.load(std::memory_order_relaxed) == worker_phase::starting;
+  }
+};
+
+/// The phase in which a worker has ended. If its state is inconsistent, a task has overwritten it,
+/// and the phase is `working`.
+/// Errors: std::system_error if the worker could not map its memory.
+inline worker_phase phase_at_end(worker_state const& state, process_end const& end) {
+  auto const phase = state.phase.load(std::memory_order_acquire);
+  auto const error = state.start_error.load(std::memory_order_relaxed);
+  if (error != 0 && phase == worker_phase::starting)
+    throw_system_error(error, "mmap of shared memory in a worker");
+  bool const in_order = !end.known || (end.signal == 0 && end.exit_status == 0);
+  bool const credible =
+      phase <= worker_phase::late && (phase != worker_phase::finished || in_order);
+  return credible ? phase : worker_phase::working;
+}
+
+// The caller's handle of a pool's worker.
+
+struct pool_worker_handle {
+  child_process process{};
+  std::uint32_t number = 0;
+  std::uint64_t call = 0;  // the call that `again` is for
+  retry again{};
+  int idle_deaths = 0;  // processes in a row that ended soon after they had started
+  std::int64_t born = 0;
+  current_backtrace stuck{};  // of its task when it timed out
+  task_pulse pulse{};         // in the call that it serves
+  bool refused = false;       // the worker could not be killed
+  pid_t left = 0;             // a process that it had started and that could not be killed; 0: none
+};
+
+}  // namespace forkmap::detail

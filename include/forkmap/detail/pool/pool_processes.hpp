@@ -1,0 +1,301 @@
+// The processes of a pool: the fork server and the workers.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <forkmap/detail/crash/current_backtrace.hpp>
+#include <forkmap/detail/crash/fault_handler.hpp>
+#include <forkmap/detail/engine/hazards.hpp>
+#include <forkmap/detail/engine/worker_exit.hpp>
+#include <forkmap/detail/engine/worker_handle.hpp>
+#include <forkmap/detail/job/option_checks.hpp>
+#include <forkmap/detail/memory/per_worker.hpp>
+#include <forkmap/detail/os/call.hpp>
+#include <forkmap/detail/os/clock.hpp>
+#include <forkmap/detail/os/exits.hpp>
+#include <forkmap/detail/os/futex.hpp>
+#include <forkmap/detail/os/library.hpp>
+#include <forkmap/detail/os/process.hpp>
+#include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/fork_server.hpp>
+#include <forkmap/detail/pool/live_in_pool.hpp>
+#include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_view.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/options.hpp>
+
+namespace forkmap::detail {
+
+template <class = void> class pool_processes {
+ public:
+  /// Forks the fork server and the workers.
+  /// Errors: std::system_error naming the operation that failed; nothing is left behind.
+  pool_processes(options const& opts, std::uint32_t n_workers)
+      : layout_(n_workers),
+        file_(layout_.file_bytes()),
+        map_(file_.map(0, control_bytes(), PROT_READ | PROT_WRITE)),
+        control_(map_.data(), map_.data() + layout_.bells_at(), map_.data() + layout_.place_at(0),
+                 nullptr, n_workers),
+        event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        has_deadline_(opts.deadline.is_set()),
+        start_limit_(opts),
+        end_signal_(signal_of_end()),
+        probe_signal_(opts.timeout.is_set() ? unused_signal(end_signal_) : 0),
+        mark_(new_mark()),
+        threads_(opts.inner_threads, share_of(n_workers), this_process.threads),
+        workers_(n_workers) {
+    if (!event_) throw_errno("eventfd of a pool");
+    // Away from descriptor numbers that the program has used itself.
+    move_up(event_);
+    file_.move_up();
+    map_.keep_from_children();
+    if (!populate_for_writing(map_.data(), control_bytes())) {
+      throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a pool,",
+                  std::to_string(control_bytes()) + " bytes");
+    }
+    warn_of_hazards();
+    prepare_fork();
+    pool_birth const birth{.opts = opts,
+                           .layout = layout_,
+                           .file = file_,
+                           .threads = threads_,
+                           .supervisor_event = event_.get(),
+                           .share = share_of(n_workers),
+                           .probe_signal = probe_signal_,
+                           .end_signal = end_signal_,
+                           .mark = mark_};
+    server_.reset(new fork_server(
+        n_workers,
+        [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
+          live_in_pool(birth, k, parent, mask);
+        },
+        mark_));
+    start_missing();
+  }
+  pool_processes(pool_processes const&) = delete;
+  pool_processes& operator=(pool_processes const&) = delete;
+
+  /// Has idle workers leave, and waits for all workers. If calls have a deadline, workers that are
+  /// still starting (worker_init) are killed; if tasks have a time limit, it limits that start too.
+  ~pool_processes() {
+    close();
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      auto& worker = workers_[k];
+      if (!worker.process) continue;
+      worker.process.send(SIGCONT);  // a stopped worker would never leave
+      auto& phase = control_.place(k).phase;
+      if (has_deadline_ && phase.load() == worker_phase::starting) kill(k);
+      // A killed worker that does not end because the kernel holds it is left behind.
+      constexpr int patience_ms = 5'000;
+      bool const killed = (control_.place(k).serving.load() & pool_worker_state::killed) != 0;
+      for (bool late = false; !worker.refused;) {
+        auto const due = start_limit_.due(phase, worker.born);
+        auto const rest = std::max<std::int64_t>(0, due - nanoseconds_now()) / 1'000'000 + 1;
+        auto const wait_ms = killed || late ? std::int64_t{patience_ms} : rest;
+        if (ends_within(k, static_cast<int>(std::min<std::int64_t>(wait_ms, INT32_MAX)))) break;
+        if (killed || late || server_->has_ended()) break;
+        if (start_limit_.has_timed_out(phase, worker.born, nanoseconds_now())) {
+          kill(k);
+          late = true;
+        }
+      }
+      if (worker.refused)
+        worker.process.forget();
+      else
+        collect(k);
+    }
+  }
+
+  pool_layout const& layout() const noexcept { return layout_; }
+  pool_control control() const noexcept { return control_; }
+  shared_file const& file() const noexcept { return file_; }
+  std::uint32_t size() const noexcept { return layout_.n_workers; }
+  pool_worker_handle& worker(std::uint32_t k) noexcept { return workers_[k]; }
+  child_process const& process(std::uint32_t k) const noexcept { return workers_[k].process; }
+  /// An eventfd: readable when a worker or poke() has written to it.
+  int event() const noexcept { return event_.get(); }
+  /// Wakes the supervisor, which then checks everything.
+  void poke() const noexcept {
+    std::uint64_t const one = 1;
+    retry_interrupted([&] { return ::write(event_.get(), &one, sizeof one); });
+  }
+  /// Readable when the fork server has ended; -1: ask server_has_ended().
+  int server_handle() const noexcept { return server_->handle(); }
+  bool server_has_ended() const noexcept { return server_->has_ended(); }
+
+  /// Whether worker k has no pidfd to poll, and has ended.
+  bool has_ended(std::uint32_t k) noexcept {
+    auto const& process = workers_[k].process;
+    return process && process.handle() < 0 && server_->has_ended(process);
+  }
+  /// Errors: std::system_error EPERM if a worker could not be killed: its task goes on.
+  void check_kills() const {
+    for (auto const& worker : workers_) {
+      if (!worker.refused) continue;
+      throw_system_error(EPERM, "kill of a pool's worker, which is left running,",
+                         "pid " + std::to_string(worker.process.pid()));
+    }
+  }
+
+  bool serves(std::uint32_t k, std::uint32_t call) const noexcept {
+    return workers_[k].process && control_.place(k).serving.load() == call + 1;
+  }
+
+  /// Kills worker k if it serves that call. Step 4 of pool_channel.hpp.
+  void end(std::uint32_t k, std::uint32_t call) {
+    auto serving = call + 1;
+    if (workers_[k].process && control_.place(k).serving.compare_exchange_strong(
+                                   serving, serving | pool_worker_state::killed)) {
+      kill(k);
+    }
+  }
+
+  /// Forks missing workers.
+  void start_missing() {
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      if (workers_[k].process) continue;
+      poke();  // the supervisor must watch the new worker, too
+      start(k);
+    }
+  }
+
+  /// Has the replacement of worker k continue that call with its predecessor's remaining tasks.
+  void inherit(std::uint32_t k, std::uint32_t call, task_range remaining, retry const& again) {
+    auto& orders = control_.orders(k);
+    orders.remaining = remaining;
+    orders.again = again;
+    orders.inherits.store(call + 1);
+    control_.place(k).serving.store(call + 1);
+  }
+  /// Has the replacement of worker k look for calls.
+  void inherit_nothing(std::uint32_t k) {
+    control_.orders(k).inherits.store(0);
+    control_.place(k).serving.store(0);
+  }
+
+  /// Forks worker k.
+  void start(std::uint32_t k) {
+    auto& state = control_.place(k);
+    control_.orders(k).process = workers_[k].number = ++n_started_;
+    state.phase.store(worker_phase::starting);
+    control_.worker(k).parked.store(0);
+    workers_[k].pulse = {};
+    workers_[k].born = nanoseconds_now();
+    workers_[k].left = 0;
+    workers_[k].process = server_->start(k);
+  }
+
+  /// Collects a worker that has ended.
+  ended_process collect(std::uint32_t k) {
+    auto& worker = workers_[k];
+    auto const pid = worker.process.pid();
+    auto const phase = control_.place(k).phase.load();
+    bool const by_itself = phase == worker_phase::finished || phase == worker_phase::retired;
+    auto const end = server_->collect(
+        worker.process, by_itself ? no_mark : mark_of_worker(mark_, worker.number), &worker.left);
+    threads_.forget(pid);
+    auto report = crash_report::of(worker.number, end, control_.place(k).backtrace);
+    note_later_module(report, modules_);
+    return {pid, end, std::move(report)};
+  }
+
+  /// The backtrace of a running worker that has timed out.
+  current_backtrace locate(std::uint32_t k) {
+    return detail::locate(workers_[k].process, workers_[k].number, control_.place(k).backtrace,
+                          probe_signal_);
+  }
+  /// Kills worker k. The fork server does it if the program has dropped the privileges to do so.
+  void kill(std::uint32_t k) noexcept {
+    auto& worker = workers_[k];
+    auto const mark = mark_of_worker(mark_, worker.number);
+    if (kill_tree(worker.process, mark) || server_->kill(worker.process)) return;
+    worker.refused = true;
+    poke();  // check_kills() reports it
+  }
+
+  /// Has workers leave as soon as they serve no call.
+  void close() {
+    control_.header().closing.store(1);
+    control_.rouse();
+  }
+
+  /// Kills and forgets all workers of a broken pool: they are not collected any more.
+  void abandon() noexcept {
+    constexpr std::int64_t patience_ns = 5'000'000'000;  // for all: the kernel may hold some
+    // The end of the fork server ends workers, even those that this program may not kill.
+    bool const server_ended = server_->has_ended();
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      if (workers_[k].process) kill(k);
+      if (server_ended) workers_[k].refused = false;
+    }
+    auto const end_of_patience = nanoseconds_now() + patience_ns;
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      auto& process = workers_[k].process;
+      // A worker that still runs may come to a call.
+      auto const rest = std::max<std::int64_t>(0, end_of_patience - nanoseconds_now());
+      if (process && !workers_[k].refused) ends_within(k, static_cast<int>(rest / 1'000'000));
+      process.forget();
+      workers_[k].refused = false;
+      inherit_nothing(k);
+    }
+  }
+
+ private:
+  std::size_t control_bytes() const noexcept {
+    return static_cast<std::size_t>(layout_.place_at(layout_.n_workers));
+  }
+
+  /// How many of the machine's cores each worker gets.
+  static int share_of(std::uint32_t n_workers) {
+    return std::max(1, workers_for(-1) / static_cast<int>(n_workers));
+  }
+
+  /// Waits at most that many milliseconds for the end of worker k; without a pidfd, also until the
+  /// fork server has ended.
+  bool ends_within(std::uint32_t k, int milliseconds) noexcept {
+    auto const& process = workers_[k].process;
+    if (process.handle() >= 0) {
+      pollfd end{process.handle(), POLLIN, 0};
+      auto const n = ::poll(&end, 1, milliseconds);
+      if (n > 0 || (n == 0 && milliseconds != INT32_MAX)) return n > 0;
+      if (n < 0 && errno == EINTR) return false;
+    }
+    for (int waited = 0; waited < milliseconds; ++waited) {
+      if (server_->has_ended(process)) return true;
+      timespec const pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+      ::nanosleep(&pause, nullptr);
+    }
+    return false;
+  }
+
+  pool_layout layout_;
+  shared_file file_;
+  mapping map_;
+  pool_control control_;
+  descriptor event_;
+  bool has_deadline_;
+  start_limit start_limit_;
+  int end_signal_;
+  int probe_signal_;
+  process_mark mark_;
+  loaded_modules modules_;  // those that workers have loaded
+  thread_limits threads_;
+  per_worker<pool_worker_handle> workers_;
+  std::uint32_t n_started_ = 0;
+  owner<fork_server> server_;
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,193 @@
+// The events that a pool's supervisor waits for, and how it handles them.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include <forkmap/detail/engine/worker_exit.hpp>
+#include <forkmap/detail/os/call.hpp>
+#include <forkmap/detail/os/oom.hpp>
+#include <forkmap/detail/plan/claim_table.hpp>
+#include <forkmap/detail/pool/call_slot.hpp>
+#include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_processes.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/options.hpp>
+
+namespace forkmap::detail {
+
+// The events that wake a pool's supervisor: its eventfd, and the ends of the pool's processes.
+
+class pool_events {
+ public:
+  /// Sets the events to wait for, of the processes as they are now. Needs the supervisor's
+  /// mutex.
+  template <class Lazy> void follow(pool_processes<Lazy> const& processes, bool is_broken) {
+    is_broken_ = is_broken;
+    events_.assign(
+        {{processes.event(), POLLIN, 0}, {is_broken ? -1 : processes.server_handle(), POLLIN, 0}});
+    have_handles_ = is_broken || processes.server_handle() >= 0;
+    for (std::uint32_t k = 0; k != processes.size(); ++k) {
+      auto const& process = processes.process(k);
+      if (process && process.handle() < 0) have_handles_ = false;
+      events_.push_back({process.handle(), POLLIN, 0});
+    }
+  }
+
+  /// Sleeps until an event comes, but at most that many nanoseconds (INT64_MAX: no limit).
+  /// Returns: whether an event has come.
+  /// Errors: std::system_error naming the system call if it fails, except by a signal or EAGAIN;
+  ///   EBADF if the program has closed the pool's descriptors.
+  bool sleep(std::int64_t most_ns) {
+    constexpr std::int64_t look_again_ns = 2'000'000;
+    if (!have_handles_) most_ns = std::min(most_ns, look_again_ns);
+    timespec const patience{.tv_sec = most_ns / 1'000'000'000, .tv_nsec = most_ns % 1'000'000'000};
+    constexpr char name[] = "poll for the ends of a pool's workers";
+    auto const n = ::ppoll(events_.data(), events_.size(),
+                           most_ns == INT64_MAX ? nullptr : &patience, nullptr);
+    if (n < 0) {
+      if (errno != EINTR && errno != EAGAIN) throw_errno(name);
+      return false;
+    }
+    if ((events_[0].revents & POLLNVAL) != 0)
+      throw_system_error(EBADF, name, "(did the program close the pool's descriptors?)");
+    return n != 0;
+  }
+
+  template <class Lazy> bool server_has_ended(pool_processes<Lazy> const& processes) const {
+    if (is_broken_) return false;
+    return events_[1].fd >= 0 ? events_[1].revents != 0 : processes.server_has_ended();
+  }
+  template <class Lazy> bool has_ended(pool_processes<Lazy>& processes, std::uint32_t k) const {
+    if (!processes.worker(k).process) return false;
+    return events_[2 + k].revents != 0 || (!is_broken_ && processes.has_ended(k));
+  }
+
+ private:
+  std::vector<pollfd> events_{};
+  bool is_broken_ = false;
+  bool have_handles_ = true;  // false: a process has no pidfd, because the system has none
+};
+
+// The time limits of a pool's calls and of their tasks: when to check the next one, and which
+// workers to kill: those whose task has timed out, and those whose call was cancelled.
+
+/// When to check the next limit.
+/// Returns: the time on the steady clock, in nanoseconds; INT64_MAX if there are no limits.
+template <class Lazy>
+std::int64_t next_limit(std::vector<pool_call*> const& calls, pool_processes<Lazy>& processes,
+                        std::int64_t time) noexcept {
+  auto next = INT64_MAX;
+  for (auto const* call : calls) {
+    if (call == nullptr || !call->limits.exist() || call->is_ended) continue;
+    next = std::min(next, call->limits.next_look(time));
+    if (!call->limits.task.is_set() || call->cancelled()) continue;
+    for (std::uint32_t k = 0; k != processes.size(); ++k) {
+      auto& worker = processes.worker(k);
+      if (worker.process) {
+        auto const& phase = processes.control().place(k).phase;
+        next = std::min(next, call->limits.start.due(phase, worker.born));
+      }
+      if (!processes.serves(k, call->place)) {
+        next = std::min(next, call->limits.task.limit_from(time));
+        continue;
+      }
+      auto const& state = call->memory.state(k);
+      next = std::min({next, call->limits.task.due(state, time),
+                       worker.pulse.due(state, call->limits.task, time)});
+    }
+  }
+  return next;
+}
+
+/// Kills workers whose task of that call has timed out, and workers whose start has timed out.
+template <class Lazy>
+void end_timed_out_tasks(pool_call& call, pool_processes<Lazy>& processes, std::int64_t time) {
+  for (std::uint32_t k = 0; k != processes.size(); ++k) {
+    auto& worker = processes.worker(k);
+    if (worker.process &&
+        call.limits.start.has_timed_out(processes.control().place(k).phase, worker.born, time)) {
+      worker.stuck = processes.locate(k);
+      processes.kill(k);
+    }
+    if (!processes.serves(k, call.place)) continue;
+    auto& state = call.memory.state(k);
+    if (!call.limits.task.has_timed_out(state, time) &&
+        !processes.worker(k).pulse.is_stuck(state, call.limits.task, time)) {
+      continue;
+    }
+    processes.worker(k).stuck = processes.locate(k);
+    processes.kill(k);
+  }
+}
+
+/// Kills workers that still run tasks of a call that a worker has cancelled. A worker that came in
+/// vain leaves by itself, and may have output to print.
+template <class Lazy> void end_tasks_of(pool_call& call, pool_processes<Lazy>& processes) {
+  processes.control().close(call.place);
+  bool const all_claimed = call.all_claimed();
+  for (std::uint32_t k = 0; k != processes.size(); ++k) {
+    bool const runs = call.memory.state(k).current.load() != nothing_running;
+    if (runs || !all_claimed) processes.end(k, call.place);
+  }
+}
+
+// The consequences of a pool worker's end for the call that it served.
+
+/// Handles the end of worker k for the call that it served: notes its failure, or a retry.
+/// Returns: whether the replacement runs the remaining tasks of its batch.
+template <class Lazy>
+bool settle(pool_call& call, std::uint32_t k, ended_process ended, worker_phase phase,
+            pool_processes<Lazy>& processes, options const& opts, oom_counter const& oom_kills) {
+  auto& worker = processes.worker(k);
+  if (std::exchange(worker.call, call.number) != call.number) worker.again = {};
+  call.report.ended(call.memory.state(k), ended.end);
+  auto const last = call.outcomes.last_task_of(k);
+  auto remaining = last.remaining;
+  if (last.was_running || last.ended || phase == worker_phase::retired) {
+    worker.idle_deaths = 0;
+  } else if (!call.cancelled() && is_last_idle_death(worker.idle_deaths, ended.end, phase, opts)) {
+    // No task is to blame, and one more replacement would end the same way.
+    call.failures.add(idle_failure(std::move(ended), phase, opts, std::move(worker.stuck)));
+    call.cancel();
+    return false;
+  }
+  bool const is_retried = last.was_running && !call.cancelled() &&
+                          try_again(worker.again, last, call.this_job, call.plan, opts);
+  if (is_retried) {
+    call.report.retried();
+    call.outcomes.note_retry(k, worker.again.tasks);
+    remaining.begin = worker.again.tasks.begin;
+  }
+  // Ending a call kills its workers. That is no failure of a task, unless the worker had died on
+  // its own.
+  bool const own_death =
+      !call.cancelled() || last.timed_out || (ended.end.known && ended.end.signal != SIGKILL);
+  if (last.was_running && !is_retried && own_death) {
+    bool const oom = is_out_of_memory(last, ended.end, oom_kills);
+    call.failures.add(failure_after(
+        {last, std::move(ended), std::move(worker.stuck), worker.again, oom, worker.left},
+        call.this_job, opts));
+    if (call.this_job.stop_at_failure) call.cancel();
+  }
+  // A task that has a failure, or is retried, is no longer running. A task that the end of the call
+  // has killed was running: task_outcomes::note_unfinished reports it.
+  if (!last.was_running || is_retried || own_death)
+    call.outcomes.leave(k, remaining);
+  else
+    call.outcomes.was_running(last.task);
+  if (call.ranges.contradict()) call.cancel();
+  if (call.cancelled() || remaining.begin >= remaining.end) return false;
+  processes.inherit(k, call.place, remaining, worker.again);
+  return true;
+}
+
+}  // namespace forkmap::detail

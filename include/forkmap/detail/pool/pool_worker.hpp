@@ -1,0 +1,297 @@
+// The main loop of a pool's worker: it looks for calls, serves them, and sleeps in between.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <utility>
+
+#include <forkmap/detail/crash/fault_handler.hpp>
+#include <forkmap/detail/memory/arena.hpp>
+#include <forkmap/detail/memory/call_memory.hpp>
+#include <forkmap/detail/os/exits.hpp>
+#include <forkmap/detail/os/futex.hpp>
+#include <forkmap/detail/os/process.hpp>
+#include <forkmap/detail/os/stdio.hpp>
+#include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_view.hpp>
+#include <forkmap/detail/pool/remote_tasks.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/detail/worker/loop.hpp>
+#include <forkmap/detail/worker/setup.hpp>
+#include <forkmap/detail/worker/task_runner.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/this_task.hpp>
+
+namespace forkmap::detail {
+
+template <class = void> class pool_worker {
+ public:
+  pool_worker(pool_birth const& birth, pool_control control, std::uint32_t k)
+      : birth_(birth),
+        control_(control),
+        k_(k),
+        state_(control.own_place()),
+        tasks_left_(tasks_per_worker(birth.opts)) {
+    ::fstat(birth.file.get(), &file_status_);
+    ::fstat(birth.supervisor_event, &event_status_);
+    frame_.worker = static_cast<int>(k);
+    frame_.seed = birth.opts.seed;
+    active_frame = &frame_;
+    this_process.frame = &frame_;
+    cache_of_call = &cache_;
+  }
+
+  void run() {
+    try {
+      apply_budget(birth_.opts, birth_.threads, k_);
+      if (birth_.opts.worker_init) {
+        birth_.opts.worker_init(static_cast<int>(k_));
+        // worker_init may have changed the user, which clears the parent-death signal.
+        watch_parent(::getppid(), birth_.end_signal);
+      }
+    } catch (...) {
+      not_initialised_ = std::current_exception();  // then every call that it serves fails
+    }
+    begin_work(state_.phase);
+    auto const& orders = control_.orders(k_);
+    if (auto const inherited = orders.inherits.load(); inherited != 0) {
+      remaining_ = orders.remaining;
+      again_ = orders.again;
+      serve(inherited - 1);
+    }
+    while (tasks_left_ != 0 && !closing()) {
+      if (!serve_any()) wait();
+    }
+    bool const retires = !closing();
+    state_.phase.store(retires ? worker_phase::retiring : worker_phase::leaving);
+    call_worker_exit(birth_.opts, k_);
+    flush_output();
+    state_.phase.store(retires ? worker_phase::retired : worker_phase::finished);
+  }
+
+ private:
+  bool closing() const noexcept { return control_.header().closing.load() != 0; }
+
+  /// Serves the oldest open call.
+  /// Returns: false if no call is open.
+  bool serve_any() {
+    auto const open = control_.open_calls().load();
+    if (open == 0) return false;
+    auto c = most_calls;
+    auto first = ~std::uint64_t{0};
+    for (auto bits = open; bits != 0; bits &= bits - 1) {
+      auto const slot = static_cast<std::uint32_t>(__builtin_ctzll(bits));
+      auto const number = control_.call(slot).number.load(std::memory_order_relaxed);
+      // No call is in the slot: it is over, or a task has overwritten the bits.
+      constexpr int many_looks = 1000;
+      if (number == 0 && ++looks_in_vain_ > many_looks) control_.close(slot);
+      if (number == 0 || number >= first) continue;
+      first = number;
+      c = slot;
+    }
+    if (c == most_calls) {
+      ::sched_yield();
+      return false;
+    }
+    looks_in_vain_ = 0;
+    state_.serving.store(c + 1);
+    auto const still_open = control_.open_calls().load();
+    if ((still_open & ~(std::uint64_t{1} << c)) != 0) control_.unpark_one();
+    if ((still_open >> c & 1U) != 0 && control_.call(c).number.load() != 0)
+      serve(c);
+    else
+      leave(c, false, 0);
+    return true;
+  }
+
+  /// Maps the memory of the call that is not mapped yet.
+  /// Returns: null if that is impossible because a task has closed the pool's descriptors.
+  call_extent* extent_of(std::uint32_t c, call_control const& call) {
+    auto& mapped = extents_[c];
+    if (mapped == nullptr || !mapped->has(call.layout)) {
+      if (!has_descriptors()) return nullptr;
+      mapped.reset(new call_extent(birth_.file.get(), birth_.layout.arguments(c), k_, call.layout,
+                                   birth_.opts.max_nbytes, cache_));
+      // Without this memory the worker cannot even report an error.
+      if (mapped->memory.arena() == nullptr) exit_now(1);
+    }
+    if (!mapped->rewind(call.layout, k_)) {
+      if (!has_descriptors()) return nullptr;
+      if (!mapped->map_arena(birth_.file.get(), call.layout, k_)) exit_now(1);
+    }
+    return mapped.get();
+  }
+
+  /// Steps 3 and 4 of pool_channel.hpp. `serving` has been stored already.
+  void serve(std::uint32_t c) {
+    auto const& call = control_.call(c);
+    auto* const extent = extent_of(c, call);
+    if (extent == nullptr) {
+      tasks_left_ = 0;  // this worker retires; its replacement has descriptors
+      return leave(c, false, 0);
+    }
+    auto& mapped = *extent;
+    auto error = not_initialised_;
+    try {
+      mapped.common_present.follow(mapped.memory.common(), mapped.common_bytes, call.common_made);
+      mapped.own_present.follow(mapped.memory.own(), mapped.own_bytes, call.own_made);
+      // The descriptors were checked when this worker left its last call.
+      if (mapped.table.size() < call.table_bytes) {
+        mapped.table = birth_.file.map(
+            birth_.layout.table(c), round_up(static_cast<std::size_t>(call.table_bytes), map_grain),
+            PROT_READ);
+      }
+      mapped.arguments.begin_call(call.argument_bytes);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    call_memory const memory(call.layout, mapped.memory.common(), mapped.memory.own());
+    auto const sent = control_.sent(c);
+    remote_tasks tasks{&mapped.arguments,
+                       reinterpret_cast<std::uint64_t const*>(mapped.table.data()),
+                       call.plan.n_tasks,
+                       call.plan.batch_tasks,
+                       call.argument_bytes,
+                       call.task_bytes,
+                       call.in_chunks,
+                       &sent,
+                       [](void const* control) noexcept {
+                         static_cast<pool_control const*>(control)->unpark_all();
+                       },
+                       &control_};
+
+    auto const number = call.number.load(std::memory_order_relaxed);
+    auto this_job = call.this_job;
+    this_job.tasks = &tasks;
+    worker_birth const birth{.this_job = this_job,
+                             .opts = birth_.opts,
+                             .plan = call.plan,
+                             .memory = &memory,
+                             .resume = nullptr,
+                             .threads = birth_.threads,
+                             .signals = nullptr,
+                             .number = k_,
+                             .process = control_.orders(k_).process,
+                             .share = birth_.share,
+                             .probe_signal = birth_.probe_signal,
+                             .remaining = std::exchange(remaining_, {}),
+                             .again = std::exchange(again_, {}),
+                             .call = number,
+                             .present = &mapped.own_present,
+                             .common_present = &mapped.common_present};
+    frame_.first_index = this_job.first_index;
+    frame_.outer = this_job.outer;
+    frame_.attempt = birth.again.attempt;
+    frame_.retried_begin = birth.again.tasks.begin;
+    frame_.retried_end = birth.again.tasks.end;
+    if (frame_.random) frame_.random->made_for = no_task;  // it was made in another call
+
+    auto& state = memory.state(k_);
+    constexpr auto relaxed = std::memory_order_relaxed;
+    worker_loop loop(birth, mapped.arena);
+    loop.clock = child_clock::of_old_child();  // wait() reads that clock, too
+    if (error) {
+      try {
+        std::rethrow_exception(error);
+      } catch (...) {
+        loop.failed(outside_tasks);
+        loop.cancel();
+      }
+    }
+    frame_.current = &loop.running;
+    auto const from = loop.clock.now();
+    state.working_from.store(from, relaxed);
+    if (state.began.load(relaxed) == 0) state.began.store(from, relaxed);
+    task_runner(birth, loop, tasks_left_).run();
+    cache_.end_call();
+    frame_.current = nullptr;
+    state.busy.store(state.busy.load(relaxed) + loop.clock.now() - from, relaxed);
+    state.working_from.store(0, relaxed);
+    flush_output();
+    if (tasks_left_ == 0) {
+      // The replacement runs the remaining tasks of the batch, if any: this worker stays in the
+      // call until it is collected.
+      return;
+    }
+    control_.close(c);
+    leave(c, loop.cancelled(), loop.has_cancelled() ? number : 0);
+  }
+
+  /// Step 4 of pool_channel.hpp. `abandoned`: the call's number if this worker has cancelled the
+  /// call, else 0.
+  void leave(std::uint32_t c, bool cancelled, std::uint64_t abandoned) {
+    auto serving = c + 1;
+    if (!state_.serving.compare_exchange_strong(serving, serving | pool_worker_state::leaving)) {
+      if (serving == ((c + 1) | pool_worker_state::killed)) wait_to_be_killed();
+      exit_now(1);  // a task has overwritten `serving`: a replacement starts with the right value
+    }
+    auto& last = control_.bell(c).abandoned;
+    for (auto seen = last.load(); seen < abandoned;) {
+      if (last.compare_exchange_weak(seen, abandoned)) break;
+    }
+    if (cancelled || !control_.is_served(c)) raise_event(c);
+    state_.serving.store(0);
+    if (!has_descriptors()) tasks_left_ = 0;  // this worker retires
+  }
+
+  /// Whether the pool's file is still open. A task may have closed all descriptors, and their
+  /// numbers may belong to other files now.
+  bool has_descriptors() const noexcept { return is_still(birth_.file.get(), file_status_); }
+
+  static bool is_still(int fd, struct stat const& before) noexcept {
+    struct stat now{};
+    return ::fstat(fd, &now) == 0 && now.st_ino == before.st_ino && now.st_dev == before.st_dev;
+  }
+
+  void raise_event(std::uint32_t c) {
+    if (control_.raise_event(c) != waits_for_call::the_supervisor) return;
+    // Without the descriptor the supervisor notices when it next looks, within 200 ms.
+    if (!is_still(birth_.supervisor_event, event_status_)) return;
+    std::uint64_t const one = 1;
+    bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
+  }
+
+  /// Waits until there may be work. Spins for a moment first: the next call often comes at once.
+  void wait() {
+    constexpr std::int64_t patience_ns = 50'000;
+    auto const wanted = [&] { return control_.open_calls().load() != 0 || closing(); };
+    // A task may have overwritten these two: restore them.
+    if (state_.phase.load() != worker_phase::working) state_.phase.store(worker_phase::working);
+    if (state_.serving.load() != 0) state_.serving.store(0);
+    if (spin_until(patience_ns, wanted)) return;
+    auto& bell = control_.worker(k_);
+    auto const seen = bell.work.load();
+    bell.parked.store(1);
+    if (!wanted()) wait_while_equal(bell.work, seen);
+    bell.parked.store(0);
+  }
+
+  pool_birth const& birth_;
+  pool_control control_;
+  std::uint32_t k_;
+  pool_worker_state& state_;
+  std::uint64_t tasks_left_;
+  int looks_in_vain_ = 0;
+  task_range remaining_{};  // tasks of the call that this worker continues
+  retry again_{};
+  struct stat file_status_{};  // of the pool's file, when this worker was forked
+  struct stat event_status_{};
+  task_frame frame_;
+  std::exception_ptr not_initialised_;
+  call_cache cache_;
+  owner<call_extent> extents_[most_calls];
+};
+
+}  // namespace forkmap::detail

@@ -1,0 +1,118 @@
+// A worker process, from the fork to its exit.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sys/syscall.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <functional>
+
+#include <forkmap/detail/crash/fault_handler.hpp>
+#include <forkmap/detail/failure/failures.hpp>
+#include <forkmap/detail/memory/call_memory.hpp>
+#include <forkmap/detail/memory/own_memory.hpp>
+#include <forkmap/detail/os/bound.hpp>
+#include <forkmap/detail/os/exits.hpp>
+#include <forkmap/detail/os/process.hpp>
+#include <forkmap/detail/os/stdio.hpp>
+#include <forkmap/detail/plan/claim_table.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/detail/worker/loop.hpp>
+#include <forkmap/detail/worker/setup.hpp>
+#include <forkmap/detail/worker/task_runner.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/this_task.hpp>
+
+namespace forkmap::detail {
+
+/// Runs a step of a worker before its first or after its last task. An exception is a failure of
+/// the call outside any task.
+/// Returns: false if the step threw.
+template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step) {
+  try {
+    step();
+    return true;
+  } catch (...) {
+    loop.failed(outside_tasks);
+    loop.cancel();
+    return false;
+  }
+}
+
+/// Runs a worker. Called in the child of a fork; never returns. An exception that escapes (only
+/// possible if memory runs out while a failure is published) terminates the process, which the
+/// caller sees.
+[[noreturn, gnu::hot]] inline void live_as_worker(worker_birth const& birth_of_caller) noexcept {
+  auto birth = birth_of_caller;
+  follow_parent(birth.ties);
+  birth.signals->restore_in_child(birth.probe_signal, birth.ties.end_signal);
+  prepare_stdio();
+  leave_at_exit();
+  forget_inherited_output();
+  print_in_lines();
+  auto const& layout = birth.memory->layout();
+  auto const file = birth.memory->file().get();
+  own_memory const mapped(layout, birth.number, file);
+  if (mapped.arena() == nullptr) {
+    note_start_error(layout, birth.number, file, errno);
+    exit_now(1);
+  }
+  // From here on the worker needs no descriptor, so tasks may close all descriptors.
+  bound().syscall(SYS_close, static_cast<long>(file));
+  call_memory const memory(layout, mapped.common(), mapped.own());
+  birth.memory = &memory;
+  memory.populate();
+  this_process.is_worker = true;
+  ++this_process.depth;
+  this_process.share = birth.share;
+  install_crash_handler(memory.backtrace(birth.number), birth.process, birth.probe_signal);
+
+  auto& state = memory.state(birth.number);
+  constexpr auto relaxed = std::memory_order_relaxed;
+  scoped_options = nullptr;  // nested calls default to this worker's share of the machine
+  task_frame frame;
+  frame.worker = static_cast<int>(birth.number);
+  frame.seed = birth.opts.seed;
+  frame.outer = birth.this_job.outer;
+  frame.attempt = birth.again.attempt;
+  frame.retried_begin = birth.again.tasks.begin;
+  frame.retried_end = birth.again.tasks.end;
+  active_frame = &frame;
+  this_process.frame = &frame;
+
+  auto const& opts = birth.opts;
+  auto const hook = [&](std::function<void(int)> const& call) {
+    if (!call) return;
+    call(static_cast<int>(birth.number));
+    // Again, because the hook may have changed the user.
+    watch_parent(birth.ties.parent, birth.ties.end_signal);
+  };
+  auto arena = mapped.arena_from_here();
+  worker_loop loop(birth, arena);
+  auto remaining_tasks = tasks_per_worker(opts);
+  bool retires = false;
+  if (run_outside_tasks(loop, [&] { apply_budget(opts, birth.threads, birth.number); }) &&
+      run_outside_tasks(loop, [&] { hook(opts.worker_init); })) {
+    frame.current = &loop.running;
+    begin_work(state.phase);
+    auto const from = loop.clock.now();
+    state.working_from.store(from, relaxed);
+    if (state.began.load(relaxed) == 0) state.began.store(from, relaxed);
+    retires = task_runner(birth, loop, remaining_tasks).run();
+    frame.current = nullptr;
+    state.busy.store(state.busy.load(relaxed) + loop.clock.now() - from, relaxed);
+    state.working_from.store(0, relaxed);
+    state.phase.store(retires ? worker_phase::retiring : worker_phase::leaving,
+                      std::memory_order_release);
+    run_outside_tasks(loop, [&] { hook(opts.worker_exit); });
+    note_unshared_memory(birth, loop.clock.now() - from);
+  }
+  flush_output();
+  state.phase.store(retires ? worker_phase::retired : worker_phase::finished,
+                    std::memory_order_release);
+  end_worker();
+}
+
+}  // namespace forkmap::detail

@@ -1,0 +1,1 @@
+#error forkmap must not depend on whether this header is installed
