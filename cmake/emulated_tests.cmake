@@ -26,6 +26,7 @@ set(emulated_without
   unit/plan/explored_claim_table.cpp   # explores AArch64's memory model on any machine
   unit/os/marked_processes.cpp  # RLIMIT_LOCKS, and /proc, which shows the emulator
   unit/compress/codecs.cpp          # the same, and the other compression libraries
+  unit/compress/library_abi.cpp     # the headers of those libraries
   unit/journal/journal_fuzz.cpp) # plain C++, takes long
 
 # Test cases that are built but not run.
