@@ -250,6 +250,29 @@ TEST_CASE("hostile: a task that damages shared memory and then hangs is ended at
   }
 }
 
+TEST_CASE("hostile: a pool ends although a task has damaged its worker's state and never returns",
+          "[hostile]") {
+  auto const damage_and_hang = [](int i) {
+    if (i != 3) return i;
+    for (auto const& mapping : support::writable_shared_memory()) {
+      // The worker's pool_worker_state begins with its call slot + 1 and the phase `working`.
+      auto* const words = reinterpret_cast<std::uint32_t*>(mapping.begin);
+      if (words[0] == 1 && words[1] == 1) words[0] = 0x1234'5678;
+    }
+    for (;;) ::pause();
+  };
+  auto const begin = std::chrono::steady_clock::now();
+  {
+    fm::pool const workers(2);
+    auto const outcomes = workers.outcomes(damage_and_hang, std::views::iota(0, 6));
+    for (int i = 0; i != 6; ++i) {
+      auto const& outcome = outcomes[static_cast<std::size_t>(i)];
+      CHECK((outcome ? *outcome == i : i >= 3));
+    }
+  }
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));
+}
+
 TEST_CASE("hostile: a process that a task forks has no mapping of forkmap's memory", "[hostile]") {
   auto const n_mappings = fm::parallel(2).map(
       [](int) {

@@ -71,10 +71,11 @@ struct pool_worker_handle {
   retry again{};
   int idle_deaths = 0;  // processes in a row that ended soon after they had started
   std::int64_t born = 0;
-  current_backtrace stuck{};  // of its task when it timed out
-  task_pulse pulse{};         // in the call that it serves
-  bool refused = false;       // the worker could not be killed
-  pid_t left = 0;             // a process that it had started and that could not be killed; 0: none
+  current_backtrace stuck{};   // of its task when it timed out
+  task_pulse pulse{};          // in the call that it serves
+  std::int64_t killed_at = 0;  // 0: it was not killed
+  bool refused = false;        // the worker could not be killed
+  pid_t left = 0;  // a process that it had started and that could not be killed; 0: none
 };
 
 }  // namespace forkmap::detail

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <sys/single_threaded.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -145,6 +146,23 @@ class fork_server {
   /// Whether a child has ended.
   bool has_ended(child_process const& child) noexcept {
     return answer_to(request_kind::look, child) != 0;
+  }
+
+  /// Waits at most that many milliseconds for the end of a child; without a pidfd, also until this
+  /// process has ended.
+  /// Returns: whether the child has ended; false, too, if a signal interrupts the wait.
+  bool ends_within(child_process const& child, int milliseconds) noexcept {
+    if (child.handle() >= 0) {
+      pollfd end{child.handle(), POLLIN, 0};
+      auto const n = ::poll(&end, 1, milliseconds);
+      if (n >= 0 || errno == EINTR) return n > 0;
+    }
+    for (int waited = 0; waited < milliseconds; ++waited) {
+      if (has_ended(child)) return true;
+      timespec const pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+      ::nanosleep(&pause, nullptr);
+    }
+    return false;
   }
 
  private:

@@ -2,10 +2,10 @@
 // which workers find, serve and leave calls.
 //
 // There are three kinds of memory. The caller writes call_control and pool_orders; workers can only
-// read them. All processes write the bits of open calls and the bells; these only decide which process
-// looks at what, and when. Each worker writes its own pool_worker_state; other workers can
-// only read it. A stray write of a task therefore costs its own worker, or time: threads that wait
-// for a call check it again from time to time even if nothing wakes them.
+// read them. All processes write the bits of open calls and the bells, which only decide which
+// process looks at what, and when. Each worker writes its own pool_worker_state; others can only
+// read it. A stray write of a task therefore costs its own worker, or time: threads that wait for
+// a call check it again from time to time even if nothing wakes them.
 //
 // A call lies in one of most_calls call slots. It is not assigned to workers: workers look for it.
 //
@@ -35,9 +35,8 @@
 //      still run are ended when the worker that cancelled it has left, and has therefore printed
 //      all its output.
 //
-// A worker may be killed at any instruction. `serving` then tells which call it served, and the
-// call's claim table which batch it had. The supervisor collects the worker and raises the event of
-// every call.
+// A worker may be killed at any instruction. `serving` then tells which call it served, the call's
+// claim table which batch it had. The supervisor collects it and raises the event of every call.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -109,6 +108,12 @@ struct alignas(64) worker_bell {
 struct alignas(128) pool_worker_state {
   static constexpr std::uint32_t leaving = 0x8000'0000U;
   static constexpr std::uint32_t killed = 0x4000'0000U;
+
+  /// Whether a worker or the caller may have stored that in `serving`.
+  static constexpr bool is_possible(std::uint32_t serving) noexcept {
+    auto const slot = serving & ~(serving >= leaving ? leaving : killed);
+    return slot <= most_calls && (slot != 0 || serving == 0);
+  }
 
   std::atomic<std::uint32_t> serving;  // call slot + 1, perhaps | leaving or killed; 0: none
   std::atomic<worker_phase> phase;

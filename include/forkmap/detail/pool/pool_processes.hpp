@@ -2,15 +2,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -92,28 +89,12 @@ template <class = void> class pool_processes {
   /// still starting (worker_init) are killed; if tasks have a time limit, it limits that start too.
   ~pool_processes() {
     close();
+    auto const closed_at = nanoseconds_now();
     for (std::uint32_t k = 0; k != size(); ++k) {
-      auto& worker = workers_[k];
-      if (!worker.process) continue;
-      worker.process.send(SIGCONT);  // a stopped worker would never leave
-      auto& phase = control_.place(k).phase;
-      if (has_deadline_ && phase.load() == worker_phase::starting) kill(k);
-      // A killed worker that does not end because the kernel holds it is left behind.
-      constexpr int patience_ms = 5'000;
-      bool const killed = (control_.place(k).serving.load() & pool_worker_state::killed) != 0;
-      for (bool late = false; !worker.refused;) {
-        auto const due = start_limit_.due(phase, worker.born);
-        auto const rest = std::max<std::int64_t>(0, due - nanoseconds_now()) / 1'000'000 + 1;
-        auto const wait_ms = killed || late ? std::int64_t{patience_ms} : rest;
-        if (ends_within(k, static_cast<int>(std::min<std::int64_t>(wait_ms, INT32_MAX)))) break;
-        if (killed || late || server_->has_ended()) break;
-        if (start_limit_.has_timed_out(phase, worker.born, nanoseconds_now())) {
-          kill(k);
-          late = true;
-        }
-      }
-      if (worker.refused)
-        worker.process.forget();
+      if (!workers_[k].process) continue;
+      wait_for_end(k, closed_at);
+      if (workers_[k].refused)
+        workers_[k].process.forget();
       else
         collect(k);
     }
@@ -125,7 +106,7 @@ template <class = void> class pool_processes {
   std::uint32_t size() const noexcept { return layout_.n_workers; }
   pool_worker_handle& worker(std::uint32_t k) noexcept { return workers_[k]; }
   child_process const& process(std::uint32_t k) const noexcept { return workers_[k].process; }
-  /// An eventfd: readable when a worker or poke() has written to it.
+  /// Readable when a worker or poke() has written to it.
   int event() const noexcept { return event_.get(); }
   /// Wakes the supervisor, which then checks everything.
   void poke() const noexcept {
@@ -154,13 +135,14 @@ template <class = void> class pool_processes {
     return workers_[k].process && control_.place(k).serving.load() == call + 1;
   }
 
-  /// Kills worker k if it serves that call. Step 4 of pool_channel.hpp.
+  /// Kills worker k if it serves that call (step 4 of pool_channel.hpp), or if a task has
+  /// overwritten what it serves.
   void end(std::uint32_t k, std::uint32_t call) {
+    if (!workers_[k].process) return;
     auto serving = call + 1;
-    if (workers_[k].process && control_.place(k).serving.compare_exchange_strong(
-                                   serving, serving | pool_worker_state::killed)) {
-      kill(k);
-    }
+    bool const serves_it = control_.place(k).serving.compare_exchange_strong(
+        serving, serving | pool_worker_state::killed);
+    if (serves_it || !pool_worker_state::is_possible(serving)) kill(k);
   }
 
   /// Forks missing workers.
@@ -195,6 +177,7 @@ template <class = void> class pool_processes {
     workers_[k].pulse = {};
     workers_[k].born = nanoseconds_now();
     workers_[k].left = 0;
+    workers_[k].killed_at = 0;
     workers_[k].process = server_->start(k);
   }
 
@@ -220,6 +203,7 @@ template <class = void> class pool_processes {
   /// Kills worker k. The fork server does it if the program has dropped the privileges to do so.
   void kill(std::uint32_t k) noexcept {
     auto& worker = workers_[k];
+    worker.killed_at = nanoseconds_now();
     auto const mark = mark_of_worker(mark_, worker.number);
     if (kill_tree(worker.process, mark) || server_->kill(worker.process)) return;
     worker.refused = true;
@@ -246,7 +230,8 @@ template <class = void> class pool_processes {
       auto& process = workers_[k].process;
       // A worker that still runs may come to a call.
       auto const rest = std::max<std::int64_t>(0, end_of_patience - nanoseconds_now());
-      if (process && !workers_[k].refused) ends_within(k, static_cast<int>(rest / 1'000'000));
+      if (process && !workers_[k].refused)
+        server_->ends_within(process, static_cast<int>(rest / 1'000'000));
       process.forget();
       workers_[k].refused = false;
       inherit_nothing(k);
@@ -263,22 +248,37 @@ template <class = void> class pool_processes {
     return std::max(1, workers_for(-1) / static_cast<int>(n_workers));
   }
 
-  /// Waits at most that many milliseconds for the end of worker k; without a pidfd, also until the
-  /// fork server has ended.
-  bool ends_within(std::uint32_t k, int milliseconds) noexcept {
-    auto const& process = workers_[k].process;
-    if (process.handle() >= 0) {
-      pollfd end{process.handle(), POLLIN, 0};
-      auto const n = ::poll(&end, 1, milliseconds);
-      if (n > 0 || (n == 0 && milliseconds != INT32_MAX)) return n > 0;
-      if (n < 0 && errno == EINTR) return false;
+  /// Waits until worker k of a closed pool has ended. A worker that the kernel does not end after
+  /// a kill is left behind.
+  void wait_for_end(std::uint32_t k, std::int64_t closed_at) {
+    constexpr std::int64_t look_again_ms = 200;
+    constexpr std::int64_t killed_ns = 5'000'000'000;
+    // No call is open any more, so each worker soon leaves unless a task has damaged its state.
+    constexpr std::int64_t at_work_ns = 30'000'000'000;
+    auto& worker = workers_[k];
+    auto& phase = control_.place(k).phase;
+    worker.process.send(SIGCONT);  // a stopped worker would never leave
+    if (has_deadline_ && phase.load() == worker_phase::starting) kill(k);
+    while (!worker.refused) {
+      auto const before = nanoseconds_now();
+      auto const until_due_ms =
+          std::max<std::int64_t>(0, start_limit_.due(phase, worker.born) - before) / 1'000'000 + 1;
+      if (server_->ends_within(worker.process,
+                               static_cast<int>(std::min(look_again_ms, until_due_ms))) ||
+          server_->has_ended()) {
+        return;
+      }
+      auto const now = nanoseconds_now();
+      if (worker.killed_at != 0) {
+        if (now - worker.killed_at > killed_ns) return;
+        continue;
+      }
+      control_.rouse();  // a task may have overwritten the memory that wakes workers
+      bool const works_on = phase.load() == worker_phase::working && now - closed_at > at_work_ns;
+      bool const is_damaged =
+          works_on || !pool_worker_state::is_possible(control_.place(k).serving.load());
+      if (is_damaged || start_limit_.has_timed_out(phase, worker.born, now)) kill(k);
     }
-    for (int waited = 0; waited < milliseconds; ++waited) {
-      if (server_->has_ended(process)) return true;
-      timespec const pause{.tv_sec = 0, .tv_nsec = 1'000'000};
-      ::nanosleep(&pause, nullptr);
-    }
-    return false;
   }
 
   pool_layout layout_;
