@@ -4,8 +4,6 @@
 
 #include <forkmap/detail/requirements.hpp>
 
-#include <forkmap/version.hpp>
-
 #include <forkmap/access.hpp>
 #include <forkmap/advice.hpp>
 #include <forkmap/advise.hpp>
@@ -28,4 +26,5 @@
 #include <forkmap/shape.hpp>
 #include <forkmap/shared_array.hpp>
 #include <forkmap/slice.hpp>
+#include <forkmap/version.hpp>
 #include <forkmap/write_guard.hpp>

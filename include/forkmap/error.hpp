@@ -169,7 +169,38 @@ struct failure : task_context {
   };
   kind reason;
   std::string message;  // what() of the exception that the call would have thrown
+
+  // As worker_died has them. 0, -1 and 0 if no worker has ended.
+  int signal() const noexcept { return details().signal; }
+  int exit_status() const noexcept { return details().exit_status; }
+  std::size_t max_rss() const noexcept { return details().max_rss; }
 };
+
+/// The name of a reason: "threw", "died", "timed out", "cancelled", "never started".
+inline std::string to_string(failure::kind reason) {
+  constexpr char const* names[] = {"threw", "died", "timed out", "cancelled", "never started"};
+  auto const i = static_cast<std::size_t>(reason);
+  return i < std::size(names) ? names[i] : "failed";
+}
+
+/// A failure as a sentence: "task 7 threw std::out_of_range: no such row", or the message, which
+/// names the task, if the task did not throw.
+///
+/// Example: `std::cerr << outcome.error() << '\n';`
+inline std::string to_string(failure const& failed) {
+  if (failed.reason != failure::threw) return failed.message;
+  auto text = failed.index() == detail::task_details::no_index
+                  ? std::string("worker_init or worker_exit threw")
+                  : "task " + std::to_string(failed.index()) + " threw";
+  if (!failed.type_name().empty()) text += ' ' + failed.type_name();
+  return text + ": " + failed.message;
+}
+template <class Stream>
+  requires requires(Stream& stream, std::string const& text) { stream << text; }
+Stream& operator<<(Stream& stream, failure const& failed) {
+  stream << to_string(failed);
+  return stream;
+}
 
 /// The file's elements are of another type, or in another byte order, than the caller requested.
 /// what() names both types.

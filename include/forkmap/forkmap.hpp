@@ -11,11 +11,11 @@
 #include <forkmap/cpu.hpp>
 #include <forkmap/delayed.hpp>
 #include <forkmap/future.hpp>
-#include <forkmap/stream.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/parallel.hpp>
 #include <forkmap/pool.hpp>
 #include <forkmap/report.hpp>
+#include <forkmap/stream.hpp>
 #include <forkmap/this_task.hpp>
 
 // Outcomes and errors

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
+#include <ranges>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -17,6 +19,7 @@
 #include <forkmap/detail/pool/pool_interface.hpp>
 #include <forkmap/detail/pool/submitted_call.hpp>
 #include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/options.hpp>
 
 namespace forkmap {
 
@@ -72,13 +75,17 @@ template <class R> class future {
       limit = rough < longest ? std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()
                               : INT64_MAX;
     }
-    auto const until = detail::task_limit::saturated_sum(detail::nanoseconds_now(), limit);
-    for (;;) {
-      if (call_->is_done()) return true;
-      auto const now = detail::nanoseconds_now();
-      if (now >= until) return false;
-      call_->wait(until - now);
-    }
+    return call_->wait_until(detail::task_limit::saturated_sum(detail::nanoseconds_now(), limit));
+  }
+
+  /// A file descriptor for poll(), epoll and event loops: readable when the task has ended. It belongs
+  /// to the future, must only be polled, and is closed when the result is taken or the future is
+  /// destroyed.
+  ///
+  /// Errors: std::system_error naming eventfd.
+  int descriptor() const {
+    check();
+    return call_->descriptor();
   }
 
   /// Cancels the task: a waiting task does not start, and the worker of a running task is killed.
@@ -90,6 +97,9 @@ template <class R> class future {
   }
 
  private:
+  template <std::ranges::forward_range Futures>
+  friend std::optional<std::size_t> wait_any(Futures const& futures, time_limit limit);
+
   void check() const {
     if (valid()) return;
     throw std::logic_error(
@@ -101,5 +111,36 @@ template <class R> class future {
   std::shared_ptr<detail::submitted_call> call_{};
   bool cancelled_ = false;
 };
+
+/// Waits until the task of one of the futures has ended, but no longer than `limit`, any std::chrono
+/// duration. Futures whose valid() is false are left out.
+///
+/// Returns: the position in the range of a future whose task has ended, the first of them; nothing if
+///   none has ended in that time, or if no future is valid.
+/// Errors: std::logic_error in a process that did not make the pool.
+/// Cost: each task of the program that ends meanwhile wakes this thread, which looks at all futures.
+/// Source: Go's select; Python's concurrent.futures.wait(FIRST_COMPLETED).
+/// Example: `while (auto const i = forkmap::wait_any(futures)) use(futures[*i].get());`
+template <std::ranges::forward_range Futures>
+std::optional<std::size_t> wait_any(Futures const& futures, time_limit limit = {}) {
+  bool any_valid = false;
+  std::size_t at = 0;
+  for (auto const& each : futures) {
+    if (!each.valid()) continue;
+    any_valid = true;
+    if (!each.call_->is_done()) each.call_->check_owner();
+  }
+  auto const any_done = [&] {
+    at = 0;
+    for (auto const& each : futures) {
+      if (each.valid() && each.call_->is_done()) return true;
+      ++at;
+    }
+    return false;
+  };
+  if (!any_valid || !detail::any_call_done.wait_until(detail::time_after(limit), any_done))
+    return {};
+  return at;
+}
 
 }  // namespace forkmap

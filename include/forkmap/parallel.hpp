@@ -29,7 +29,7 @@ namespace forkmap {
 namespace detail {
 
 /// Defined in pool/forked_results.hpp, which forkmap/pool.hpp includes.
-template <class Tasks, class R, bool Ordered> class forked_results;
+template <class Tasks, class R, stream_kind Kind> class forked_results;
 
 template <class Results>
 concept has_definition = requires { sizeof(Results); };
@@ -39,14 +39,14 @@ concept has_definition = requires { sizeof(Results); };
 /// A parallel map with its options: the return type of parallel(). It can be called any number of
 /// times and from any thread.
 ///
-/// The calls are operator(), map, outcomes, first, reduce, stream and unordered. A call forks
-/// workers, which see all of the caller's memory and open files without a copy. Each worker claims
+/// The calls are operator(), map, outcomes, first, reduce, stream, unordered, stream_outcomes and
+/// unordered_outcomes. A call forks workers, which see all of the caller's memory and open files without a copy. Each worker claims
 /// tasks until none is left; only results are sent back. For a random-access range of known size, a
 /// worker evaluates tasks[i] itself, and the range is never copied. Any other range is first
 /// collected in the caller. What a task changes in ordinary memory stays in its worker. What it
 /// prints to stdout and stderr appears in whole lines before the call returns.
 ///
-/// stream and unordered need <forkmap/pool.hpp>. They fork workers when they are called, and
+/// The streams need <forkmap/pool.hpp>. They fork workers when they are called, and
 /// options::resume is a std::invalid_argument. How a worker gets a task depends on the range:
 ///
 ///     random access, of known size or not  the worker evaluates tasks[i] itself
@@ -105,21 +105,20 @@ class parallel_map : public detail::map_calls<parallel_map> {
     }
   }
 
-  template <bool Ordered, class Tasks> auto stream_of(Tasks&& tasks) const {
+  template <detail::stream_kind Kind, class Tasks> auto stream_of(Tasks&& tasks) const {
     using view = std::views::all_t<Tasks>;
     using source_type = detail::called_tasks<view>;
     using R = typename detail::task_result<detail::result_of_source<source_type>,
                                            typename source_type::result_type>::type;
-    using results_type = detail::forked_results<view, R, Ordered>;
-    static_assert(
-        detail::has_definition<results_type>,
-        "forkmap: stream and unordered need #include <forkmap/pool.hpp>, too: they run in the "
-        "workers of a pool");
+    using results_type = detail::forked_results<view, R, Kind>;
+    static_assert(detail::has_definition<results_type>,
+                  "forkmap: streams need #include <forkmap/pool.hpp>, too: they run in the workers "
+                  "of a pool");
     if constexpr (detail::has_definition<results_type>) {
       if (!opts_.resume.empty())
         detail::refuse_option("resume is a journal of one call; a stream cannot have one");
       auto* const results = new results_type(std::views::all(std::forward<Tasks>(tasks)), opts_);
-      task_stream<R, Ordered> stream(results);
+      task_stream<detail::streamed_result<R, Kind>, Kind.ordered> stream(results);
       if (!detail::runs_here(opts_)) {
         results->fork(std::min(static_cast<std::uint32_t>(effective_n_jobs(opts_.n_jobs)),
                                detail::most_workers));
@@ -127,9 +126,9 @@ class parallel_map : public detail::map_calls<parallel_map> {
       return stream;
     }
   }
-  template <bool Ordered, class F, class... Xs> auto stream_elements(F fn, Xs&&... xs) const {
-    return stream_of<Ordered>(
-        detail::calls_of_elements<true>(std::move(fn), std::forward<Xs>(xs)...));
+  template <detail::stream_kind Kind, class F, class... Xs>
+  auto stream_elements(F fn, Xs&&... xs) const {
+    return stream_of<Kind>(detail::calls_of_elements<true>(std::move(fn), std::forward<Xs>(xs)...));
   }
 
   options opts_;

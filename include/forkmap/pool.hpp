@@ -58,7 +58,8 @@ namespace forkmap {
 ///
 /// Spans, views and containers of more than options::max_nbytes are sent once per call.
 ///
-/// The calls are operator(), map, outcomes, first, reduce, stream, unordered and submit. Ranges are
+/// The calls are operator(), map, outcomes, first, reduce, stream, unordered, stream_outcomes,
+/// unordered_outcomes and submit. Ranges are
 /// evaluated on the calling thread. If the tasks of a reduce return the type of init, workers call
 /// op, so op must be a callable that can be sent, too. A stream is lazy: it reads tasks while it is
 /// iterated, and the pool must outlive it.
@@ -107,18 +108,26 @@ class pool : public detail::map_calls<pool> {
     std::swap(engine_, other.engine_);
     return *this;
   }
-  /// Cancels submitted tasks, running ones too, and waits for the workers to end. Does nothing in a
-  /// process that did not make the pool.
+  /// Cancels submitted tasks, running ones too, and waits for the workers to end: call wait() before
+  /// if they are to end by themselves. Does nothing in a process that did not make the pool.
   ~pool() {
     if (engine_ != nullptr) detail::pool_interface::remove(engine_);
   }
 
   using detail::map_calls<pool>::stream;
   using detail::map_calls<pool>::unordered;
+  using detail::map_calls<pool>::stream_outcomes;
+  using detail::map_calls<pool>::unordered_outcomes;
   template <class... Tasks> auto stream(Tasks&&...) const&& {
     return outlives_pool<Tasks...>::value;
   }
   template <class... Tasks> auto unordered(Tasks&&...) const&& {
+    return outlives_pool<Tasks...>::value;
+  }
+  template <class... Tasks> auto stream_outcomes(Tasks&&...) const&& {
+    return outlives_pool<Tasks...>::value;
+  }
+  template <class... Tasks> auto unordered_outcomes(Tasks&&...) const&& {
     return outlives_pool<Tasks...>::value;
   }
 
@@ -156,6 +165,13 @@ class pool : public detail::map_calls<pool> {
     }
   }
 
+  /// Waits until all submitted tasks have ended, also those that are submitted meanwhile. Their
+  /// failures stay in their futures.
+  ///
+  /// Errors: std::logic_error as for every call.
+  /// Example: `for (auto const& file : files) (void)workers.submit(convert, file); workers.wait();`
+  void wait() const { engine().wait(); }
+
  private:
   friend class detail::map_calls<pool>;
 
@@ -182,17 +198,18 @@ class pool : public detail::map_calls<pool> {
     }
   }
 
-  template <bool Ordered, class Tasks> auto stream_of(Tasks&& tasks) const {
+  template <detail::stream_kind Kind, class Tasks> auto stream_of(Tasks&& tasks) const {
     using task = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
     using R = typename detail::sendable_result<task>::type;
     if constexpr (detail::check_sendable<task>::ok) {
-      return task_stream<R, Ordered>(
-          new detail::pooled_results<std::views::all_t<Tasks>, R, Ordered>(
+      return task_stream<detail::streamed_result<R, Kind>, Kind.ordered>(
+          new detail::pooled_results<std::views::all_t<Tasks>, R, Kind>(
               engine(), std::views::all(std::forward<Tasks>(tasks))));
     }
   }
-  template <bool Ordered, class F, class... Xs> auto stream_elements(F fn, Xs&&... xs) const {
-    return stream_of<Ordered>(
+  template <detail::stream_kind Kind, class F, class... Xs>
+  auto stream_elements(F fn, Xs&&... xs) const {
+    return stream_of<Kind>(
         detail::calls_of_elements<false>(std::move(fn), std::forward<Xs>(xs)...));
   }
 

@@ -12,6 +12,8 @@
 #include <variant>
 
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/options.hpp>
+#include <forkmap/outcome.hpp>
 
 namespace forkmap {
 
@@ -26,6 +28,9 @@ template <class R> struct indexed {
 
 namespace detail {
 
+/// The result of asking a stream for its next element.
+enum class next_element { is_there, is_late, is_none };
+
 /// The source of a stream's elements. Its destructor ends the tasks that still run.
 template <class Element> class stream_source {
  public:
@@ -34,10 +39,20 @@ template <class Element> class stream_source {
   stream_source& operator=(stream_source const&) = delete;
   virtual ~stream_source() = default;
 
-  /// Waits for the next element.
-  /// Returns: false if there are no more.
+  /// Waits for the next element, but not longer than `limit`.
   /// Errors: the failure of the element's task. Then there are no more elements.
-  virtual bool next(std::optional<Element>& into) = 0;
+  virtual next_element next(std::optional<Element>& into, time_limit limit) = 0;
+  /// Ends the tasks that still run. There are no more elements.
+  virtual void close() noexcept = 0;
+  /// See task_stream::descriptor().
+  virtual int descriptor() = 0;
+};
+
+/// The order of a stream's elements, and what becomes of failures: the element is an outcome<R>, or
+/// the stream throws.
+struct stream_kind {
+  bool ordered;
+  bool outcomes;
 };
 
 template <class R, bool Ordered>
@@ -45,19 +60,30 @@ using stream_element =
     std::conditional_t<Ordered, std::conditional_t<std::is_void_v<R>, std::monostate, R>,
                        indexed<R>>;
 
+/// The R of the task_stream of tasks that return R.
+template <class R, stream_kind Kind>
+using streamed_result = std::conditional_t<Kind.outcomes, outcome<R>, R>;
+
+/// Its element.
+template <class R, stream_kind Kind>
+using element_of_kind = stream_element<streamed_result<R, Kind>, Kind.ordered>;
+
 }  // namespace detail
 
-/// An input range of results: the return type of stream() and unordered(). It can be iterated once.
+/// An input range of results: the return type of stream(), unordered(), stream_outcomes() and
+/// unordered_outcomes(). It can be iterated once.
 ///
 /// Tasks are dispatched as results are consumed. At most options::pre_dispatch tasks are dispatched
 /// and not yet consumed, and no more of the tasks' range is read. At its end, or when it is
 /// destroyed, the stream ends the tasks that still run.
 /// Shape: stream(): elements R (std::monostate for void) in input order. unordered(): elements
-///   indexed<R> in the order in which the tasks end.
-/// Errors: begin() and ++ throw, and the stream is then at its end. A task's failure: from stream()
-///   after the results of all tasks before it, from unordered() as soon as it happens. An exception
-///   of the tasks' range: after the results of all tasks before. std::logic_error in a forked child
-///   of the program; the child may destroy its copy.
+///   indexed<R> in the order in which the tasks end. stream_outcomes(): elements outcome<R> in input
+///   order. unordered_outcomes(): elements indexed<outcome<R>> in the order in which the tasks end.
+/// Errors: begin() and ++ throw, and the stream is then at its end. A task's failure, unless it is an
+///   element: from stream() after the results of all tasks before it, from unordered() as soon as it
+///   happens. An exception of the tasks' range: after the results of all tasks before. An exception
+///   of worker_init. std::logic_error in a forked child of the program; the child may destroy its
+///   copy.
 /// Example: `for (double root : workers.stream(tasks)) std::printf("%g\n", root);`
 template <class R, bool Ordered> class task_stream {
  public:
@@ -98,16 +124,51 @@ template <class R, bool Ordered> class task_stream {
   }
   std::default_sentinel_t end() const noexcept { return std::default_sentinel; }
 
+  /// Waits for the next element, but no longer than `limit`, any std::chrono duration. The element
+  /// is taken from the stream: iterators continue behind it.
+  ///
+  /// With n_jobs = 1 the task runs in this call, however long that takes.
+  /// Returns: nothing if no element has come in that time, or if the stream is at its end.
+  /// Errors: as for begin().
+  /// Example: `while (!results.at_end()) if (auto x = results.next_for(50ms)) use(*x);`
+  std::optional<value_type> next_for(time_limit limit) {
+    std::optional<value_type> element;
+    take(element, limit);
+    return element;
+  }
+
+  /// Whether the stream has ended: it was asked for an element and had no more, or it has thrown.
+  bool at_end() const noexcept { return at_end_; }
+
+  /// A file descriptor for poll(), epoll and event loops: readable while next_for(0s) would not have
+  /// to wait, because the next element is there or the stream is at its end. It belongs to the
+  /// stream and must only be polled. From the first call of this function on, the stream dispatches
+  /// tasks ahead without being asked for an element.
+  /// Errors: std::system_error naming eventfd, or if workers cannot be forked.
+  int descriptor() { return source_->descriptor(); }
+
  private:
   void advance() {
     current_.reset();
-    if (source_ == nullptr) return;
-    auto source = std::move(source_);  // destroyed if next() throws or there are no more elements
-    if (source->next(current_)) source_ = std::move(source);
+    take(current_, {});
+  }
+  void take(std::optional<value_type>& element, time_limit limit) {
+    if (at_end_) return;
+    at_end_ = true;  // if next() throws
+    auto next = detail::next_element::is_none;
+    try {
+      next = source_->next(element, limit);
+    } catch (...) {
+      source_->close();
+      throw;
+    }
+    at_end_ = next == detail::next_element::is_none;
+    if (at_end_) source_->close();
   }
 
   detail::owner<detail::stream_source<value_type>> source_;
   std::optional<value_type> current_{};
+  bool at_end_ = false;
 };
 
 }  // namespace forkmap

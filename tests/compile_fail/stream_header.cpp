@@ -1,5 +1,5 @@
 // own headers
-// expect: stream and unordered need #include <forkmap/pool.hpp>, too
+// expect: streams need #include <forkmap/pool.hpp>, too
 // SPDX-License-Identifier: MIT
 #include <vector>
 

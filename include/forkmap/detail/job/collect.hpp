@@ -221,6 +221,15 @@ template <class R> indexed<R> take_winner(call_results& results) {
   }
 }
 
+/// The exception that is being handled, as the failure of a task whose result cannot be read.
+inline task_failure unreadable_result(std::uint64_t index) {
+  task_failure unreadable;
+  unreadable.index = index;
+  unreadable.pid = ::getpid();
+  unreadable.what = describe_current_exception();
+  return unreadable;
+}
+
 /// The outcome of every task, in input order.
 template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, std::uint64_t n) {
   std::vector<outcome<R>> all;
@@ -238,19 +247,33 @@ template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, 
       try {
         all.emplace_back(std::in_place, take<R>(results, i));
       } catch (...) {  // reading this result failed; the other results can still be read
-        if (auto const* const lost = results.loss_of(i); lost != nullptr) {
-          all.emplace_back(lost->outcome());
-          continue;
-        }
-        task_failure unreadable;
-        unreadable.index = i;
-        unreadable.pid = ::getpid();
-        unreadable.what = describe_current_exception();
-        all.emplace_back(unreadable.outcome());
+        auto const* const lost = results.loss_of(i);
+        all.emplace_back(lost != nullptr ? lost->outcome() : unreadable_result(i).outcome());
       }
     }
   }
   return all;
+}
+
+/// The result of a stream's task `index`, or with Outcomes its outcome. `take` returns the result.
+template <class R, bool Outcomes, class Take>
+auto take_streamed(failure_list const& failures, std::uint64_t index, Take take) {
+  if constexpr (!Outcomes) {
+    failures.throw_first();
+    return take();
+  } else {
+    failures.throw_outside_tasks();
+    if (!failures.empty()) return outcome<R>(failures.begin()->outcome());
+    if constexpr (std::is_void_v<R>) {
+      return outcome<R>(std::in_place);
+    } else {
+      try {
+        return outcome<R>(std::in_place, take());
+      } catch (...) {
+        return outcome<R>(unreadable_result(index).outcome());
+      }
+    }
+  }
 }
 
 }  // namespace forkmap::detail

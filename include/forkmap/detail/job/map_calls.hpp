@@ -59,8 +59,8 @@ enum class call_goal {
 ///   bind(Tasks&)                  a call of the tasks
 ///   bind_elements(fn, Xs&...)     a call of fn for the elements of the ranges
 ///   run_separate(tasks...)        runs a few tasks of any types; the tuple of their results
-///   stream_of<Ordered>(Tasks&&)   a task_stream of the tasks' results
-///   stream_elements<Ordered>(fn, Xs&&...)   the same for fn and the elements of the ranges
+///   stream_of<stream_kind>(Tasks&&)   a task_stream of the tasks' results
+///   stream_elements<stream_kind>(fn, Xs&&...)   the same for fn and the elements of the ranges
 /// A call C of tasks with results of type R is constructed in place and never moved. C has:
 ///   C::ok                   false only where a static_assert says what is wrong with the tasks
 ///   C::result_type          R
@@ -133,26 +133,54 @@ template <class Runner> class map_calls {
   template <std::ranges::input_range Tasks>
     requires range_of_tasks<Tasks>
   auto stream(Tasks&& tasks) const& {
-    return runner().template stream_of<true>(std::forward<Tasks>(tasks));
+    return runner().template stream_of<in_order>(std::forward<Tasks>(tasks));
   }
   /// The same for the tasks delayed(fn)(x), or delayed(fn)(x, y...). The stream owns the ranges
   /// that are temporary.
   template <class F, std::ranges::input_range... Xs>
     requires maps<F, Xs...>
   auto stream(F fn, Xs&&... xs) const& {
-    return runner().template stream_elements<true>(std::move(fn), std::forward<Xs>(xs)...);
+    return runner().template stream_elements<in_order>(std::move(fn), std::forward<Xs>(xs)...);
   }
   /// The same, in the order in which tasks end.
   /// Returns: task_stream of indexed<R>.
   template <std::ranges::input_range Tasks>
     requires range_of_tasks<Tasks>
   auto unordered(Tasks&& tasks) const& {
-    return runner().template stream_of<false>(std::forward<Tasks>(tasks));
+    return runner().template stream_of<as_they_end>(std::forward<Tasks>(tasks));
   }
   template <class F, std::ranges::input_range... Xs>
     requires maps<F, Xs...>
   auto unordered(F fn, Xs&&... xs) const& {
-    return runner().template stream_elements<false>(std::move(fn), std::forward<Xs>(xs)...);
+    return runner().template stream_elements<as_they_end>(std::move(fn), std::forward<Xs>(xs)...);
+  }
+
+  /// Runs a range of tasks and gives their outcomes one by one, in input order: a failure is an
+  /// element, and the other tasks run on. As stream() otherwise.
+  /// Returns: task_stream of outcome<R>.
+  template <std::ranges::input_range Tasks>
+    requires range_of_tasks<Tasks>
+  auto stream_outcomes(Tasks&& tasks) const& {
+    return runner().template stream_of<outcomes_in_order>(std::forward<Tasks>(tasks));
+  }
+  template <class F, std::ranges::input_range... Xs>
+    requires maps<F, Xs...>
+  auto stream_outcomes(F fn, Xs&&... xs) const& {
+    return runner().template stream_elements<outcomes_in_order>(std::move(fn),
+                                                                std::forward<Xs>(xs)...);
+  }
+  /// The same, in the order in which tasks end.
+  /// Returns: task_stream of indexed<outcome<R>>.
+  template <std::ranges::input_range Tasks>
+    requires range_of_tasks<Tasks>
+  auto unordered_outcomes(Tasks&& tasks) const& {
+    return runner().template stream_of<outcomes_as_they_end>(std::forward<Tasks>(tasks));
+  }
+  template <class F, std::ranges::input_range... Xs>
+    requires maps<F, Xs...>
+  auto unordered_outcomes(F fn, Xs&&... xs) const& {
+    return runner().template stream_elements<outcomes_as_they_end>(std::move(fn),
+                                                                   std::forward<Xs>(xs)...);
   }
 
   /// Folds the results in index order: op(op(op(init, r0), r1), r2)... The result does not depend
@@ -187,6 +215,10 @@ template <class Runner> class map_calls {
   template <class... Unsuitable>
   void unordered(Unsuitable&&...) const& = delete;  // forkmap: unordered(tasks) takes a range of tasks, which can be called without arguments; unordered(fn, xs) calls fn(x) for each x of the range xs
   template <class... Unsuitable>
+  void stream_outcomes(Unsuitable&&...) const& = delete;  // forkmap: stream_outcomes(tasks) takes a range of tasks, which can be called without arguments; stream_outcomes(fn, xs) calls fn(x) for each x of the range xs
+  template <class... Unsuitable>
+  void unordered_outcomes(Unsuitable&&...) const& = delete;  // forkmap: unordered_outcomes(tasks) takes a range of tasks, which can be called without arguments; unordered_outcomes(fn, xs) calls fn(x) for each x of the range xs
+  template <class... Unsuitable>
   void reduce(Unsuitable&&...) const = delete;  // forkmap: reduce(tasks, init, op) takes a range of tasks, which can be called without arguments, the value to start with, and op(value, result)
   // clang-format on
 
@@ -197,6 +229,11 @@ template <class Runner> class map_calls {
   map_calls& operator=(map_calls const&) = default;
 
  private:
+  static constexpr stream_kind in_order{.ordered = true, .outcomes = false};
+  static constexpr stream_kind as_they_end{.ordered = false, .outcomes = false};
+  static constexpr stream_kind outcomes_in_order{.ordered = true, .outcomes = true};
+  static constexpr stream_kind outcomes_as_they_end{.ordered = false, .outcomes = true};
+
   Runner const& runner() const noexcept { return static_cast<Runner const&>(*this); }
 
   template <class Call> static auto results_of(Call&& call) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <ranges>
 #include <type_traits>
@@ -16,10 +17,12 @@
 #include <vector>
 
 #include <forkmap/detail/engine/run.hpp>
+#include <forkmap/detail/job/collect.hpp>
 #include <forkmap/detail/job/job.hpp>
 #include <forkmap/detail/job/typed_job.hpp>
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/ended_calls.hpp>
 #include <forkmap/detail/pool/make_pool.hpp>
 #include <forkmap/detail/pool/pool_interface.hpp>
 #include <forkmap/detail/pool/pooled_results.hpp>
@@ -69,9 +72,10 @@ class task_in_place final : public pool_tasks {
 /// made. Its workers see everything that exists then.
 template <class = void> class stream_workers {
  public:
-  stream_workers(options const& opts, std::uint32_t n_workers, bool ordered, std::size_t first,
-                 std::int64_t called_at)
-      : engine_(make_pool(opts, n_workers)), window_(*engine_.pool, ordered, first, called_at) {}
+  stream_workers(options const& opts, std::uint32_t n_workers, std::shared_ptr<ended_calls> ended,
+                 std::size_t first, std::int64_t called_at)
+      : engine_(make_pool(opts, n_workers)),
+        window_(*engine_.pool, std::move(ended), first, called_at) {}
 
   submitted_window<>& window() noexcept { return window_; }
 
@@ -88,8 +92,8 @@ template <class = void> class stream_workers {
   submitted_window<> window_;
 };
 
-template <class Tasks, class R, bool Ordered>
-class forked_results final : public stream_source<stream_element<R, Ordered>>, task_maker {
+template <class Tasks, class R, stream_kind Kind>
+class forked_results final : public stream_source<element_of_kind<R, Kind>>, task_maker {
   static constexpr auto way = way_to_stream<Tasks, R>();
   using source = stream_tasks<Tasks, R>;
 
@@ -105,20 +109,34 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
     fork_for_those_read();
   }
 
-  bool next(std::optional<stream_element<R, Ordered>>& into) override {
+  next_element next(std::optional<element_of_kind<R, Kind>>& into, time_limit limit) override {
+    auto const until = time_after(limit);
     while (workers_) {
-      if (put_next<R, Ordered>(into, workers_->window(), *this)) return true;
-      if (way != streamed::in_windows) return false;
-      workers_.reset();
-      source_.forget();
-      read(at_first());
-      fork_for_those_read();
+      auto const next = put_next<R, Kind>(into, workers_->window(), *this, until);
+      if (next != next_element::is_none) {
+        if (ended_->has_descriptor()) look_ahead();
+        return next;
+      }
+      if (way != streamed::in_windows) return next;
+      fork_next_window();
     }
     if (!has_next()) {
       throw_what_ended_it();
-      return false;
+      return next_element::is_none;
     }
-    return run_here(into);
+    run_here(into);
+    return next_element::is_there;
+  }
+  void close() noexcept override {
+    workers_.reset();
+    at_ = ready_.size();
+    at_end_ = true;
+    update_descriptor();
+  }
+  int descriptor() override {
+    auto const fd = ended_->event_descriptor();
+    look_ahead();
+    return fd;
   }
 
  private:
@@ -156,10 +174,38 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
     if (ended_by_) std::rethrow_exception(std::exchange(ended_by_, nullptr));
   }
 
+  void fork_next_window() {
+    workers_.reset();
+    source_.forget();
+    read(at_first());
+    fork_for_those_read();
+  }
+
+  /// Has the next element computed before it is asked for.
+  void look_ahead() {
+    while (workers_) {
+      if (workers_->window().look_ahead(*this)) return;
+      if (way != streamed::in_windows) break;
+      try {
+        fork_next_window();
+      } catch (...) {  // next() throws it after the element that has just been taken
+        ready_.clear();
+        at_ = 0;
+        at_end_ = true;
+        ended_by_ = std::current_exception();
+      }
+    }
+    update_descriptor();
+  }
+  /// The stream has no workers now: tasks run when they are asked for, or it is at its end.
+  void update_descriptor() noexcept {
+    ended_->update(0, [] { return true; });
+  }
+
   void fork_for_those_read() {
     if (ready_.empty()) return;
     auto const n = std::min<std::size_t>(ready_.size(), most_workers_);
-    workers_.reset(new stream_workers<>(opts_, static_cast<std::uint32_t>(n), Ordered,
+    workers_.reset(new stream_workers<>(opts_, static_cast<std::uint32_t>(n), ended_,
                                         static_cast<std::size_t>(n_begun_), called_at_));
   }
 
@@ -183,7 +229,7 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
     }
   }
 
-  bool run_here(std::optional<stream_element<R, Ordered>>& into) {
+  void run_here(std::optional<element_of_kind<R, Kind>>& into) {
     auto location = ready_[at_++];
     auto const index = n_begun_++;
     auto this_job = one_task();
@@ -194,10 +240,10 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
     };
     auto const results = detail::run_here(this_job, opts_);
     source_.forget();
-    results->failures.throw_first();
-    put_element<R, Ordered>(into, static_cast<std::size_t>(index),
-                            [&] { return take<R, true>(*results, 0); });
-    return true;
+    put_element<R, Kind>(into, static_cast<std::size_t>(index), [&] {
+      return take_streamed<R, Kind.outcomes>(results->failures, index,
+                                             [&] { return take<R, true>(*results, 0); });
+    });
   }
 
   /// A job of one task, without `run`.
@@ -228,6 +274,7 @@ class forked_results final : public stream_source<stream_element<R, Ordered>>, t
   bool at_end_ = false;
   std::exception_ptr ended_by_{};  // the exception that the range has thrown
   std::uint64_t n_begun_ = 0;
+  std::shared_ptr<ended_calls> ended_ = std::make_shared<ended_calls>(Kind.ordered);
   owner<stream_workers<>> workers_{};
 };
 

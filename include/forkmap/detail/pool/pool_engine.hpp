@@ -88,6 +88,19 @@ template <class = void> class pool_engine final : public pool_interface {
     start_submitted();
   }
 
+  void wait() override {
+    check_owner();
+    for (;;) {
+      std::shared_ptr<submitted_call> last;
+      {
+        std::lock_guard const lock(submissions_);
+        if (submitted_.empty()) return;
+        last = submitted_.back().submitted;
+      }
+      last->wait_until_done();
+    }
+  }
+
   std::size_t next_submission() override {
     check_owner();
     return n_submissions_.fetch_add(1, std::memory_order_relaxed);
@@ -163,7 +176,10 @@ template <class = void> class pool_engine final : public pool_interface {
         submitted.failures = std::move(done.call->failures);
       }
     } catch (...) {
-      submitted.error = std::current_exception();
+      if (auto const* const lost = done.call->loss_of(submitted.index()); lost != nullptr)
+        submitted.failures.add(*lost);
+      else
+        submitted.error = std::current_exception();
     }
     done.call.reset();
     submitted.tasks.reset();

@@ -50,6 +50,8 @@ class pool_interface {
   /// Queues a call: it runs when a call slot is free. `called_at`: when its deadline begins to
   /// count.
   virtual void submit(std::shared_ptr<submitted_call> submitted, std::int64_t called_at) = 0;
+  /// Waits until no submitted call is left.
+  virtual void wait() = 0;
   /// Ends a submitted call.
   virtual void cancel(submitted_call const& submitted) = 0;
   /// The number of the next task that is submitted to this pool.

@@ -17,10 +17,13 @@
 
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/ended_calls.hpp>
 #include <forkmap/detail/pool/pool_interface.hpp>
 #include <forkmap/detail/pool/send/pool_tasks.hpp>
 #include <forkmap/detail/pool/sent_tasks.hpp>
 #include <forkmap/detail/pool/submitted_call.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/options.hpp>
 #include <forkmap/stream.hpp>
 
 namespace forkmap::detail {
@@ -43,38 +46,51 @@ class task_maker {
 /// Submitted tasks: at most pool_interface::window() of them whose results have not been taken.
 template <class = void> class submitted_window {
  public:
-  /// `ordered`: results come in the order of their tasks, else in the order in which the tasks end.
-  /// `first`: the index of the first task. `called_at`: when a deadline begins to count.
-  submitted_window(pool_interface& engine, bool ordered, std::size_t first = 0,
-                   std::int64_t called_at = nanoseconds_now())
-      : engine_(engine),
-        called_at_(called_at),
-        ended_(ordered ? nullptr : std::make_shared<ended_calls>()),
-        n_dispatched_(first) {}
+  /// `ended`: says whether results come in the order of their tasks, or in the order in which the
+  /// tasks end. `first`: the index of the first task. `called_at`: when a deadline begins to count.
+  submitted_window(pool_interface& engine, std::shared_ptr<ended_calls> ended,
+                   std::size_t first = 0, std::int64_t called_at = nanoseconds_now())
+      : engine_(engine), called_at_(called_at), ended_(std::move(ended)), n_dispatched_(first) {}
   submitted_window(submitted_window const&) = delete;
   submitted_window& operator=(submitted_window const&) = delete;
-  /// Cancels tasks that have not ended.
-  ~submitted_window() {
+  ~submitted_window() { close(); }
+
+  /// Cancels tasks that have not ended. There are no more tasks.
+  void close() noexcept {
+    at_end_ = true;
     if (!engine_.is_ours()) return;
     for (auto const& call : running_) {
       if (!call->is_done()) engine_.cancel(*call);
     }
+    running_.clear();
   }
 
-  /// Waits for the next task that is done.
-  /// Returns: null if there are no more tasks.
+  /// Waits for the next task that is done, but not longer than to the time `until`.
   /// Errors: what `tasks` has thrown, after all tasks before it.
-  std::shared_ptr<submitted_call> next(task_maker& tasks) {
+  next_element next(std::shared_ptr<submitted_call>& into, task_maker& tasks, std::int64_t until) {
     engine_.check_owner();
     fill(tasks);
     if (running_.empty()) {
       if (not_dispatched_) std::rethrow_exception(std::exchange(not_dispatched_, nullptr));
-      return nullptr;
+      return next_element::is_none;
     }
-    auto const done = next_done();
-    auto call = std::move(*done);
+    auto const done = next_done(until);
+    if (done == running_.end()) return next_element::is_late;
+    into = std::move(*done);
     running_.erase(done);
-    return call;
+    return next_element::is_there;
+  }
+
+  /// Dispatches tasks ahead, for streams whose descriptor is polled, and updates that descriptor.
+  /// Returns: false if there are no more tasks, and nothing to throw.
+  bool look_ahead(task_maker& tasks) {
+    engine_.check_owner();
+    fill(tasks);
+    bool const any = !running_.empty();
+    if (!any && !not_dispatched_) return false;
+    ended_->update(any ? running_.front()->index() : 0,
+                   [&] { return !any || (ended_->ordered() && running_.front()->is_done()); });
+    return true;
   }
 
  private:
@@ -109,16 +125,16 @@ template <class = void> class submitted_window {
   }
 
   bool has_done() const noexcept {
-    return ended_ == nullptr ? running_.front()->is_done() : ended_->has_next();
+    return ended_->ordered() ? running_.front()->is_done() : ended_->has_next();
   }
 
-  std::list<std::shared_ptr<submitted_call>>::iterator next_done() {
+  /// Returns: the end of the list if no task is done in time.
+  std::list<std::shared_ptr<submitted_call>>::iterator next_done(std::int64_t until) {
     auto call = running_.begin();
-    if (ended_ == nullptr) {
-      (*call)->wait_until_done();
-    } else {
-      for (auto const index = ended_->next(); (*call)->index() != index;) ++call;
-    }
+    if (ended_->ordered()) return (*call)->wait_until(until) ? call : running_.end();
+    std::size_t index = 0;
+    if (!ended_->next(index, until)) return running_.end();
+    while ((*call)->index() != index) ++call;
     return call;
   }
 
@@ -133,45 +149,62 @@ template <class = void> class submitted_window {
 
 // A stream of the results of a pool's tasks.
 
-/// Makes a stream's element of the result of task `index`, which `take` returns.
-template <class R, bool Ordered, class Take>
-void put_element(std::optional<stream_element<R, Ordered>>& into, std::size_t index, Take take) {
-  if constexpr (std::is_void_v<R>) {
+/// Makes a stream's element of the result or outcome of task `index`, which `take` returns.
+template <class R, stream_kind Kind, class Take>
+void put_element(std::optional<element_of_kind<R, Kind>>& into, std::size_t index, Take take) {
+  if constexpr (std::is_void_v<R> && !Kind.outcomes) {
     take();
-    if constexpr (Ordered)
+    if constexpr (Kind.ordered)
       into.emplace();
     else
       into.emplace(index, std::monostate{});
-  } else if constexpr (Ordered) {
+  } else if constexpr (Kind.ordered) {
     into.emplace(take());
   } else {
-    into.emplace(indexed<R>{index, take()});
+    into.emplace(element_of_kind<R, Kind>{index, take()});
   }
 }
 
-/// Does the same with the next call of a window.
-/// Returns: false if there are no more.
-template <class R, bool Ordered>
-bool put_next(std::optional<stream_element<R, Ordered>>& into, submitted_window<>& window,
-              task_maker& tasks) {
-  auto const call = window.next(tasks);
-  if (call == nullptr) return false;
-  put_element<R, Ordered>(into, call->index(), [&] { return take_submitted<R>(*call); });
-  return true;
+/// Does the same with the next call of a window, if one ends before the time `until`.
+template <class R, stream_kind Kind>
+next_element put_next(std::optional<element_of_kind<R, Kind>>& into, submitted_window<>& window,
+                      task_maker& tasks, std::int64_t until) {
+  std::shared_ptr<submitted_call> call;
+  auto const next = window.next(call, tasks, until);
+  if (next == next_element::is_there) {
+    put_element<R, Kind>(into, call->index(),
+                         [&] { return take_submitted<R, Kind.outcomes>(*call); });
+  }
+  return next;
 }
 
-template <std::ranges::view Tasks, class R, bool Ordered>
-class pooled_results final : public stream_source<stream_element<R, Ordered>>, task_maker {
+template <std::ranges::view Tasks, class R, stream_kind Kind>
+class pooled_results final : public stream_source<element_of_kind<R, Kind>>, task_maker {
  public:
   pooled_results(pool_interface& engine, Tasks tasks)
-      : tasks_(std::move(tasks)), window_(engine, Ordered) {}
+      : tasks_(std::move(tasks)), window_(engine, ended_) {}
 
-  bool next(std::optional<stream_element<R, Ordered>>& into) override {
-    return put_next<R, Ordered>(into, window_, *this);
+  next_element next(std::optional<element_of_kind<R, Kind>>& into, time_limit limit) override {
+    auto const next = put_next<R, Kind>(into, window_, *this, time_after(limit));
+    if (ended_->has_descriptor()) look_ahead();
+    return next;
+  }
+  void close() noexcept override {
+    window_.close();
+    ended_->update(0, [] { return true; });
+  }
+  int descriptor() override {
+    auto const fd = ended_->event_descriptor();
+    look_ahead();
+    return fd;
   }
 
  private:
   using task = std::remove_cvref_t<std::ranges::range_reference_t<Tasks>>;
+
+  void look_ahead() {
+    if (!window_.look_ahead(*this)) ended_->update(0, [] { return true; });
+  }
 
   owner<pool_tasks> next_task() override {
     if (next_)
@@ -184,6 +217,7 @@ class pooled_results final : public stream_source<stream_element<R, Ordered>>, t
 
   Tasks tasks_;
   std::optional<std::ranges::iterator_t<Tasks>> next_{};
+  std::shared_ptr<ended_calls> ended_ = std::make_shared<ended_calls>(Kind.ordered);
   submitted_window<> window_;
 };
 

@@ -2,23 +2,28 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sys/eventfd.h>
+#include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 #include <forkmap/detail/failure/failures.hpp>
+#include <forkmap/detail/job/collect.hpp>
+#include <forkmap/detail/os/call.hpp>
+#include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/ended_calls.hpp>
 #include <forkmap/detail/pool/send/pool_tasks.hpp>
 #include <forkmap/detail/serialize/codec.hpp>
 #include <forkmap/report.hpp>
@@ -35,45 +40,43 @@ inline void check_pool_owner(pid_t owner) {
       "make one there, or use forkmap::parallel");
 }
 
-/// The calls of a group that have ended, in the order of their ends.
-class ended_calls {
+/// Tells threads that wait for one of several submitted calls that some call is done.
+class done_signal {
  public:
-  void add(std::size_t number) noexcept {
-    {
-      std::lock_guard const lock(mutex_);
-      all_.push_back(number);
-    }
-    n_.fetch_add(1, std::memory_order_release);
-    wake_all(n_);
+  void announce() noexcept {
+    count_.fetch_add(1);
+    if (n_waiting_.load() != 0) wake_all(count_);
   }
 
-  bool has_next() noexcept {
-    std::lock_guard const lock(mutex_);
-    return !all_.empty();
-  }
-
-  /// Waits for the next call that ends.
-  /// Returns: its number.
-  std::size_t next() noexcept {
-    for (;;) {
-      auto const seen = n_.load(std::memory_order_acquire);
-      {
-        std::lock_guard const lock(mutex_);
-        if (!all_.empty()) {
-          auto const number = all_.front();
-          all_.pop_front();
-          return number;
-        }
+  /// Waits until `done()` returns true, but not longer than to that time on the steady clock, in
+  /// nanoseconds (INT64_MAX: no limit).
+  /// Returns: whether `done()` has returned true.
+  template <class Done> bool wait_until(std::int64_t time, Done const& done) {
+    // A pool in another shared library may announce its calls elsewhere: look now and then.
+    constexpr std::int64_t look_again_ns = 50'000'000;
+    struct registration {
+      explicit registration(std::atomic<std::uint32_t>& n_waiting) noexcept : counter(n_waiting) {
+        counter.fetch_add(1);
       }
-      wait_while_equal(n_, seen);
+      registration(registration const&) = delete;
+      registration& operator=(registration const&) = delete;
+      ~registration() { counter.fetch_sub(1); }
+      std::atomic<std::uint32_t>& counter;
+    } const this_thread(n_waiting_);
+    for (;;) {
+      auto const seen = count_.load();
+      if (done()) return true;
+      auto const rest = time - nanoseconds_now();
+      if (rest <= 0) return false;
+      wait_while_equal(count_, seen, std::min(rest, look_again_ns));
     }
   }
 
  private:
-  std::mutex mutex_;
-  std::list<std::size_t> all_{};
-  std::atomic<std::uint32_t> n_{0};
+  std::atomic<std::uint32_t> count_{0};  // a futex
+  std::atomic<std::uint32_t> n_waiting_{0};
 };
+inline constinit done_signal any_call_done;
 
 /// A submitted call. Only its pool may use it until it is done.
 class submitted_call {
@@ -86,23 +89,51 @@ class submitted_call {
     tasks->first_index = number;
   }
 
-  std::uint64_t index() const noexcept { return number_; }
-  bool is_done() const noexcept { return done_.load(std::memory_order_acquire) != 0; }
-
-  /// Sleeps until the call is done, but at most that many nanoseconds.
-  /// Errors: std::logic_error in a forked child, where the call would never be done.
-  void wait(std::int64_t nanoseconds) const {
-    check_pool_owner(owner_);
-    wait_while_equal(done_, 0, nanoseconds);
+  submitted_call(submitted_call const&) = delete;
+  submitted_call& operator=(submitted_call const&) = delete;
+  ~submitted_call() {
+    if (auto const fd = event_.load(); fd >= 0) ::close(fd);
   }
-  void wait_until_done() const {
-    while (!is_done()) wait(INT64_MAX);
+
+  std::uint64_t index() const noexcept { return number_; }
+  bool is_done() const noexcept { return done_.load() != 0; }
+
+  /// Errors: std::logic_error in a forked child, where the call would never be done.
+  void check_owner() const { check_pool_owner(owner_); }
+  void wait_until_done() const { wait_until(INT64_MAX); }
+  /// Waits until the call is done, but not longer than to that time on the steady clock, in
+  /// nanoseconds (INT64_MAX: no limit).
+  /// Returns: whether the call is done.
+  /// Errors: std::logic_error in a forked child, where the call would never be done.
+  bool wait_until(std::int64_t time) const {
+    for (;;) {
+      if (is_done()) return true;
+      auto const rest = time == INT64_MAX ? time : time - nanoseconds_now();
+      if (rest <= 0) return false;
+      check_owner();
+      wait_while_equal(done_, 0, rest);
+    }
   }
   void set_done() noexcept {
     auto const group = std::move(group_);
-    done_.store(1, std::memory_order_release);
+    done_.store(1);
     wake_all(done_);
+    if (auto const fd = event_.load(); fd >= 0) make_readable(fd);
+    any_call_done.announce();
     if (group != nullptr) group->add(number_);
+  }
+
+  /// An eventfd that is readable when the call is done. To be called by one thread at a time.
+  /// Errors: std::system_error naming eventfd.
+  int descriptor() {
+    if (event_.load() < 0) {
+      auto const made = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+      if (made < 0) throw_errno("eventfd of a future");
+      event_.store(made);
+      // seq_cst: either set_done() sees the descriptor, or this sees that the call is done.
+      if (is_done()) make_readable(made);
+    }
+    return event_.load();
   }
 
   owner<pool_tasks> tasks;
@@ -113,22 +144,29 @@ class submitted_call {
   std::exception_ptr error{};  // the failure of the pool itself
 
  private:
+  static void make_readable(int fd) noexcept {
+    std::uint64_t const one = 1;
+    retry_interrupted([&] { return ::write(fd, &one, sizeof one); });
+  }
+
   std::atomic<std::uint32_t> done_{0};
+  std::atomic<int> event_{-1};
   pid_t owner_ = ::getpid();
   std::size_t number_;
   std::shared_ptr<ended_calls> group_;
 };
 
-/// The result of a submitted call that is done. May be called once.
-/// Errors: the failure of the call, or of its pool.
-template <class R> R take_submitted(submitted_call const& call) {
+/// The result of a submitted call that is done, or with Outcomes its outcome. May be called once.
+/// Errors: the failure of the pool; without Outcomes also that of the task.
+template <class R, bool Outcomes = false> auto take_submitted(submitted_call const& call) {
   if (call.error) std::rethrow_exception(call.error);
-  call.failures.throw_first();
-  if constexpr (!std::is_void_v<R>) {
-    auto const* const begin = reinterpret_cast<std::byte const*>(call.bytes.data());
-    reader in(begin, begin + call.bytes.size());
-    return decode<R>(in);
-  }
+  return take_streamed<R, Outcomes>(call.failures, call.index(), [&]() -> R {
+    if constexpr (!std::is_void_v<R>) {
+      auto const* const begin = reinterpret_cast<std::byte const*>(call.bytes.data());
+      reader in(begin, begin + call.bytes.size());
+      return decode<R>(in);
+    }
+  });
 }
 
 }  // namespace forkmap::detail

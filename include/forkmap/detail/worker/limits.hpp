@@ -105,6 +105,12 @@ class task_pulse {
   for (;;) bound().syscall(SYS_ppoll, nullptr, 0L, nullptr, nullptr, 0L);
 }
 
+/// The time on the steady clock when `limit` is over, in nanoseconds; INT64_MAX: never.
+inline std::int64_t time_after(time_limit limit) noexcept {
+  return limit.is_set() ? task_limit::saturated_sum(nanoseconds_now(), limit.value().count())
+                        : INT64_MAX;
+}
+
 /// The time limit of a worker's start. Times are in nanoseconds of steady_clock.
 class start_limit {
  public:
