@@ -149,6 +149,14 @@ struct options {
   /// Called in each worker before its first and after its last task. Imply isolate. An exception of
   /// theirs is thrown by the call as a task's would be, with index() == std::size_t(-1).
   std::function<void(int worker)> worker_init{}, worker_exit{};
+  /// Called in the caller's process, on the thread that makes the call or the pool, before and after
+  /// workers are forked: to stop threads, to release locks and to flush files that workers must not
+  /// have as they are. A call of parallel forks all its workers between one pair of calls, and each
+  /// replacement between a further pair. A pool forks only once, when it is made; so does a stream of
+  /// parallel, except one that forks new workers for every pre_dispatch tasks. If before_fork throws,
+  /// nothing is forked and the call fails with that exception. after_fork is called even if the fork
+  /// fails.
+  std::function<void()> before_fork{}, after_fork{};
 };
 
 namespace detail {

@@ -102,6 +102,7 @@ class guardian {
   [[noreturn]] static void guard(pid_t caller, process_mark call) noexcept {
     bound().syscall(SYS_prctl, static_cast<long>(PR_SET_PDEATHSIG), static_cast<long>(SIGTERM), 0L,
                     0L, 0L);
+    bound().syscall(SYS_prctl, static_cast<long>(PR_SET_NAME), "forkmap guard", 0L, 0L, 0L);
     wear_mark(no_mark);  // if the caller is a worker, the guardian must not be killed with it
     close_all();
     wait_for_end_of(caller);

@@ -85,13 +85,15 @@ class fork_join_call {
   std::int64_t now() const noexcept { return limits_.exist() ? nanoseconds_now() : 0; }
 
   void start_all() {
-    warn_of_hazards();
-    prepare_fork();
-    // SIGINT is blocked until the workers ignore it: only the caller acts on it.
-    sigint_blocked const signals;
-    auto const from = nanoseconds_now();
-    for (std::uint32_t k = 0; k != plan_.n_workers; ++k) start(k, {}, signals);
-    processes_.begin((nanoseconds_now() - from) / plan_.n_workers);
+    fork_between_hooks(opts_, [this] {
+      warn_of_hazards();
+      prepare_fork();
+      // SIGINT is blocked until the workers ignore it: only the caller acts on it.
+      sigint_blocked const signals;
+      auto const from = nanoseconds_now();
+      for (std::uint32_t k = 0; k != plan_.n_workers; ++k) start(k, {}, signals);
+      processes_.begin((nanoseconds_now() - from) / plan_.n_workers);
+    });
   }
 
   /// Forks worker k. `remaining`: the remaining tasks of its predecessor's batch.
@@ -234,10 +236,12 @@ class fork_join_call {
     state(k).phase.store(worker_phase::starting, std::memory_order_relaxed);
     workers_[k].pulse = {};
     ++workers_[k].replacements;
-    // Only other threads can have printed anything since the workers were started.
-    if (__libc_single_threaded == 0) prepare_fork();
-    sigint_blocked const signals;
-    start(k, remaining, signals);
+    fork_between_hooks(opts_, [&] {
+      // Only a hook and other threads can have printed anything since the workers were started.
+      if (opts_.before_fork || __libc_single_threaded == 0) prepare_fork();
+      sigint_blocked const signals;
+      start(k, remaining, signals);
+    });
   }
 
   void cancel() noexcept { memory().header().cancelled.store(1, std::memory_order_release); }

@@ -49,4 +49,22 @@ inline void warn_of_hazards() noexcept {
   }
 }
 
+// The options' hooks around a fork.
+
+/// Calls `fork` between options::before_fork and options::after_fork.
+/// Errors: what the hooks and `fork` throw.
+template <class Fork> void fork_between_hooks(options const& opts, Fork const& fork) {
+  if (opts.before_fork) opts.before_fork();
+  try {
+    fork();
+  } catch (...) {
+    try {
+      if (opts.after_fork) opts.after_fork();
+    } catch (...) {  // why the fork failed says more
+    }
+    throw;
+  }
+  if (opts.after_fork) opts.after_fork();
+}
+
 }  // namespace forkmap::detail

@@ -30,9 +30,10 @@ concept worker_count =
 /// Errors: std::invalid_argument for a number that does not fit into an int.
 template <worker_count N> int checked_n_jobs(N n_jobs) {
   if (std::in_range<int>(n_jobs)) return static_cast<int>(n_jobs);
-  throw std::invalid_argument("forkmap: n_jobs is " + std::to_string(n_jobs) +
-                              ", which does not fit into an int: give a number of workers, or -1 for "
-                              "one per usable core");
+  throw std::invalid_argument(
+      "forkmap: n_jobs is " + std::to_string(n_jobs) +
+      ", which does not fit into an int: give a number of workers, or -1 for "
+      "one per usable core");
 }
 
 /// The number of workers that n_jobs means. k > 0: k; -1: all cpus; -2: all but one; ... never less

@@ -74,6 +74,7 @@ template <class Body> struct fork_server_loop {
     sigdelset(&waiting, SIGCHLD);
     wear_mark(no_mark);  // not to be killed with a worker that owns this pool
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    ::prctl(PR_SET_NAME, "forkmap server", 0, 0, 0);
     for (;;) {
       pollfd events[2] = {{socket, POLLIN, 0}, {maker, POLLIN, 0}};
       timespec const often{.tv_sec = 0, .tv_nsec = 50'000'000};

@@ -33,6 +33,7 @@ template <class = void>
       .mark = mark_of_worker(birth.mark, control.orders(k).process),
   };
   follow_parent(ties);
+  name_worker(k);
   unblock(mask, birth.probe_signal);
   unblock(mask, birth.end_signal);
   set_signal_mask(mask);

@@ -63,8 +63,6 @@ template <class = void> class pool_processes {
       throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a pool,",
                   std::to_string(control_bytes()) + " bytes");
     }
-    warn_of_hazards();
-    prepare_fork();
     pool_birth const birth{.opts = opts,
                            .layout = layout_,
                            .file = file_,
@@ -74,12 +72,14 @@ template <class = void> class pool_processes {
                            .probe_signal = probe_signal_,
                            .end_signal = end_signal_,
                            .mark = mark_};
-    server_.reset(new fork_server(
-        n_workers,
-        [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
-          live_in_pool(birth, k, parent, mask);
-        },
-        mark_));
+    fork_between_hooks(opts, [&] {
+      warn_of_hazards();
+      prepare_fork();
+      auto const live = [&](std::uint32_t k, pid_t parent, sigset_t const& mask) {
+        live_in_pool(birth, k, parent, mask);
+      };
+      server_.reset(new fork_server(n_workers, live, mark_));
+    });
     start_missing();
   }
   pool_processes(pool_processes const&) = delete;

@@ -48,6 +48,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   auto birth = birth_of_caller;
   follow_parent(birth.ties);
   birth.signals->restore_in_child(birth.probe_signal, birth.ties.end_signal);
+  name_worker(birth.number);
   prepare_stdio();
   leave_at_exit();
   forget_inherited_output();

@@ -58,6 +58,16 @@ struct parent_ties {
   process_mark mark = no_mark;  // of the worker
 };
 
+/// Names a worker in ps and top: "forkmap w3". Tasks may name it anew.
+inline void name_worker(std::uint32_t number) noexcept {
+  char name[16] = "forkmap w";  // at most 15 characters
+  auto* at = name + sizeof "forkmap w" - 1;
+  for (std::uint32_t power = 100'000; power != 0; power /= 10) {
+    if (number >= power || power == 1) *at++ = static_cast<char>('0' + number / power % 10);
+  }
+  bound().syscall(SYS_prctl, static_cast<long>(PR_SET_NAME), name, 0L, 0L, 0L);
+}
+
 /// The signal that this process's workers get when it ends. In a worker, it is the same signal as
 /// the one that the worker gets when its own parent ends.
 inline int signal_of_end() noexcept {
