@@ -93,7 +93,7 @@ template <class R> class future {
   void cancel() {
     check();
     cancelled_ = true;
-    if (!call_->is_done()) engine_->cancel(*call_);
+    if (!call_->is_done()) engine_->cancel(*call_, detail::ended_call::by_cancel);
   }
 
  private:

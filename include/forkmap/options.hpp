@@ -149,6 +149,10 @@ struct options {
   /// Called in each worker before its first and after its last task. Imply isolate. An exception of
   /// theirs is thrown by the call as a task's would be, with index() == std::size_t(-1).
   std::function<void(int worker)> worker_init{}, worker_exit{};
+  /// For outcomes, stream_outcomes and unordered_outcomes: end the call after this many failed tasks.
+  /// Tasks that then run are ended (failure::cancelled), those that have not begun are never_started.
+  /// A stream gives the outcomes of the tasks that it has dispatched and ends. 0: no limit.
+  int max_failures = 0;
   /// Called in the caller's process, on the thread that makes the call or the pool, before and after
   /// workers are forked: to stop threads, to release locks and to flush files that workers must not
   /// have as they are. A call of parallel forks all its workers between one pair of calls, and each

@@ -64,7 +64,7 @@ class fork_join_call {
         deaths_.note();
       }
     }
-    outcomes_.collect(ended_);
+    outcomes_.collect(ended_, opts_);
     results_->failures.remark(left_);
     report_.publish(job_, plan_, *results_, true);
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k)
@@ -193,7 +193,7 @@ class fork_join_call {
     bool const retired =
         phase == worker_phase::retired || (phase == worker_phase::retiring && !opts_.worker_exit);
     bool const failed = last.was_running && !again(k, last);
-    if (failed && job_.stop_at_failure) cancel();
+    if (failed && failure_ends_call(job_, opts_, memory().header())) cancel();
     if (last.was_running && !failed) remaining.begin = worker.again.tasks.begin;
     if (last.was_running || last.ended || retired) {
       worker.idle_deaths = 0;

@@ -70,9 +70,11 @@ class serial_results final : public call_results {
 /// The loop of tasks that run in the caller's process, one after the other.
 class serial_loop final : public task_loop {
  public:
-  serial_loop(serial_results& into, job const& this_job)
+  serial_loop(serial_results& into, job const& this_job, options const& opts)
       : into_(into),
-        stop_at_failure_(this_job.stop_at_failure),
+        most_failures_(this_job.stop_at_failure          ? 1
+                       : limits_failures(this_job, opts) ? opts.max_failures
+                                                         : 0),
         first_index_(this_job.first_index) {
     current = &running;
     results = into.slots;
@@ -86,7 +88,8 @@ class serial_loop final : public task_loop {
     failure.pid = ::getpid();
     failure.what = describe_current_exception();
     into_.failures.add(std::move(failure));
-    return !stop_at_failure_;
+    last_failed = index;
+    return !has_too_many_failures();
   }
   writer& begin_blob() override { std::terminate(); }  // never called: same_process is set
   void made(std::uint64_t result) override { into_.made(result); }
@@ -94,9 +97,14 @@ class serial_loop final : public task_loop {
     if (into_.winner == 0) into_.winner = task + 1;
   }
 
+  bool has_too_many_failures() const noexcept {
+    return most_failures_ != 0 && into_.failures.size() >= static_cast<std::size_t>(most_failures_);
+  }
+  std::uint64_t last_failed = 0;
+
  private:
   serial_results& into_;
-  bool stop_at_failure_;
+  int most_failures_;  // 0: any number
   std::uint64_t first_index_;
   void watch(std::uint64_t) override {}  // never called: tasks are not watched
 };
@@ -110,7 +118,7 @@ class serial_engine {
     auto const began = std::chrono::steady_clock::now();
     auto* const results = new serial_results(this_job);
     owner<call_results> owned(results);
-    serial_loop loop(*results, this_job);
+    serial_loop loop(*results, this_job, opts_);
     task_frame frame;
     frame.current = &loop.running;
     frame.seed = opts_.seed;
@@ -134,7 +142,13 @@ class serial_engine {
       loop.begin = at;
       loop.end = at + std::min(step, plan.n_tasks - at);
       this_job.run(this_job.tasks, loop);
-      if (this_job.stop_at_failure && !results->failures.empty()) break;
+      if (loop.has_too_many_failures()) {
+        for (auto i = loop.last_failed + 1; !this_job.stop_at_failure && i < plan.n_tasks; ++i) {
+          results->failures.add(cancelled_task(i + this_job.first_index, failure::never_started,
+                                               ::getpid(), ended_call::by_failures));
+        }
+        break;
+      }
       if (results->winner != 0) break;
     }
     results->failures.sort();

@@ -98,8 +98,11 @@ class task_outcomes {
 
   /// Takes over all published results and adds a failure for every other task. `ended`: what has
   /// ended the call before its tasks ended, or by_nothing. Precondition: all workers have ended.
-  void collect(ended_call ended) {
+  void collect(ended_call ended, options const& opts) {
     results_.take_over_all();
+    bool const cancelled = results_.memory.header().cancelled.load(std::memory_order_acquire) != 0;
+    if (ended == ended_call::by_nothing && cancelled && limits_failures(job_, opts))
+      ended = ended_call::by_failures;
     if (job_.race) {
       auto const winner = results_.memory.header().winner.load(std::memory_order_acquire);
       if (results_.has_result(winner - 1)) results_.winner = winner;

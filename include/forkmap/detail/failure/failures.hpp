@@ -22,7 +22,7 @@ namespace forkmap::detail {
 inline constexpr std::uint64_t outside_tasks = ~std::uint64_t{0} - 1;  // worker_init, worker_exit
 
 /// What ended a call before all its tasks had ended, if anything did.
-enum class ended_call { by_stop, by_deadline, by_cancel, by_end_of_pool, by_nothing };
+enum class ended_call { by_stop, by_deadline, by_cancel, by_end_of_pool, by_failures, by_nothing };
 
 /// One failed task.
 struct task_failure {
@@ -90,7 +90,8 @@ inline task_failure cancelled_task(std::uint64_t index, failure::kind reason, pi
       "forkmap: the call was stopped (options::stop) before task ",
       "forkmap: the call's deadline (options::deadline) passed before task ",
       "forkmap: the future was cancelled before task ",
-      "forkmap: the pool was destroyed before task "};
+      "forkmap: the pool was destroyed before task ",
+      "forkmap: the call had too many failures (options::max_failures) before task "};
   f.what.message = causes[static_cast<int>(ended)] + std::to_string(index) +
                    (reason == failure::never_started ? " had begun" : " had ended");
   return f;

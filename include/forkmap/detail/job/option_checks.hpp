@@ -85,6 +85,7 @@ inline void check(options const& opts) {
   negative("retries", opts.retries);
   negative("max_tasks_per_worker", opts.max_tasks_per_worker);
   negative("inner_threads", opts.inner_threads);
+  negative("max_failures", opts.max_failures);
 }
 
 }  // namespace forkmap::detail

@@ -38,8 +38,9 @@
 namespace forkmap::detail {
 
 struct alignas(128) call_header {
-  std::atomic<std::uint32_t> cancelled;  // not 0: workers claim no more tasks
-  std::atomic<std::uint64_t> winner;     // of a race: the first task that succeeded, plus 1
+  std::atomic<std::uint32_t> cancelled;   // not 0: workers claim no more tasks
+  std::atomic<std::uint32_t> n_failures;  // counted only if options::max_failures is set
+  std::atomic<std::uint64_t> winner;      // of a race: the first task that succeeded, plus 1
 };
 
 /// Shared state that few workers write.

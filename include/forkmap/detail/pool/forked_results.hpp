@@ -100,7 +100,7 @@ class forked_results final : public stream_source<element_of_kind<R, Kind>>, tas
  public:
   /// Tasks run in this process, each when its result is asked for, unless fork() is called.
   forked_results(Tasks tasks, options opts)
-      : tasks_(std::move(tasks)), source_(tasks_), opts_(std::move(opts)) {}
+      : tasks_(std::move(tasks)), source_(tasks_), opts_(std::move(opts)), failures_(opts_) {}
 
   /// Forks at most n_workers workers, and none if there are no tasks.
   void fork(std::uint32_t n_workers) {
@@ -114,6 +114,7 @@ class forked_results final : public stream_source<element_of_kind<R, Kind>>, tas
     while (workers_) {
       auto const next = put_next<R, Kind>(into, workers_->window(), *this, until);
       if (next != next_element::is_none) {
+        if (next == next_element::is_there) note(*into);
         if (ended_->has_descriptor()) look_ahead();
         return next;
       }
@@ -125,12 +126,12 @@ class forked_results final : public stream_source<element_of_kind<R, Kind>>, tas
       return next_element::is_none;
     }
     run_here(into);
+    note(*into);
     return next_element::is_there;
   }
   void close() noexcept override {
     workers_.reset();
-    at_ = ready_.size();
-    at_end_ = true;
+    read_no_more();
     update_descriptor();
   }
   int descriptor() override {
@@ -165,6 +166,16 @@ class forked_results final : public stream_source<element_of_kind<R, Kind>>, tas
       ended_by_ = std::current_exception();
       at_end_ = true;
     }
+  }
+  void read_no_more() noexcept {
+    at_ = ready_.size();
+    at_end_ = true;
+  }
+  /// Ends the stream if the element is the last failure that it may have.
+  void note(element_of_kind<R, Kind> const& element) noexcept {
+    if (!failures_.template is_last<Kind>(element)) return;
+    read_no_more();
+    if (workers_) workers_->window().stop(ended_call::by_failures);
   }
   bool has_next() {
     if (at_ == ready_.size() && !at_end_) read(1);
@@ -267,6 +278,7 @@ class forked_results final : public stream_source<element_of_kind<R, Kind>>, tas
   Tasks tasks_;
   source source_;
   options opts_;
+  stream_failures failures_;
   std::int64_t called_at_ = nanoseconds_now();
   std::uint32_t most_workers_ = 0;
   std::vector<task_location> ready_{};  // tasks read; those from at_ on have not begun

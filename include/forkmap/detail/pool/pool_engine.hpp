@@ -106,13 +106,13 @@ template <class = void> class pool_engine final : public pool_interface {
     return n_submissions_.fetch_add(1, std::memory_order_relaxed);
   }
 
-  void cancel(submitted_call const& submitted) override {
+  void cancel(submitted_call const& submitted, ended_call why) override {
     check_owner();
     std::lock_guard const lock(submissions_);
     for (auto at = submitted_.begin(); at != submitted_.end(); ++at) {
       if (at->submitted.get() != &submitted) continue;
-      if (at->call != nullptr) return calls_.end(*at->call, ended_call::by_cancel);
-      finish(*at, ended_call::by_cancel);
+      if (at->call != nullptr) return calls_.end(*at->call, why);
+      finish(*at, why);
       submitted_.erase(at);
       return;
     }

@@ -53,7 +53,7 @@ class pool_interface {
   /// Waits until no submitted call is left.
   virtual void wait() = 0;
   /// Ends a submitted call.
-  virtual void cancel(submitted_call const& submitted) = 0;
+  virtual void cancel(submitted_call const& submitted, ended_call why) = 0;
   /// The number of the next task that is submitted to this pool.
   /// Errors: std::logic_error in a process that did not make the pool.
   virtual std::size_t next_submission() = 0;

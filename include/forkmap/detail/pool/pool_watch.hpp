@@ -176,7 +176,7 @@ bool settle(pool_call& call, std::uint32_t k, ended_process ended, worker_phase 
     call.failures.add(failure_after(
         {last, std::move(ended), std::move(worker.stuck), worker.again, oom, worker.left},
         call.this_job, opts));
-    if (call.this_job.stop_at_failure) call.cancel();
+    if (failure_ends_call(call.this_job, opts, call.memory.header())) call.cancel();
   }
   // A task that has a failure, or is retried, is no longer running. A task that the end of the call
   // has killed was running: task_outcomes::note_unfinished reports it.

@@ -57,12 +57,16 @@ template <class = void> class submitted_window {
 
   /// Cancels tasks that have not ended. There are no more tasks.
   void close() noexcept {
-    at_end_ = true;
     if (!engine_.is_ours()) return;
-    for (auto const& call : running_) {
-      if (!call->is_done()) engine_.cancel(*call);
-    }
+    stop(ended_call::by_cancel);
     running_.clear();
+  }
+  /// Cancels tasks that have not ended, and dispatches no more.
+  void stop(ended_call why) noexcept {
+    at_end_ = true;
+    for (auto const& call : running_) {
+      if (!call->is_done()) engine_.cancel(*call, why);
+    }
   }
 
   /// Waits for the next task that is done, but not longer than to the time `until`.
@@ -178,14 +182,35 @@ next_element put_next(std::optional<element_of_kind<R, Kind>>& into, submitted_w
   return next;
 }
 
+/// Counts the failures among a stream's elements.
+class stream_failures {
+ public:
+  explicit stream_failures(options const& opts) noexcept : left_(opts.max_failures) {}
+
+  /// Returns: whether the element is the last failure that the stream may have.
+  template <stream_kind Kind, class Element> bool is_last(Element const& element) noexcept {
+    if constexpr (!Kind.outcomes)
+      return false;
+    else if constexpr (Kind.ordered)
+      return !element.has_value() && left_ != 0 && --left_ == 0;
+    else
+      return !element.value.has_value() && left_ != 0 && --left_ == 0;
+  }
+
+ private:
+  int left_;  // 0: no limit
+};
+
 template <std::ranges::view Tasks, class R, stream_kind Kind>
 class pooled_results final : public stream_source<element_of_kind<R, Kind>>, task_maker {
  public:
   pooled_results(pool_interface& engine, Tasks tasks)
-      : tasks_(std::move(tasks)), window_(engine, ended_) {}
+      : tasks_(std::move(tasks)), failures_(engine.opts()), window_(engine, ended_) {}
 
   next_element next(std::optional<element_of_kind<R, Kind>>& into, time_limit limit) override {
     auto const next = put_next<R, Kind>(into, window_, *this, time_after(limit));
+    if (next == next_element::is_there && failures_.template is_last<Kind>(*into))
+      window_.stop(ended_call::by_failures);
     if (ended_->has_descriptor()) look_ahead();
     return next;
   }
@@ -218,6 +243,7 @@ class pooled_results final : public stream_source<element_of_kind<R, Kind>>, tas
   Tasks tasks_;
   std::optional<std::ranges::iterator_t<Tasks>> next_{};
   std::shared_ptr<ended_calls> ended_ = std::make_shared<ended_calls>(Kind.ordered);
+  stream_failures failures_;
   submitted_window<> window_;
 };
 

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <utility>
 
+#include <forkmap/detail/job/job.hpp>
+#include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/os/bound.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/options.hpp>
@@ -103,6 +105,20 @@ class task_pulse {
   auto seen = worker_phase::starting;
   if (phase.compare_exchange_strong(seen, worker_phase::working, std::memory_order_acq_rel)) return;
   for (;;) bound().syscall(SYS_ppoll, nullptr, 0L, nullptr, nullptr, 0L);
+}
+
+/// Whether options::max_failures applies to a call.
+inline bool limits_failures(job const& this_job, options const& opts) noexcept {
+  return opts.max_failures != 0 && !this_job.stop_at_failure && !this_job.race;
+}
+
+/// Counts the failure of a task.
+/// Returns: whether it ends the call.
+inline bool failure_ends_call(job const& this_job, options const& opts,
+                              call_header& header) noexcept {
+  if (!limits_failures(this_job, opts)) return this_job.stop_at_failure;
+  auto const before = header.n_failures.fetch_add(1, std::memory_order_relaxed);
+  return before + 1 >= static_cast<std::uint32_t>(opts.max_failures);
 }
 
 /// The time on the steady clock when `limit` is over, in nanoseconds; INT64_MAX: never.

@@ -41,6 +41,7 @@ class worker_loop final : public task_loop {
   /// `arena`: this worker's arena, at its position in this call.
   worker_loop(worker_birth const& birth, arena_writer& arena)
       : job_(birth.this_job),
+        opts_(birth.opts),
         header_(birth.memory->header()),
         state_(birth.memory->state(birth.number)),
         journal_(birth.resume),
@@ -59,12 +60,14 @@ class worker_loop final : public task_loop {
   bool failed(std::uint64_t index) override {
     log_current_exception(arena_, state_, call_, index);
     journaled_ = true;  // a failure is not written to the journal
+    bool ends_call = job_.stop_at_failure;
     if (index != outside_tasks) {
+      ends_call = failure_ends_call(job_, opts_, header_);
       range_.add(digest_of_failure(index));
-      if (job_.stop_at_failure) stopped_before_ = index + 1;
+      if (ends_call) stopped_before_ = index + 1;
     }
-    if (job_.stop_at_failure) cancel();
-    return !job_.stop_at_failure;
+    if (ends_call) cancel();
+    return !ends_call;
   }
 
   writer& begin_blob() override {
@@ -170,6 +173,7 @@ class worker_loop final : public task_loop {
   static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
 
   job const& job_;
+  options const& opts_;
   call_header& header_;
   worker_state& state_;
   journal const* journal_;
