@@ -13,26 +13,13 @@
 namespace forkmap::detail {
 
 // Declared in engine/run.hpp, pool/make_pool.hpp and mapped/formats.hpp.
-owner<call_results> run_compiled(job const& this_job, options const& opts) {
-  return run(this_job, opts);
-}
-owner<call_results> run_here_compiled(job const& this_job, options const& opts) {
-  return run_here(this_job, opts);
-}
-pool_interface* make_pool_compiled(options const& opts, std::uint32_t n_workers) {
-  return make_pool(opts, n_workers);
-}
-
-owner<array_directory> read_directory_compiled(byte_source const& source) {
-  return read_directory(source);
-}
-array_format const& format_for_name_compiled(std::filesystem::path const& file) {
-  return format_for_name(file);
-}
-std::string head_of_new_file_compiled(std::filesystem::path const& file,
-                                      element_type const& element, shape const& dims,
-                                      order layout) {
-  return head_of_new_file(file, element, dims, layout);
-}
+template owner<call_results> run<>(job this_job, options const& opts);
+template owner<call_results> run_here<>(job const& this_job, options const& opts);
+template pool_interface* make_pool<>(options const& opts, std::uint32_t n_workers);
+template owner<array_directory> read_directory<>(byte_source const& source);
+template array_format const& format_for_name<>(std::filesystem::path const& file);
+template std::string head_of_new_file<>(std::filesystem::path const& file,
+                                        element_type const& element, shape const& dims,
+                                        order layout);
 
 }  // namespace forkmap::detail

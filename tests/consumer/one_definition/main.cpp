@@ -24,6 +24,7 @@ int main() {
   std::filesystem::remove(file);
   if (!same) return 2;
 
+  if (sum_by_plain() != 40 || sum_by_other() != 40) return 5;
   if (crash_by_plain().empty() || crash_by_other().empty()) return 3;
   if (forkmap::parallel(2).map([](int i) { return i; }, std::vector{1, 2}).size() != 2) return 4;
   std::puts("consumer: forkmap is the same in files that are compiled differently");

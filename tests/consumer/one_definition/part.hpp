@@ -33,4 +33,20 @@ inline std::string crash() {
   return results.at(2).error().trace();
 }
 
+/// The sum of the results of each kind of call.
+inline int sum_of_calls() {
+  auto const same = [](int i) { return i; };
+  std::vector const numbers{1, 2, 3};
+  int sum = 0;
+  for (int const n_jobs : {1, 2}) {
+    auto const workers = forkmap::parallel(n_jobs);
+    for (int const x : workers.map(same, numbers)) sum += x;
+    for (int const x : workers.stream(same, numbers)) sum += x;
+  }
+  forkmap::pool const workers(2);
+  for (int const x : workers.map(same, numbers)) sum += x;
+  for (int const x : workers.stream(same, numbers)) sum += x;
+  return sum + workers.submit(same, 4).get();
+}
+
 }  // namespace part

@@ -20,9 +20,11 @@ sizes sizes_of_plain();
 void write_by_plain(std::filesystem::path const& file);
 std::vector<double> read_by_plain(std::filesystem::path const& file);
 std::string crash_by_plain();
+int sum_by_plain();
 
 // other.cpp
 sizes sizes_of_other();
 void write_by_other(std::filesystem::path const& file);
 std::vector<double> read_by_other(std::filesystem::path const& file);
 std::string crash_by_other();
+int sum_by_other();

@@ -1,6 +1,6 @@
 // Running a job: the border between a call's types and the engines.
 //
-// With forkmap::compiled, the code behind this border is compiled once, in detail/forkmap.cpp.
+// With forkmap::compiled, the code behind this border is instantiated once, in detail/forkmap.cpp.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -20,33 +20,26 @@
 
 namespace forkmap::detail {
 
-#ifdef FORKMAP_COMPILED
-
-// In forkmap.cpp.
-owner<call_results> run_compiled(job const& this_job, options const& opts);
-owner<call_results> run_here_compiled(job const& this_job, options const& opts);
+// The same declarations in all files of a program, whether they use forkmap::compiled or not.
 
 /// Runs a job as the options say.
-inline owner<call_results> run(job const& this_job, options const& opts) {
-  return run_compiled(this_job, opts);
-}
+template <class = void> owner<call_results> run(job this_job, options const& opts);
 /// Runs a job in this process.
-inline owner<call_results> run_here(job const& this_job, options const& opts) {
-  return run_here_compiled(this_job, opts);
-}
+template <class = void> owner<call_results> run_here(job const& this_job, options const& opts);
 
+#ifdef FORKMAP_COMPILED
+extern template owner<call_results> run<>(job this_job, options const& opts);
+extern template owner<call_results> run_here<>(job const& this_job, options const& opts);
 #else
 
-/// Runs a job as the options say.
-inline owner<call_results> run(job this_job, options const& opts) {
+template <class> owner<call_results> run(job this_job, options const& opts) {
   auto const n_jobs = workers_for(opts.n_jobs);
   if (this_job.batch_tasks == 0) this_job.batch_tasks = opts.batch_size;
   this_job.outer = outer_path();
   if (runs_here(opts)) return serial_engine(opts).run(this_job);
   return fork_join_engine(opts, n_jobs).run(this_job);
 }
-/// Runs a job in this process.
-inline owner<call_results> run_here(job const& this_job, options const& opts) {
+template <class> owner<call_results> run_here(job const& this_job, options const& opts) {
   return serial_engine(opts).run(this_job);
 }
 

@@ -18,26 +18,21 @@ namespace forkmap::detail {
 
 #ifdef FORKMAP_COMPILED
 
-// In forkmap.cpp.
-owner<array_directory> read_directory_compiled(byte_source const& source);
-array_format const& format_for_name_compiled(std::filesystem::path const& file);
-std::string head_of_new_file_compiled(std::filesystem::path const& file,
-                                      element_type const& element, shape const& dims, order layout);
-
 /// Lists the arrays of a file. The format is detected by the file's bytes, not by its name.
-inline owner<array_directory> read_directory(byte_source const& source) {
-  return read_directory_compiled(source);
-}
+template <class Lazy = void> owner<array_directory> read_directory(byte_source const& source);
 /// The format to write to a file of this name: .npy unless the extension is that of another format.
-inline array_format const& format_for_name(std::filesystem::path const& file) {
-  return format_for_name_compiled(file);
-}
+template <class Lazy = void> array_format const& format_for_name(std::filesystem::path const& file);
 /// The bytes before the elements of a new file that is mapped: the head of a .npy file, or nothing.
 /// Errors: std::invalid_argument for a name of another format.
-inline std::string head_of_new_file(std::filesystem::path const& file, element_type const& element,
-                                    shape const& dims, order layout) {
-  return head_of_new_file_compiled(file, element, dims, layout);
-}
+template <class Lazy = void>
+std::string head_of_new_file(std::filesystem::path const& file, element_type const& element,
+                             shape const& dims, order layout);
+
+extern template owner<array_directory> read_directory<>(byte_source const& source);
+extern template array_format const& format_for_name<>(std::filesystem::path const& file);
+extern template std::string head_of_new_file<>(std::filesystem::path const& file,
+                                               element_type const& element, shape const& dims,
+                                               order layout);
 
 #endif
 

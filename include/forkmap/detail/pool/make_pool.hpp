@@ -15,13 +15,12 @@ namespace forkmap::detail {
 
 /// Forks the workers of a pool.
 /// Errors: std::system_error if the system refuses processes, memory or descriptors.
+template <class = void> pool_interface* make_pool(options const& opts, std::uint32_t n_workers);
+
 #ifdef FORKMAP_COMPILED
-pool_interface* make_pool_compiled(options const& opts, std::uint32_t n_workers);  // in forkmap.cpp
-inline pool_interface* make_pool(options const& opts, std::uint32_t n_workers) {
-  return make_pool_compiled(opts, n_workers);
-}
+extern template pool_interface* make_pool<>(options const& opts, std::uint32_t n_workers);
 #else
-template <class = void> pool_interface* make_pool(options const& opts, std::uint32_t n_workers) {
+template <class> pool_interface* make_pool(options const& opts, std::uint32_t n_workers) {
   return new pool_engine<>(opts, n_workers);
 }
 #endif
