@@ -6,6 +6,7 @@ option(FORKMAP_EMULATE_TESTS "Cross-compile all tests, not only the program that
 # aarch64 has six minutes.
 set(emulated_without
   promise/chaos.cpp               # minutes of random kills
+  promise/forked_in_task.cpp      # MADV_WIPEONFORK, which qemu ignores
   promise/hazards.cpp             # OpenMP and OpenBLAS, which are not installed for the target
   promise/hooked_errors.cpp       # plain C++, expensive to compile
   promise/many_arrays.cpp         # thousands of files; tests the kernel more than forkmap

@@ -34,6 +34,9 @@ namespace forkmap {
 template <class R> class future {
  public:
   future() = default;
+  future(future&&) noexcept = default;
+  future& operator=(future&&) noexcept = default;
+  ~future() = default;
   future(detail::pool_interface* engine, std::shared_ptr<detail::submitted_call> call)
       : engine_(engine), call_(std::move(call)) {}
 

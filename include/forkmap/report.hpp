@@ -57,7 +57,12 @@ struct map_report {
 };
 
 namespace detail {
-inline thread_local map_report report_of_this_thread;
+/// In a function, because the first use of another thread_local object with a constructor would also
+/// construct those of the user's file, in the caller instead of in the worker that uses them.
+inline map_report& report_of_this_thread() {
+  static thread_local map_report report;
+  return report;
+}
 
 /// Clears a report and keeps its allocated memory: a heap page that is written between two forks
 /// costs a page fault.
@@ -71,7 +76,7 @@ inline void clear(map_report& report) noexcept {
 
 /// Whether a call has no tasks. If so, clears this thread's report.
 inline bool nothing_to_run(std::uint64_t n_tasks) {
-  if (n_tasks == 0) clear(report_of_this_thread);
+  if (n_tasks == 0) clear(report_of_this_thread());
   return n_tasks == 0;
 }
 }  // namespace detail
@@ -80,6 +85,6 @@ inline bool nothing_to_run(std::uint64_t n_tasks) {
 ///
 /// Cost: a copy of the report.
 /// Example: `auto const seconds = forkmap::last_report().wall;`
-inline map_report last_report() { return detail::report_of_this_thread; }
+inline map_report last_report() { return detail::report_of_this_thread(); }
 
 }  // namespace forkmap

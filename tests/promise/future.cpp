@@ -10,6 +10,7 @@
 #include <numeric>
 #include <span>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -20,6 +21,10 @@
 #include "support/wait_until.hpp"
 
 namespace fm = forkmap;
+
+static_assert(!std::is_copy_constructible_v<fm::future<int>> &&
+              std::is_nothrow_move_constructible_v<fm::future<int>> &&
+              std::is_nothrow_move_assignable_v<fm::future<int>>);
 using namespace std::chrono_literals;
 
 namespace {

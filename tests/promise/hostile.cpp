@@ -1,14 +1,17 @@
 // Faulty tasks that overwrite memory that forkmap shares with them, or close and reuse its
 // descriptors. The caller must continue, and the results of all other tasks must be correct.
 // SPDX-License-Identifier: MIT
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -271,6 +274,132 @@ TEST_CASE("hostile: a pool ends although a task has damaged its worker's state a
     }
   }
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));
+}
+
+namespace {
+
+/// Overwrites what this worker can write of forkmap's memory with zeros, as a stray memset would.
+void set_all_to_zero() {
+  for (auto const& mapping : support::writable_shared_memory())
+    std::memset(mapping.begin, 0, static_cast<std::size_t>(mapping.end - mapping.begin));
+}
+
+int zero_and_die_at_three(int i) {
+  if (i == 3) {
+    set_all_to_zero();
+    ::raise(SIGKILL);
+  }
+  return i;
+}
+
+/// Makes calls that must end. They may fail, but each result that they give must be right.
+template <class Workers> void call_with_zeros(Workers const& workers) {
+  auto const numbers = std::views::iota(0, 12);
+  auto const check_each = [](auto&& outcomes) {
+    int at = 0;
+    for (auto const& outcome : outcomes) {
+      if (outcome) CHECK(*outcome == at);
+      ++at;
+    }
+  };
+  auto const may_fail = [](auto const& call) {
+    try {
+      call();
+    } catch (std::exception const&) {
+    }
+  };
+  for (int n = 0; n != 3; ++n) {
+    may_fail(
+        [&] { CHECK(std::ranges::equal(workers.map(zero_and_die_at_three, numbers), numbers)); });
+    may_fail([&] { check_each(workers.outcomes(zero_and_die_at_three, numbers)); });
+    may_fail([&] { check_each(workers.stream_outcomes(zero_and_die_at_three, numbers)); });
+  }
+}
+
+/// Sets the call that this worker serves to none, so that the caller does not see it in the call.
+void hide_from_caller() {
+  for (auto const& mapping : support::writable_shared_memory()) {
+    // The worker's pool_worker_state begins with its call slot + 1 and the phase `working`.
+    auto* const words = reinterpret_cast<std::uint32_t*>(mapping.begin);
+    if (words[0] == 1 && words[1] == 1) words[0] = 0;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("hostile: calls end although a task sets all its memory to zero and dies", "[hostile]") {
+  call_with_zeros(fm::parallel(2));
+  fm::pool const workers(2);
+  call_with_zeros(workers);
+  for (int n = 0; n != 3; ++n) {
+    std::vector<fm::future<int>> futures;
+    for (int i = 0; i != 12; ++i) futures.push_back(workers.submit(zero_and_die_at_three, i));
+    for (int i = 0; i != 12; ++i) {
+      try {
+        auto const result = futures[static_cast<std::size_t>(i)].get();
+        CHECK(result == i);
+      } catch (std::exception const&) {
+      }
+    }
+  }
+  CHECK(workers.map([](int i) { return i; }, std::vector{1, 2, 3}) == std::vector{1, 2, 3});
+}
+
+TEST_CASE("hostile: a worker that hides from its caller gives no wrong results to the next call",
+          "[hostile]") {
+  fm::pool const workers(fm::options{.n_jobs = 2, .batch_size = 20});
+  auto const hide_and_negate = [](int i) {
+    if (i == 30) hide_from_caller();
+    if (i >= 30) ::usleep(200);
+    return -i;
+  };
+  for (int n = 0; n != 5; ++n) {
+    static_cast<void>(workers.outcomes(hide_and_negate, std::views::iota(0, 400)));
+    int at = 0;
+    for (auto const& outcome :
+         workers.outcomes([](int i) { return i; }, std::views::iota(0, 400))) {
+      if (outcome) CHECK(*outcome == at);
+      ++at;
+    }
+  }
+}
+
+TEST_CASE("hostile: a worker that hides and never returns is replaced when a call needs it",
+          "[hostile]") {
+  fm::pool const worker(1);
+  auto const outcomes = worker.outcomes(
+      [](int i) {
+        hide_from_caller();
+        for (;;) ::pause();
+        return i;
+      },
+      std::vector{1});
+  CHECK_FALSE(outcomes[0]);
+  CHECK(worker.map([](int i) { return i; }, std::vector{1, 2}) == std::vector{1, 2});
+}
+
+TEST_CASE("hostile: a pool notices deaths although a task has cleared O_NONBLOCK everywhere",
+          "[hostile]") {
+  fm::pool const workers(2);
+  workers.map(
+      [](int) {
+        for (int fd = 3; fd != 1100; ++fd) {
+          auto const flags = ::fcntl(fd, F_GETFL);
+          if (flags >= 0) ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+        }
+      },
+      std::views::iota(0, 4));
+  for (int n = 0; n != 20; ++n) {
+    auto const outcomes = workers.outcomes(
+        [](int i) {
+          if (i == 1) ::raise(SIGKILL);
+          return i;
+        },
+        std::vector{0, 1, 2});
+    CHECK(outcomes[0].value() == 0);
+    CHECK_FALSE(outcomes[1]);
+    CHECK(outcomes[2].value() == 2);
+  }
 }
 
 TEST_CASE("hostile: a process that a task forks has no mapping of forkmap's memory", "[hostile]") {

@@ -209,19 +209,19 @@ TEST_CASE(
   ranges.extends_to(20);
   ranges.moves_to(20);  // adjacent
   REQUIRE(state.n_ranges == 0);
-  REQUIRE(state.digest == 5);
+  REQUIRE(state.digest == 5 + digest_of_call(7));
   ranges.extends_to(30);
   state.current = as_current(29);
   ranges.moves_to(50);
   REQUIRE(state.n_ranges == 1);
   REQUIRE(log[0].begin == 10);
   REQUIRE(log[0].end == 30);
-  REQUIRE(log[0].digest == 5);
+  REQUIRE(log[0].digest == 5 + digest_of_call(7));
   REQUIRE(log[0].seal == log[0].right_seal(7));
   REQUIRE(log[0].seal != log[0].right_seal(8));
   REQUIRE(state.current == nothing_running);
   REQUIRE(state.range_begin == 50);
-  REQUIRE(state.digest == 0);
+  REQUIRE(state.digest == digest_of_call(7));
   ranges.extends_to(50 + range_tasks);
   ranges.moves_to(50 + range_tasks);
   REQUIRE(state.n_ranges == 2);

@@ -61,7 +61,7 @@ class pool_of_threads {
     if (!meanwhile) n_tasks = slot.send(tasks);
     auto const number = ++n_calls_;
     auto call =
-        slot.prepare(tasks, n_tasks, meanwhile, shared, number, opts, report_of_this_thread, 0);
+        slot.prepare(tasks, n_tasks, meanwhile, shared, number, opts, report_of_this_thread(), 0);
     auto& bell = control.bell(c);
     auto const sent = control.sent(c);
     bell.waiting = waits_for_call::nobody;

@@ -51,7 +51,7 @@ class fork_join_call {
         probe_signal_(limits_.task.is_set() ? unused_signal(processes_.end_signal()) : 0),
         share_(std::max(1, workers_for(-1) / static_cast<int>(plan.n_workers))),
         workers_(plan.n_workers),
-        report_(report_of_this_thread, called_at) {}
+        report_(report_of_this_thread(), called_at) {}
 
   owner<call_results> run() {
     if (results_->restored != plan_.n_batches && winner() == 0) {

@@ -16,8 +16,11 @@
 
 #include <forkmap/detail/engine/engine.hpp>
 #include <forkmap/detail/job/collect.hpp>
+#include <forkmap/detail/os/own_process_run.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
+#include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/this_task.hpp>
@@ -77,12 +80,14 @@ class serial_loop final : public task_loop {
                                                          : 0),
         first_index_(this_job.first_index) {
     current = &running;
+    watched = true;
     results = into.slots;
     result_bytes = into.slot_bytes;
     same_process = true;
   }
 
   bool failed(std::uint64_t index) override {
+    process.end_if_forked();
     task_failure failure;
     failure.index = index + first_index_;
     failure.pid = ::getpid();
@@ -101,12 +106,16 @@ class serial_loop final : public task_loop {
     return most_failures_ != 0 && into_.failures.size() >= static_cast<std::size_t>(most_failures_);
   }
   std::uint64_t last_failed = 0;
+  own_process_run const process{};
 
  private:
   serial_results& into_;
   int most_failures_;  // 0: any number
   std::uint64_t first_index_;
-  void watch(std::uint64_t) override {}  // never called: tasks are not watched
+  void watch(std::uint64_t i) override {
+    process.end_if_forked();
+    running.store(as_current(i), std::memory_order_relaxed);
+  }
 };
 
 /// Runs all tasks in the calling thread, in order.
@@ -142,6 +151,7 @@ class serial_engine {
       loop.begin = at;
       loop.end = at + std::min(step, plan.n_tasks - at);
       this_job.run(this_job.tasks, loop);
+      loop.process.end_if_forked();
       if (loop.has_too_many_failures()) {
         for (auto i = loop.last_failed + 1; !this_job.stop_at_failure && i < plan.n_tasks; ++i) {
           results->failures.add(cancelled_task(i + this_job.first_index, failure::never_started,
@@ -153,7 +163,7 @@ class serial_engine {
     }
     results->failures.sort();
     auto const wall = std::chrono::steady_clock::now() - began;
-    auto& report = report_of_this_thread;
+    auto& report = report_of_this_thread();
     clear(report);  // tasks may have made calls that wrote it
     report.wall = wall;
     report.tasks = this_job.n_tasks;

@@ -111,7 +111,8 @@ class shared_results : public call_results {
     auto* const copy = room_for_copies(n);
     memory.copy_own(range.worker, memory.layout().results + range.begin * slot_bytes, copy,
                     static_cast<std::size_t>(n * slot_bytes));
-    return digest_of_results(copy, range.begin, n, slot_bytes) == range.digest ? copy : nullptr;
+    auto const digest = digest_of_results(copy, range.begin, n, slot_bytes);
+    return digest + digest_of_call(call_number) == range.digest ? copy : nullptr;
   }
 
   /// Adds a failure for each task of which nothing is published, and for tasks without results in
@@ -224,7 +225,7 @@ class shared_results : public call_results {
   /// Whether a range's digest matches its failures and results. `copy`: a copy of the results from
   /// number `first` on.
   bool is_right(known_range const& range, std::uint64_t first, std::byte const* copy) const {
-    std::uint64_t digest = 0;
+    auto digest = digest_of_call(call_number);
     auto const add_results = [&](std::uint64_t begin, std::uint64_t end) {
       if (copy == nullptr || begin >= end) return;
       digest +=

@@ -49,16 +49,21 @@ class task_outcomes {
     results_.ranges.starts_anew(k);
     state.n_ranges.store(0, relaxed);
     state.range_begin.store(remaining.begin, relaxed);
-    state.digest.store(0, relaxed);
+    state.digest.store(digest_of_call(results_.call_number), relaxed);
     state.start_error.store(0, relaxed);
-    // arena_next may have been overwritten. The replacement must not overwrite a large blob,
-    // because its checksum does not cover its content.
+    keep_blobs(k);
+    // Release: a reader that counts the results of the running call sees those of the ended worker.
+    state.current.store(waiting_for_replacement(remaining), std::memory_order_release);
+  }
+
+  /// Has worker k's replacement write its blobs behind those of its predecessor, which may have
+  /// overwritten arena_next.
+  void keep_blobs(std::uint32_t k) noexcept {
     auto const& arenas = results_.memory.layout().arenas;
     auto const begin = arenas.begin(k);
     auto const written = results_.memory.file().end_of_data(begin, begin + arenas.stride) - begin;
-    if (written < arenas.stride) state.arena_next.store(written, relaxed);
-    // Release: a reader that counts the results of the running call sees those of the ended worker.
-    state.current.store(waiting_for_replacement(remaining), std::memory_order_release);
+    if (written < arenas.stride)
+      results_.memory.state(k).arena_next.store(written, std::memory_order_relaxed);
   }
 
   /// Whether every batch has been claimed. After a crash it may be false although all are claimed.

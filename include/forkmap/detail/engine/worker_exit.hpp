@@ -72,6 +72,9 @@ inline void note_later_module(crash_report& report, loaded_modules const& module
                   "(make the pool later)";
 }
 
+/// The exit status of a worker whose shared state a task has overwritten.
+inline constexpr int status_of_damaged = 86;
+
 /// A worker process that has been waited for.
 struct ended_process {
   pid_t pid;

@@ -47,6 +47,10 @@ concept maps_over_all =
 template <class F, class... Xs>
 concept maps = (sizeof...(Xs) == 1 && (maps_over<F, Xs> && ...)) || maps_over_all<F, Xs...>;
 
+/// A stream keeps fn in a view, which can be copied.
+template <class F, class... Xs>
+concept streams = std::copy_constructible<F> && maps<F, Xs...>;
+
 /// The results that a call needs of its tasks.
 enum class call_goal {
   all,   // every result; the first failure ends the call
@@ -138,7 +142,7 @@ template <class Runner> class map_calls {
   /// The same for the tasks delayed(fn)(x), or delayed(fn)(x, y...). The stream owns the ranges
   /// that are temporary.
   template <class F, std::ranges::input_range... Xs>
-    requires maps<F, Xs...>
+    requires streams<F, Xs...>
   auto stream(F fn, Xs&&... xs) const& {
     return runner().template stream_elements<in_order>(std::move(fn), std::forward<Xs>(xs)...);
   }
@@ -150,7 +154,7 @@ template <class Runner> class map_calls {
     return runner().template stream_of<as_they_end>(std::forward<Tasks>(tasks));
   }
   template <class F, std::ranges::input_range... Xs>
-    requires maps<F, Xs...>
+    requires streams<F, Xs...>
   auto unordered(F fn, Xs&&... xs) const& {
     return runner().template stream_elements<as_they_end>(std::move(fn), std::forward<Xs>(xs)...);
   }
@@ -164,7 +168,7 @@ template <class Runner> class map_calls {
     return runner().template stream_of<outcomes_in_order>(std::forward<Tasks>(tasks));
   }
   template <class F, std::ranges::input_range... Xs>
-    requires maps<F, Xs...>
+    requires streams<F, Xs...>
   auto stream_outcomes(F fn, Xs&&... xs) const& {
     return runner().template stream_elements<outcomes_in_order>(std::move(fn),
                                                                 std::forward<Xs>(xs)...);
@@ -177,7 +181,7 @@ template <class Runner> class map_calls {
     return runner().template stream_of<outcomes_as_they_end>(std::forward<Tasks>(tasks));
   }
   template <class F, std::ranges::input_range... Xs>
-    requires maps<F, Xs...>
+    requires streams<F, Xs...>
   auto unordered_outcomes(F fn, Xs&&... xs) const& {
     return runner().template stream_elements<outcomes_as_they_end>(std::move(fn),
                                                                    std::forward<Xs>(xs)...);
@@ -211,13 +215,13 @@ template <class Runner> class map_calls {
   template <class... Unsuitable>
   void first(Unsuitable&&...) const = delete;  // forkmap: first(tasks) takes a range of tasks, which can be called without arguments; first(fn, xs) calls fn(x) for each x of the range xs
   template <class... Unsuitable>
-  void stream(Unsuitable&&...) const& = delete;  // forkmap: stream(tasks) takes a range of tasks, which can be called without arguments; stream(fn, xs) calls fn(x) for each x of the range xs
+  void stream(Unsuitable&&...) const& = delete;  // forkmap: stream(tasks) takes a range of tasks, which can be called without arguments; stream(fn, xs) calls fn(x) for each x of the range xs, with a copy of fn
   template <class... Unsuitable>
-  void unordered(Unsuitable&&...) const& = delete;  // forkmap: unordered(tasks) takes a range of tasks, which can be called without arguments; unordered(fn, xs) calls fn(x) for each x of the range xs
+  void unordered(Unsuitable&&...) const& = delete;  // forkmap: unordered(tasks) takes a range of tasks, which can be called without arguments; unordered(fn, xs) calls fn(x) for each x of the range xs, with a copy of fn
   template <class... Unsuitable>
-  void stream_outcomes(Unsuitable&&...) const& = delete;  // forkmap: stream_outcomes(tasks) takes a range of tasks, which can be called without arguments; stream_outcomes(fn, xs) calls fn(x) for each x of the range xs
+  void stream_outcomes(Unsuitable&&...) const& = delete;  // forkmap: stream_outcomes(tasks) takes a range of tasks, which can be called without arguments; stream_outcomes(fn, xs) calls fn(x) for each x of the range xs, with a copy of fn
   template <class... Unsuitable>
-  void unordered_outcomes(Unsuitable&&...) const& = delete;  // forkmap: unordered_outcomes(tasks) takes a range of tasks, which can be called without arguments; unordered_outcomes(fn, xs) calls fn(x) for each x of the range xs
+  void unordered_outcomes(Unsuitable&&...) const& = delete;  // forkmap: unordered_outcomes(tasks) takes a range of tasks, which can be called without arguments; unordered_outcomes(fn, xs) calls fn(x) for each x of the range xs, with a copy of fn
   template <class... Unsuitable>
   void reduce(Unsuitable&&...) const = delete;  // forkmap: reduce(tasks, init, op) takes a range of tasks, which can be called without arguments, the value to start with, and op(value, result)
   // clang-format on

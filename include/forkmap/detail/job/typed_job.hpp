@@ -88,8 +88,9 @@ template <class R, class Source> void run_map(Source& source, task_loop& loop) {
           prefetch_to_write(slot + n * sizeof(R), (end - stop) * sizeof(R));
           if (in_registers) {
             if (i - range->begin() >= most_tasks) {
-              range->digest = std::exchange(digest, 0);
+              range->digest = digest;
               range->close_before(i);
+              digest = range->digest;
             }
             auto& shared_digest = range->shared_digest();
             for (; i != stop; ++i) {

@@ -92,12 +92,13 @@ class arena_reader {
     auto const n = static_cast<std::size_t>(where.bytes) - sizeof(checksum);
     if (n >= large_blob_bytes) {
       // Checked before it is mapped: reading pages that no worker has written would allocate them.
-      checksum sum = 0;
       auto const begin = arenas_.begin(k) + where.offset;
-      file_->read(begin, &sum, sizeof sum);
-      if (blob_checksum(whose, nullptr, n) != sum) throw_damaged();
       if (!file_->is_written(begin, begin + where.bytes)) throw_damaged();
-      return mapped(k, where) + sizeof sum;
+      auto const* const at = mapped(k, where);
+      checksum sum = 0;
+      std::memcpy(&sum, at, sizeof sum);
+      if (blob_checksum(whose, at + sizeof sum, n) != sum) throw_damaged();
+      return at + sizeof sum;
     }
     auto const* const at = copied(k, where, used);
     checksum sum = 0;

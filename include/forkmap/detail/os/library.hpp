@@ -9,10 +9,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <forkmap/detail/os/pages.hpp>
 
 namespace forkmap::detail {
 
@@ -29,7 +33,7 @@ class function_source {
   /// Errors: missing_library naming the library and Debian's package of it.
   function_source(char const* library, char const* package,
                   std::initializer_list<char const*> names) {
-    if (has_all(RTLD_DEFAULT, names)) return;
+    if (has_all(RTLD_DEFAULT, names) && are_of_one_module(names)) return;
     // Never closed: its functions may be used until the program ends.
     handle_ = ::dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (handle_ != nullptr && has_all(handle_, names)) return;
@@ -42,6 +46,17 @@ class function_source {
   }
 
  private:
+  /// Whether one module has all functions: a function of the program may only have a library's name.
+  static bool are_of_one_module(std::initializer_list<char const*> names) {
+    void const* base = nullptr;
+    for (auto const* const name : names) {
+      Dl_info found{};
+      if (::dladdr(::dlsym(RTLD_DEFAULT, name), &found) == 0) return false;
+      if (base != nullptr && base != found.dli_fbase) return false;
+      base = found.dli_fbase;
+    }
+    return true;
+  }
   static bool has_all(void* handle, std::initializer_list<char const*> names) {
     for (auto const* const name : names) {
       if (::dlsym(handle, name) == nullptr) return false;
@@ -61,29 +76,59 @@ class loaded_modules {
     ::dl_iterate_phdr(
         [](dl_phdr_info* module, std::size_t, void* all) {
           try {
-            static_cast<std::vector<std::uintptr_t>*>(all)->push_back(module->dlpi_addr);
+            auto lowest = ~ElfW(Addr){0};
+            for (int i = 0; i != module->dlpi_phnum; ++i) {
+              auto const& part = module->dlpi_phdr[i];
+              if (part.p_type == PT_LOAD) lowest = std::min(lowest, part.p_vaddr);
+            }
+            static_cast<std::vector<std::uintptr_t>*>(all)->push_back((module->dlpi_addr + lowest) /
+                                                                      page_size() * page_size());
             return 0;
           } catch (...) {  // exceptions must not pass through the loader
             return 1;
           }
         },
-        &bases_);
+        &begins_);
   }
 
   /// The file name of the module that contains the address, if it was loaded after this object was
-  /// created; else empty.
+  /// created; else empty. Does not ask the loader, whose lock another thread may hold while it waits
+  /// for a call.
+  /// Cost: reads /proc/self/maps.
   std::string later_module_at(std::uint64_t address) const {
-    Dl_info found{};
-    void* map = nullptr;
-    auto const* const pointer = reinterpret_cast<void const*>(address);
-    if (::dladdr1(pointer, &found, &map, RTLD_DL_LINKMAP) == 0 || map == nullptr) return {};
-    auto const base = static_cast<link_map const*>(map)->l_addr;
-    if (std::find(bases_.begin(), bases_.end(), base) != bases_.end()) return {};
-    return found.dli_fname != nullptr ? found.dli_fname : "a library";
+    auto* const maps = std::fopen("/proc/self/maps", "re");
+    if (maps == nullptr) return {};
+    std::string file;
+    std::uintptr_t first = 0;  // of the file's mappings
+    bool is_there = false;
+    bool is_code = false;
+    char line[4096 + 256];
+    while (std::fgets(line, sizeof line, maps) != nullptr) {
+      unsigned long begin = 0;
+      unsigned long end = 0;
+      char rights[8]{};
+      int at_path = 0;
+      if (std::sscanf(line, "%lx-%lx %7s %*s %*s %*s %n", &begin, &end, rights, &at_path) != 3)
+        continue;
+      std::string path(line + at_path);
+      if (!path.empty() && path.back() == '\n') path.pop_back();
+      if (path != file) {
+        if (is_there) break;
+        file = std::move(path);
+        first = begin;
+        is_code = false;
+      }
+      is_there = is_there || (begin <= address && address < end);
+      is_code = is_code || rights[2] == 'x';
+    }
+    std::fclose(maps);
+    bool const is_later = is_there && is_code && file.starts_with('/') &&
+                          std::find(begins_.begin(), begins_.end(), first) == begins_.end();
+    return is_later ? file : std::string();
   }
 
  private:
-  std::vector<std::uintptr_t> bases_{};
+  std::vector<std::uintptr_t> begins_{};
 };
 
 }  // namespace forkmap::detail

@@ -92,6 +92,13 @@ template <class R>
   }
 }
 
+/// The digest of an empty range of a call. A worker that has not noticed the end of an earlier call
+/// in the same memory, because a task has overwritten its state, publishes ranges that do not match.
+constexpr std::uint64_t digest_of_call(std::uint64_t call) noexcept {
+  constexpr std::uint64_t factor = 0x9e37'79b9'7f4a'7c15;  // odd: each call has another digest
+  return call * factor;
+}
+
 // Ranges of finished tasks that a worker publishes, each with a digest.
 //
 // A worker mostly runs adjacent batches. Tasks [state.range_begin, current) are its open range;
@@ -101,7 +108,7 @@ template <class R>
 //   1. It writes the entry log[n_ranges]: begin, end, digest and a seal over all three.
 //   2. It stores state.n_ranges = n_ranges + 1 (release: a reader that sees it sees the entry).
 //   3. If it closes the range between two claims, it stores state.current = 0 (release). Then it stores
-//      state.range_begin = the new begin and state.digest = 0 (relaxed); the next store of
+//      state.range_begin = the new begin and state.digest = digest_of_call (relaxed); the next store of
 //      state.current publishes both.
 //
 // If a worker crashes between 2 and 3, the range is in the log and is still open, which does no
@@ -156,10 +163,12 @@ class published_range_writer {
   published_range_writer(worker_state& state, published_range* log, std::uint64_t capacity,
                          std::uint64_t call, std::size_t result_bytes,
                          std::uint64_t tasks_per_result) noexcept
-      : state_(state),
+      : digest(digest_of_call(call)),
+        state_(state),
         log_(log),
         capacity_(capacity),
         call_(call),
+        empty_(digest_of_call(call)),
         most_tasks_(result_bytes == 0
                         ? range_tasks * 4
                         : std::clamp<std::uint64_t>(range_bytes / result_bytes, 1, range_tasks)),
@@ -171,7 +180,7 @@ class published_range_writer {
     }
   }
 
-  std::uint64_t digest = 0;  // of the open range
+  std::uint64_t digest;  // of the open range
 
   /// Adds the term of one result or failure.
   void add(std::uint64_t term) noexcept {
@@ -193,7 +202,7 @@ class published_range_writer {
     close();
     state_.current.store(nothing_running, std::memory_order_release);
     state_.range_begin.store(begin, std::memory_order_relaxed);
-    state_.digest.store(0, std::memory_order_relaxed);
+    state_.digest.store(empty_, std::memory_order_relaxed);
     begin_ = end_ = begin;
   }
   /// Takes over the range that the caller has opened for the remaining tasks of a predecessor.
@@ -205,14 +214,14 @@ class published_range_writer {
   void close() noexcept {
     publish(end_);
     begin_ = end_ = nowhere;
-    digest = 0;
+    digest = empty_;
   }
   /// Closes the open range before its task i, and opens a new one that begins with task i.
   void close_before(std::uint64_t i) noexcept {
     publish(i);
     state_.range_begin.store(i, std::memory_order_relaxed);
-    digest = 0;
-    state_.digest.store(0, std::memory_order_relaxed);
+    digest = empty_;
+    state_.digest.store(empty_, std::memory_order_relaxed);
     begin_ = i;
   }
 
@@ -229,6 +238,7 @@ class published_range_writer {
   published_range* log_;
   std::uint64_t capacity_;
   std::uint64_t call_;
+  std::uint64_t empty_;
   std::uint64_t most_tasks_;
   std::uint64_t n_;
   static constexpr std::uint64_t nowhere = ~std::uint64_t{0};

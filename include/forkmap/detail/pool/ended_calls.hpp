@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sys/eventfd.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -13,9 +12,9 @@
 #include <mutex>
 #include <utility>
 
-#include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/os/descriptor.hpp>
+#include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/futex.hpp>
 
 namespace forkmap::detail {
@@ -77,8 +76,7 @@ class ended_calls {
   /// Errors: std::system_error naming eventfd.
   int event_descriptor() {
     if (!event_) {
-      descriptor made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-      if (!made) throw_errno("eventfd of a stream");
+      auto made = make_event("a stream");
       std::lock_guard const lock(mutex_);
       event_ = std::move(made);
     }
@@ -101,11 +99,7 @@ class ended_calls {
   void set_readable(bool readable) noexcept {
     if (!event_ || readable == readable_) return;
     readable_ = readable;
-    std::uint64_t count = 1;
-    retry_interrupted([&] {
-      return readable ? ::write(event_.get(), &count, sizeof count)
-                      : ::read(event_.get(), &count, sizeof count);
-    });
+    readable ? raise_event(event_.get()) : drain_event(event_.get());
   }
 
   bool const ordered_;

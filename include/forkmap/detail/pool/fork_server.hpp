@@ -55,6 +55,9 @@ class fork_server {
       }
       socket_ = descriptor(ends[0]);
       descriptor other(ends[1]);
+      // Away from 0, 1 and 2, which a program may have closed and may open again.
+      move_up(socket_);
+      move_up(other);
       bool const beside_threads = __libc_single_threaded == 0;
       sigset_t all;
       sigfillset(&all);

@@ -195,16 +195,16 @@ template <class = void> class pool_calls {
     chunk_sender sender(supervisor_, call);
     try {
       slots_[call.place].send_meanwhile(tasks, call.plan.n_tasks, sender);
+      // Workers that wait for tasks that are never sent are killed with the others.
+      if (call.cancelled()) return;
+      sender.all_sent();
+      tasks.look_ahead();
+      take_meanwhile(tasks, call);
     } catch (...) {
       end(call);
       wait_for(call);
       throw;
     }
-    // Workers that wait for tasks that are never sent are killed with the others.
-    if (call.cancelled()) return;
-    sender.all_sent();
-    tasks.look_ahead();
-    take_meanwhile(tasks, call);
   }
 
   /// Takes results while workers compute the others, as long as enough of them are published each

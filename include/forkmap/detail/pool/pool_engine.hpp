@@ -70,10 +70,10 @@ template <class = void> class pool_engine final : public pool_interface {
     check_owner();
     auto const called_at = nanoseconds_now();
     calls_.wake_early(tasks.expected());
-    auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread, called_at,
+    auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread(), called_at,
                               waits_for_call::nobody, calls_.at_once());
     if (call == nullptr) {
-      clear(report_of_this_thread);
+      clear(report_of_this_thread());
       return nullptr;
     }
     calls_.wait_for(*call);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +21,8 @@
 #include <forkmap/detail/memory/per_worker.hpp>
 #include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/clock.hpp>
+#include <forkmap/detail/os/descriptor.hpp>
+#include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/exits.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/os/library.hpp>
@@ -46,16 +47,15 @@ template <class = void> class pool_processes {
         map_(file_.map(0, control_bytes(), PROT_READ | PROT_WRITE)),
         control_(map_.data(), map_.data() + layout_.bells_at(), map_.data() + layout_.place_at(0),
                  nullptr, n_workers),
-        event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        event_(make_event("a pool")),
         has_deadline_(opts.deadline.is_set()),
+        has_init_(opts.worker_init != nullptr),
         start_limit_(opts),
         end_signal_(signal_of_end()),
         probe_signal_(opts.timeout.is_set() ? unused_signal(end_signal_) : 0),
         mark_(new_mark()),
         threads_(opts.inner_threads, share_of(n_workers), this_process.threads),
         workers_(n_workers) {
-    if (!event_) throw_errno("eventfd of a pool");
-    // Away from descriptor numbers that the program has used itself.
     move_up(event_);
     file_.move_up();
     map_.keep_from_children();
@@ -106,13 +106,9 @@ template <class = void> class pool_processes {
   std::uint32_t size() const noexcept { return layout_.n_workers; }
   pool_worker_handle& worker(std::uint32_t k) noexcept { return workers_[k]; }
   child_process const& process(std::uint32_t k) const noexcept { return workers_[k].process; }
-  /// Readable when a worker or poke() has written to it.
-  int event() const noexcept { return event_.get(); }
+  int event() const noexcept { return event_.get(); }  // readable after poke(), here or in a worker
   /// Wakes the supervisor, which then checks everything.
-  void poke() const noexcept {
-    std::uint64_t const one = 1;
-    retry_interrupted([&] { return ::write(event_.get(), &one, sizeof one); });
-  }
+  void poke() const noexcept { raise_event(event_.get()); }
   /// Readable when the fork server has ended; -1: ask server_has_ended().
   int server_handle() const noexcept { return server_->handle(); }
   bool server_has_ended() const noexcept { return server_->has_ended(); }
@@ -253,8 +249,6 @@ template <class = void> class pool_processes {
   void wait_for_end(std::uint32_t k, std::int64_t closed_at) {
     constexpr std::int64_t look_again_ms = 200;
     constexpr std::int64_t killed_ns = 5'000'000'000;
-    // No call is open any more, so each worker soon leaves unless a task has damaged its state.
-    constexpr std::int64_t at_work_ns = 30'000'000'000;
     auto& worker = workers_[k];
     auto& phase = control_.place(k).phase;
     worker.process.send(SIGCONT);  // a stopped worker would never leave
@@ -274,10 +268,11 @@ template <class = void> class pool_processes {
         continue;
       }
       control_.rouse();  // a task may have overwritten the memory that wakes workers
-      bool const works_on = phase.load() == worker_phase::working && now - closed_at > at_work_ns;
-      bool const is_damaged =
-          works_on || !pool_worker_state::is_possible(control_.place(k).serving.load());
-      if (is_damaged || start_limit_.has_timed_out(phase, worker.born, now)) kill(k);
+      if (now - closed_at > longest_end(phase, has_init_) ||
+          !pool_worker_state::is_possible(control_.place(k).serving.load()) ||
+          start_limit_.has_timed_out(phase, worker.born, now)) {
+        kill(k);
+      }
     }
   }
 
@@ -287,6 +282,7 @@ template <class = void> class pool_processes {
   pool_control control_;
   descriptor event_;
   bool has_deadline_;
+  bool has_init_;  // the start of a worker may take long
   start_limit start_limit_;
   int end_signal_;
   int probe_signal_;

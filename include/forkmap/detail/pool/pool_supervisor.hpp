@@ -16,6 +16,7 @@
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/os/background_thread.hpp>
 #include <forkmap/detail/os/clock.hpp>
+#include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/os/oom.hpp>
 #include <forkmap/detail/pool/call_slot.hpp>
@@ -96,6 +97,10 @@ template <class = void> class pool_supervisor {
       return;
     }
     if (call.all_claimed()) return;
+    if (!served && is_neglected(call, processes_, opts_, nanoseconds_now())) {
+      end(call);
+      return;
+    }
     control().open_calls().fetch_or(std::uint64_t{1} << call.place);
     control().rouse();
   }
@@ -153,8 +158,7 @@ template <class = void> class pool_supervisor {
       auto const sleep_ns = prepare_sleep(events);
       if (sleep_ns < 0) return;
       bool const any_event = events.sleep(sleep_ns);
-      std::uint64_t count = 0;
-      static_cast<void>(!::read(processes_.event(), &count, sizeof count));
+      drain_event(processes_.event());
       {
         std::lock_guard const lock(mutex);
         if (control().header().closing.load() != 0) return;
@@ -228,7 +232,7 @@ template <class = void> class pool_supervisor {
     bool continues_call = false;
     if (call != nullptr) {
       continues_call = settle(*call, k, std::move(ended), phase, processes_, opts_, oom_);
-    } else if (phase != worker_phase::retired) {
+    } else if (phase != worker_phase::retired && end.exit_status != status_of_damaged) {
       constexpr std::int64_t soon_ns = 1'000'000'000;
       if (phase != worker_phase::late && nanoseconds_now() - worker.born > soon_ns)
         worker.idle_deaths = 0;
@@ -240,6 +244,10 @@ template <class = void> class pool_supervisor {
     }
     if (!continues_call) {
       processes_.inherit_nothing(k);
+      // The replacement may come to any open call in which this worker has left blobs.
+      for (auto* open : calls_) {
+        if (open != nullptr && !open->this_job.flat) open->outcomes.keep_blobs(k);
+      }
       // A worker that cancelled the call may have ended before it stored `abandoned`.
       if (last_call != nullptr && last_call->cancelled()) {
         control().bell(last_call->place).abandoned.store(last_call->number);

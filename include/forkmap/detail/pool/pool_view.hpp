@@ -112,22 +112,30 @@ struct call_extent {
         own_bytes(round_up(layout.own_bytes, map_grain)),
         common_bytes(round_up(layout.common_bytes, map_grain)) {}
 
+  /// The begin of the next blob of call `number`. A worker that comes to a call again does not read
+  /// it from shared memory, which a task may have overwritten.
+  std::uint64_t arena_begin(call_layout const& layout, std::uint32_t k,
+                            std::uint64_t number) noexcept {
+    if (std::exchange(last_call_, number) == number) return arena.next();
+    auto const& state = call_memory(layout, memory.common(), memory.own()).state(k);
+    return std::min(state.arena_next.load(std::memory_order_relaxed), layout.arenas.stride);
+  }
+
   bool has(call_layout const& layout) const noexcept {
     return layout.own_bytes <= own_bytes && layout.common_bytes <= common_bytes;
   }
 
-  /// Sets the begin of blobs to where the call wants it.
+  /// Sets the begin of blobs.
   /// Returns: false if that is not mapped, or more than arena_writer::kept_bytes are.
-  bool rewind(call_layout const& layout, std::uint32_t k) noexcept {
-    auto const next = arena_begin(layout, k);
+  bool rewind(std::uint64_t next) noexcept {
     if (!arena.reaches(next) || arena.window_bytes() > arena_writer::kept_bytes) return false;
     arena.rewind(next);
     return true;
   }
   /// Does the same after mapping the arena there.
   /// Returns: false if the system refuses.
-  bool map_arena(int file, call_layout const& layout, std::uint32_t k) noexcept {
-    auto const next = arena_begin(layout, k);
+  bool map_arena(int file, call_layout const& layout, std::uint32_t k,
+                 std::uint64_t next) noexcept {
     address_range range(map_grain + 2 * guard_bytes);
     auto* const window = range.data() + guard_bytes;
     if (!range ||
@@ -142,10 +150,7 @@ struct call_extent {
   }
 
  private:
-  std::uint64_t arena_begin(call_layout const& layout, std::uint32_t k) const noexcept {
-    auto const& state = call_memory(layout, memory.common(), memory.own()).state(k);
-    return std::min(state.arena_next.load(std::memory_order_relaxed), layout.arenas.stride);
-  }
+  std::uint64_t last_call_ = 0;
 };
 
 }  // namespace forkmap::detail

@@ -140,6 +140,49 @@ template <class Lazy> void end_tasks_of(pool_call& call, pool_processes<Lazy>& p
   }
 }
 
+// Calls that no worker serves although not all of their batches seem to be claimed: a task has
+// overwritten the claim table, or the state of a worker, which then does not come.
+
+/// Whether worker k could serve a call and does not, if its state is right.
+template <class Lazy>
+bool looks_idle(pool_processes<Lazy> const& processes, std::uint32_t k,
+                options const& opts) noexcept {
+  auto const& state = processes.control().place(k);
+  if (!processes.process(k) || state.serving.load() != 0) return false;
+  auto const phase = state.phase.load();
+  return phase == worker_phase::working || phase > worker_phase::late ||
+         (phase == worker_phase::starting && !opts.worker_init);
+}
+
+/// Notes that a call waits for a worker. Workers that look idle have been woken for it: after a while
+/// they are killed, and others start.
+/// Returns: whether to end the call, because new workers do not claim its batches either.
+template <class Lazy>
+bool is_neglected(pool_call& call, pool_processes<Lazy>& processes, options const& opts,
+                  std::int64_t now) {
+  constexpr std::int64_t patience_ns = 3'000'000'000;
+  constexpr std::int64_t longest_ns = 10'000'000'000;
+  constexpr std::int64_t longest_look_ns = 500'000'000;  // the machine may have been suspended
+  bool has_region = false;
+  bool any_idle = false;
+  for (std::uint32_t k = 0; k != processes.size(); ++k) {
+    any_idle = any_idle || looks_idle(processes, k, opts);
+    has_region =
+        has_region || (k < call.plan.n_workers && call.memory.hints()[k].region_end.load() != 0);
+  }
+  if (!has_region) return true;  // the table was set to zero: no worker finds a batch
+  auto const looked_at = std::exchange(call.neglected.looked_at, now);
+  if (!any_idle || looked_at == 0) return false;
+  call.neglected.ns += std::min(now - looked_at, longest_look_ns);
+  if (call.neglected.ns > longest_ns) return true;
+  if (call.neglected.ns > patience_ns && !std::exchange(call.neglected.has_replaced, true)) {
+    for (std::uint32_t k = 0; k != processes.size(); ++k) {
+      if (looks_idle(processes, k, opts)) processes.kill(k);
+    }
+  }
+  return false;
+}
+
 // The consequences of a pool worker's end for the call that it served.
 
 /// Handles the end of worker k for the call that it served: notes its failure, or a retry.
@@ -152,7 +195,8 @@ bool settle(pool_call& call, std::uint32_t k, ended_process ended, worker_phase 
   call.report.ended(call.memory.state(k), ended.end);
   auto const last = call.outcomes.last_task_of(k);
   auto remaining = last.remaining;
-  if (last.was_running || last.ended || phase == worker_phase::retired) {
+  if (last.was_running || last.ended || phase == worker_phase::retired ||
+      ended.end.exit_status == status_of_damaged) {
     worker.idle_deaths = 0;
   } else if (!call.cancelled() && is_last_idle_death(worker.idle_deaths, ended.end, phase, opts)) {
     // No task is to blame, and one more replacement would end the same way.

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include <forkmap/detail/crash/fault_handler.hpp>
+#include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/memory/arena.hpp>
 #include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/os/exits.hpp>
@@ -127,9 +128,10 @@ template <class = void> class pool_worker {
       // Without this memory the worker cannot even report an error.
       if (mapped->memory.arena() == nullptr) exit_now(1);
     }
-    if (!mapped->rewind(call.layout, k_)) {
+    auto const next = mapped->arena_begin(call.layout, k_, call.number.load());
+    if (!mapped->rewind(next)) {
       if (!has_descriptors()) return nullptr;
-      if (!mapped->map_arena(birth_.file.get(), call.layout, k_)) exit_now(1);
+      if (!mapped->map_arena(birth_.file.get(), call.layout, k_, next)) exit_now(1);
     }
     return mapped.get();
   }
@@ -235,7 +237,7 @@ template <class = void> class pool_worker {
     auto serving = c + 1;
     if (!state_.serving.compare_exchange_strong(serving, serving | pool_worker_state::leaving)) {
       if (serving == ((c + 1) | pool_worker_state::killed)) wait_to_be_killed();
-      exit_now(1);  // a task has overwritten `serving`: a replacement starts with the right value
+      exit_now(status_of_damaged);  // a replacement starts with the right value of `serving`
     }
     auto& last = control_.bell(c).abandoned;
     for (auto seen = last.load(); seen < abandoned;) {

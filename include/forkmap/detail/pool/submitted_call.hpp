@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sys/eventfd.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -19,8 +18,9 @@
 
 #include <forkmap/detail/failure/failures.hpp>
 #include <forkmap/detail/job/collect.hpp>
-#include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/clock.hpp>
+#include <forkmap/detail/os/descriptor.hpp>
+#include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/ended_calls.hpp>
@@ -89,12 +89,6 @@ class submitted_call {
     tasks->first_index = number;
   }
 
-  submitted_call(submitted_call const&) = delete;
-  submitted_call& operator=(submitted_call const&) = delete;
-  ~submitted_call() {
-    if (auto const fd = event_.load(); fd >= 0) ::close(fd);
-  }
-
   std::uint64_t index() const noexcept { return number_; }
   bool is_done() const noexcept { return done_.load() != 0; }
 
@@ -118,7 +112,7 @@ class submitted_call {
     auto const group = std::move(group_);
     done_.store(1);
     wake_all(done_);
-    if (auto const fd = event_.load(); fd >= 0) make_readable(fd);
+    if (auto const fd = event_.load(); fd >= 0) raise_event(fd);
     any_call_done.announce();
     if (group != nullptr) group->add(number_);
   }
@@ -127,11 +121,10 @@ class submitted_call {
   /// Errors: std::system_error naming eventfd.
   int descriptor() {
     if (event_.load() < 0) {
-      auto const made = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-      if (made < 0) throw_errno("eventfd of a future");
-      event_.store(made);
+      owned_event_ = make_event("a future");
+      event_.store(owned_event_.get());
       // seq_cst: either set_done() sees the descriptor, or this sees that the call is done.
-      if (is_done()) make_readable(made);
+      if (is_done()) raise_event(event_.load());
     }
     return event_.load();
   }
@@ -144,13 +137,9 @@ class submitted_call {
   std::exception_ptr error{};  // the failure of the pool itself
 
  private:
-  static void make_readable(int fd) noexcept {
-    std::uint64_t const one = 1;
-    retry_interrupted([&] { return ::write(fd, &one, sizeof one); });
-  }
-
   std::atomic<std::uint32_t> done_{0};
-  std::atomic<int> event_{-1};
+  std::atomic<int> event_{-1};  // owned_event_'s
+  detail::descriptor owned_event_{};
   pid_t owner_ = ::getpid();
   std::size_t number_;
   std::shared_ptr<ended_calls> group_;

@@ -168,9 +168,15 @@ template <class T> consteval bool has_base_or_array_member() {
   }
 }
 
-/// Whether a member of the aggregate is a reference to const.
-template <class T> consteval bool holds_const_reference() {
-  return []<std::size_t... I>(std::index_sequence<I...>) {
+/// Whether the aggregate's first member is a reference that is not to const: no initialiser fits, and
+/// the aggregate cannot be assigned.
+template <class T> consteval bool begins_with_reference() {
+  return count_initialisers<T>() == 0 && !std::is_empty_v<T> && !std::is_copy_assignable_v<T>;
+}
+
+/// Whether a member of the aggregate is a reference to const, or its first one is another reference.
+template <class T> consteval bool holds_reference() {
+  return begins_with_reference<T>() || []<std::size_t... I>(std::index_sequence<I...>) {
     return ((takes_last<T, const_lvalue<T>>(std::make_index_sequence<I>{}) &&
              !takes_last<T, unknown_to_all>(std::make_index_sequence<I>{})) ||
             ...);

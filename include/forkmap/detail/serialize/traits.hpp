@@ -190,7 +190,7 @@ template <class T, class... Outer> consteval encoding encoding_for() {
   } else if constexpr (std::is_trivially_copyable_v<T> && !std::is_aggregate_v<T>) {
     return encoding::as_bytes;
   } else if constexpr (std::is_trivially_copyable_v<T>) {
-    if constexpr (holds_const_reference<T>())
+    if constexpr (holds_reference<T>())
       return encoding::points_into_worker;
     else if constexpr (!breaks<T, only_bytes>())
       return encoding::as_bytes;
@@ -203,7 +203,7 @@ template <class T, class... Outer> consteval encoding encoding_for() {
   } else if constexpr (std::is_aggregate_v<T> && !std::is_array_v<T>) {
     if constexpr (has_base_or_array_member<T>())
       return encoding::has_base_or_array_member;
-    else if constexpr (holds_const_reference<T>())
+    else if constexpr (holds_reference<T>())
       return encoding::points_into_worker;
     else
       return members_are_serializable<T, Outer...>();
