@@ -138,11 +138,12 @@ struct options {
   /// A journal belongs to one call. The call is identified by the number of tasks, the result type,
   /// the seed, the program (its build id, or its file if it has no build id) and the inputs: the
   /// elements of map(fn, xs) and the arguments of delayed tasks, as far as forkmap can see their
-  /// values. Spans and references to const among them count by their elements. Captures of
-  /// lambdas, pointers, private members of classes, arguments by std::ref, data that tasks read
-  /// elsewhere, and the function itself do not count: if only these change, the call takes the old
-  /// results. The journal of another call is a std::invalid_argument that
-  /// names the difference. FORKMAP_RESUME_ANY_PROGRAM=1 in the environment allows another build of
+  /// values. Spans and references to const among them count by their elements. These do not count:
+  /// captures of lambdas, pointers, private members of classes, an aggregate, pair or tuple with any
+  /// of these, arguments by std::ref, data that tasks read elsewhere, and the function itself. If
+  /// only these change, the call takes the old results. The journal of another call is a
+  /// std::invalid_argument that names the difference. FORKMAP_RESUME_ANY_PROGRAM=1 in the
+  /// environment allows another build of
   /// the program.
   /// Cost: the caller reads each input once; it evaluates a lazy range once for this.
   std::filesystem::path resume{};

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <random>
 #include <ranges>
@@ -318,12 +320,13 @@ template <class Workers> void call_with_zeros(Workers const& workers) {
   }
 }
 
-/// Sets the call that this worker serves to none, so that the caller does not see it in the call.
-void hide_from_caller() {
+/// Sets the call that this worker serves to none, or to that of another slot, so that the caller does
+/// not see it in its call.
+void hide_from_caller(std::uint32_t serving = 0) {
   for (auto const& mapping : support::writable_shared_memory()) {
     // The worker's pool_worker_state begins with its call slot + 1 and the phase `working`.
     auto* const words = reinterpret_cast<std::uint32_t*>(mapping.begin);
-    if (words[0] == 1 && words[1] == 1) words[0] = 0;
+    if (words[0] == 1 && words[1] == 1) words[0] = serving;
   }
 }
 
@@ -369,15 +372,44 @@ TEST_CASE("hostile: a worker that hides from its caller gives no wrong results t
 TEST_CASE("hostile: a worker that hides and never returns is replaced when a call needs it",
           "[hostile]") {
   fm::pool const worker(1);
-  auto const outcomes = worker.outcomes(
-      [](int i) {
-        hide_from_caller();
-        for (;;) ::pause();
+  for (int const serving : {0, 2, 64}) {
+    auto const outcomes = worker.outcomes(
+        [](int slot) {
+          hide_from_caller(static_cast<std::uint32_t>(slot));
+          for (;;) ::pause();
+          return slot;
+        },
+        std::vector{serving});
+    CHECK_FALSE(outcomes[0]);
+    CHECK(worker.map([](int i) { return i; }, std::vector{1, 2}) == std::vector{1, 2});
+  }
+}
+
+TEST_CASE("hostile: a call ends although a worker of another call pretends to serve it",
+          "[hostile]") {
+  fm::pool const workers(2);
+  fm::shared_array<int> has_begun({2});  // the first call, and the second one
+  // The first call is in slot 0, the second one in slot 1.
+  auto first = std::async(std::launch::async, [&] {
+    return workers.outcomes(
+        [](int, fm::shared_array<int> begun) {
+          std::atomic_ref(begun[0]).store(1);
+          while (std::atomic_ref(begun[1]).load() == 0) ::usleep(1000);
+          hide_from_caller(2);
+          for (;;) ::pause();
+        },
+        std::vector{1}, std::vector{has_begun});
+  });
+  while (std::atomic_ref(has_begun[0]).load() == 0) ::usleep(1000);
+  auto const results = workers.map(
+      [](int i, fm::shared_array<int> begun) {
+        std::atomic_ref(begun[1]).store(1);
+        ::usleep(300'000);  // so that the other worker pretends before this call could end
         return i;
       },
-      std::vector{1});
-  CHECK_FALSE(outcomes[0]);
-  CHECK(worker.map([](int i) { return i; }, std::vector{1, 2}) == std::vector{1, 2});
+      std::vector{5}, std::vector{has_begun});
+  CHECK(results == std::vector{5});
+  CHECK_FALSE(first.get()[0]);
 }
 
 TEST_CASE("hostile: a pool notices deaths although a task has cleared O_NONBLOCK everywhere",

@@ -32,6 +32,7 @@
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/job/collect.hpp>
 #include <forkmap/detail/serialize/codec.hpp>
+#include <forkmap/options.hpp>
 
 using namespace forkmap::detail;
 
@@ -387,7 +388,9 @@ template <class R> class damaged_call {
     }
     static_cast<void>(results_->ranges.contradict());
     static_cast<void>(outcomes_.all_claimed());
-    outcomes_.collect(in_damage_ % 3 == 0 ? ended_call::by_deadline : ended_call::by_nothing);
+    forkmap::options opts;
+    opts.max_failures = in_damage_ % 5 == 0 ? 1 : 0;
+    outcomes_.collect(in_damage_ % 3 == 0 ? ended_call::by_deadline : ended_call::by_nothing, opts);
     forkmap::map_report report;
     call_report(report, 0).publish(work(), plan(), *results_, true);
     must_hold(results_->blob_bytes() <= arenas().stride * plan().n_workers);

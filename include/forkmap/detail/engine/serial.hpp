@@ -20,7 +20,7 @@
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
-#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/detail/worker/setup.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/this_task.hpp>

@@ -78,4 +78,15 @@ struct pool_worker_handle {
   pid_t left = 0;  // a process that it had started and that could not be killed; 0: none
 };
 
+/// How long a worker of a closed pool may take to end, in nanoseconds. No call is open, so that it
+/// soon leaves unless a task has damaged its state. Only what runs at its start and at its end may
+/// take longer.
+inline std::int64_t longest_end(std::atomic<worker_phase> const& phase, bool has_init) noexcept {
+  constexpr std::int64_t at_work_ns = 30'000'000'000;
+  auto const seen = phase.load();
+  bool const at_hooks = seen == worker_phase::leaving || seen == worker_phase::retiring ||
+                        (seen == worker_phase::starting && has_init);
+  return at_hooks ? 20 * at_work_ns : at_work_ns;
+}
+
 }  // namespace forkmap::detail

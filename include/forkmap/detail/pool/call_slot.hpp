@@ -67,11 +67,10 @@ class pool_call final : public shared_results {
   call_limits limits;
   call_report report;
   ended_call ended = ended_call::by_nothing;  // what ended the call before its tasks had, if any
-  struct {
-    std::int64_t looked_at = 0;
-    std::int64_t ns = 0;        // how long it has waited for workers that look idle
-    bool has_replaced = false;  // these workers
-  } neglected{};
+  std::int64_t looked_at = 0;     // when is_neglected() or end_pretenders() last looked at it
+  std::int64_t neglected_ns = 0;  // how long it has waited for workers that look idle,
+  bool has_new_workers = false;   // which have been replaced
+  std::int64_t pretended_ns = 0;  // how long a worker has seemed to serve it
   bool is_ended = false;          // no more workers come, and those that came are killed
   bool results_are_many = false;  // more than most_kept_bytes
   std::exception_ptr broken{};    // why the pool cannot go on with the call

@@ -16,8 +16,16 @@
 #include <forkmap/detail/os/descriptor.hpp>
 #include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/futex.hpp>
+#include <forkmap/detail/worker/limits.hpp>
+#include <forkmap/options.hpp>
 
 namespace forkmap::detail {
+
+/// The time on the steady clock when `limit` is over, in nanoseconds; INT64_MAX: never.
+inline std::int64_t time_after(time_limit limit) noexcept {
+  return limit.is_set() ? task_limit::saturated_sum(nanoseconds_now(), limit.value().count())
+                        : INT64_MAX;
+}
 
 /// A stream takes its calls in the order of their numbers, or in the order of their ends. The pool's
 /// supervisor adds calls; the thread that reads the stream uses all other functions.

@@ -88,6 +88,7 @@ template <class = void> class pool_supervisor {
   void offer_again(pool_call& call) {
     if (calls_[call.place] != &call || call.is_ended) return;
     bool const served = control().is_served(call.place);
+    if (served) end_pretenders(call, processes_, nanoseconds_now());
     if (served && call.cancelled()) return;
     for (std::uint32_t k = 0; k != processes_.size(); ++k) call.ranges.take_over(k);
     // A worker that cancels a call stores `abandoned` when it leaves; that store may be lost.
@@ -97,7 +98,7 @@ template <class = void> class pool_supervisor {
       return;
     }
     if (call.all_claimed()) return;
-    if (!served && is_neglected(call, processes_, opts_, nanoseconds_now())) {
+    if (!served && is_neglected(call, calls_, processes_, opts_, nanoseconds_now())) {
       end(call);
       return;
     }

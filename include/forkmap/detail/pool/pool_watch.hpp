@@ -140,47 +140,74 @@ template <class Lazy> void end_tasks_of(pool_call& call, pool_processes<Lazy>& p
   }
 }
 
-// Calls that no worker serves although not all of their batches seem to be claimed: a task has
-// overwritten the claim table, or the state of a worker, which then does not come.
+// Workers that do not serve the call that waits for them, because a task has overwritten the claim
+// table or the state of a worker.
 
-/// Whether worker k could serve a call and does not, if its state is right.
+/// A worker that has no work according to its state is suspected after this time, in nanoseconds.
+inline constexpr std::int64_t patience_with_idle_ns = 3'000'000'000;
+
+/// The time since the last look at a call. Limited, because the machine may have been suspended.
+inline std::int64_t time_since_look(pool_call& call, std::int64_t now) noexcept {
+  constexpr std::int64_t longest_ns = 500'000'000;
+  auto const last = std::exchange(call.looked_at, now);
+  return last == 0 ? 0 : std::min(now - last, longest_ns);
+}
+
+/// Whether worker k could serve a call and does not, if its state is right. `calls`: the open ones.
 template <class Lazy>
-bool looks_idle(pool_processes<Lazy> const& processes, std::uint32_t k,
-                options const& opts) noexcept {
+bool looks_idle(pool_processes<Lazy> const& processes, std::vector<pool_call*> const& calls,
+                std::uint32_t k, options const& opts) noexcept {
+  if (!processes.process(k)) return false;
   auto const& state = processes.control().place(k);
-  if (!processes.process(k) || state.serving.load() != 0) return false;
+  auto const serving = state.serving.load();
+  if (serving != 0 && (serving > most_calls || calls[serving - 1] != nullptr)) return false;
   auto const phase = state.phase.load();
   return phase == worker_phase::working || phase > worker_phase::late ||
          (phase == worker_phase::starting && !opts.worker_init);
 }
 
-/// Notes that a call waits for a worker. Workers that look idle have been woken for it: after a while
-/// they are killed, and others start.
+/// Looks at a call that no worker serves although not all of its batches seem to be claimed. Workers
+/// that look idle have been woken for it. If they do not come, they are killed, and others start.
 /// Returns: whether to end the call, because new workers do not claim its batches either.
 template <class Lazy>
-bool is_neglected(pool_call& call, pool_processes<Lazy>& processes, options const& opts,
-                  std::int64_t now) {
-  constexpr std::int64_t patience_ns = 3'000'000'000;
+bool is_neglected(pool_call& call, std::vector<pool_call*> const& calls,
+                  pool_processes<Lazy>& processes, options const& opts, std::int64_t now) {
   constexpr std::int64_t longest_ns = 10'000'000'000;
-  constexpr std::int64_t longest_look_ns = 500'000'000;  // the machine may have been suspended
   bool has_region = false;
   bool any_idle = false;
   for (std::uint32_t k = 0; k != processes.size(); ++k) {
-    any_idle = any_idle || looks_idle(processes, k, opts);
+    any_idle = any_idle || looks_idle(processes, calls, k, opts);
     has_region =
         has_region || (k < call.plan.n_workers && call.memory.hints()[k].region_end.load() != 0);
   }
   if (!has_region) return true;  // the table was set to zero: no worker finds a batch
-  auto const looked_at = std::exchange(call.neglected.looked_at, now);
-  if (!any_idle || looked_at == 0) return false;
-  call.neglected.ns += std::min(now - looked_at, longest_look_ns);
-  if (call.neglected.ns > longest_ns) return true;
-  if (call.neglected.ns > patience_ns && !std::exchange(call.neglected.has_replaced, true)) {
+  auto const passed = time_since_look(call, now);
+  if (any_idle) call.neglected_ns += passed;
+  if (call.neglected_ns > longest_ns) return true;
+  if (call.neglected_ns > patience_with_idle_ns && !std::exchange(call.has_new_workers, true)) {
     for (std::uint32_t k = 0; k != processes.size(); ++k) {
-      if (looks_idle(processes, k, opts)) processes.kill(k);
+      if (looks_idle(processes, calls, k, opts)) processes.kill(k);
     }
   }
   return false;
+}
+
+/// Kills workers that seem to serve a call for some time and have not begun to: a task has written
+/// the call's number over that of another one.
+template <class Lazy>
+void end_pretenders(pool_call& call, pool_processes<Lazy>& processes, std::int64_t now) {
+  auto const pretends = [&](std::uint32_t k) {
+    return processes.serves(k, call.place) &&
+           (k >= call.plan.n_workers || call.memory.state(k).began.load() == 0);
+  };
+  bool any = false;
+  for (std::uint32_t k = 0; k != processes.size(); ++k) any = any || pretends(k);
+  auto const passed = time_since_look(call, now);
+  call.pretended_ns = any ? call.pretended_ns + passed : 0;
+  if (call.pretended_ns <= patience_with_idle_ns) return;
+  for (std::uint32_t k = 0; k != processes.size(); ++k) {
+    if (pretends(k)) processes.kill(k);
+  }
 }
 
 // The consequences of a pool worker's end for the call that it served.

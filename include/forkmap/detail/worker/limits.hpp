@@ -10,8 +10,6 @@
 #include <cstdint>
 #include <utility>
 
-#include <forkmap/detail/job/job.hpp>
-#include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/os/bound.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/options.hpp>
@@ -107,26 +105,6 @@ class task_pulse {
   for (;;) bound().syscall(SYS_ppoll, nullptr, 0L, nullptr, nullptr, 0L);
 }
 
-/// Whether options::max_failures applies to a call.
-inline bool limits_failures(job const& this_job, options const& opts) noexcept {
-  return opts.max_failures != 0 && !this_job.stop_at_failure && !this_job.race;
-}
-
-/// Counts the failure of a task.
-/// Returns: whether it ends the call.
-inline bool failure_ends_call(job const& this_job, options const& opts,
-                              call_header& header) noexcept {
-  if (!limits_failures(this_job, opts)) return this_job.stop_at_failure;
-  auto const before = header.n_failures.fetch_add(1, std::memory_order_relaxed);
-  return before + 1 >= static_cast<std::uint32_t>(opts.max_failures);
-}
-
-/// The time on the steady clock when `limit` is over, in nanoseconds; INT64_MAX: never.
-inline std::int64_t time_after(time_limit limit) noexcept {
-  return limit.is_set() ? task_limit::saturated_sum(nanoseconds_now(), limit.value().count())
-                        : INT64_MAX;
-}
-
 /// The time limit of a worker's start. Times are in nanoseconds of steady_clock.
 class start_limit {
  public:
@@ -157,16 +135,5 @@ class start_limit {
  private:
   std::int64_t limit_;
 };
-
-/// How long a worker of a closed pool may take to end, in nanoseconds. No call is open, so that it
-/// soon leaves unless a task has damaged its state. Only what runs at its start and at its end may
-/// take longer.
-inline std::int64_t longest_end(std::atomic<worker_phase> const& phase, bool has_init) noexcept {
-  constexpr std::int64_t at_work_ns = 30'000'000'000;
-  auto const seen = phase.load();
-  bool const at_hooks = seen == worker_phase::leaving || seen == worker_phase::retiring ||
-                        (seen == worker_phase::starting && has_init);
-  return at_hooks ? 20 * at_work_ns : at_work_ns;
-}
 
 }  // namespace forkmap::detail

@@ -211,4 +211,18 @@ inline void note_unshared_memory(worker_birth const& birth, std::int64_t lived_n
   }
 }
 
+/// Whether options::max_failures applies to a call.
+inline bool limits_failures(job const& this_job, options const& opts) noexcept {
+  return opts.max_failures != 0 && !this_job.stop_at_failure && !this_job.race;
+}
+
+/// Counts the failure of a task.
+/// Returns: whether it ends the call.
+inline bool failure_ends_call(job const& this_job, options const& opts,
+                              call_header& header) noexcept {
+  if (!limits_failures(this_job, opts)) return this_job.stop_at_failure;
+  auto const before = header.n_failures.fetch_add(1, std::memory_order_relaxed);
+  return before + 1 >= static_cast<std::uint32_t>(opts.max_failures);
+}
+
 }  // namespace forkmap::detail
