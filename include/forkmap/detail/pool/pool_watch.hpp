@@ -180,10 +180,10 @@ bool is_neglected(pool_call& call, std::vector<pool_call*> const& calls,
     has_region =
         has_region || (k < call.plan.n_workers && call.memory.hints()[k].region_end.load() != 0);
   }
-  if (!has_region) return true;  // the table was set to zero: no worker finds a batch
   auto const passed = time_since_look(call, now);
   if (any_idle) call.neglected_ns += passed;
-  if (call.neglected_ns > longest_ns) return true;
+  // Without a region, the hints were set to zero: new workers would not help.
+  if (call.neglected_ns > (has_region ? longest_ns : longest_ns / 10)) return true;
   if (call.neglected_ns > patience_with_idle_ns && !std::exchange(call.has_new_workers, true)) {
     for (std::uint32_t k = 0; k != processes.size(); ++k) {
       if (looks_idle(processes, calls, k, opts)) processes.kill(k);
