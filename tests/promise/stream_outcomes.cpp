@@ -114,7 +114,7 @@ TEST_CASE("stream_outcomes: with n_jobs = 1 exceptions are elements", "[stream]"
   CHECK(at == 5);
 }
 
-TEST_CASE("stream_outcomes: a task that times out is an element; retries apply", "[stream]") {
+TEST_CASE("stream_outcomes: a task that times out is an element, after its retries", "[stream]") {
   using namespace std::chrono_literals;
   auto const task = [](int i) {
     if (i == 1) {

@@ -244,13 +244,18 @@ template <class R> class damaged_call {
   }
 
   /// Writes a blob with a correct checksum. If `claimed` is not 0, the blob claims that size in
-  /// bytes.
-  std::uint64_t append_blob(std::uint32_t k, blob_owner const& owner_of_blob,
-                            std::string const& content, std::uint64_t claimed = 0) {
-    auto const n = claimed == 0 ? content.size() : static_cast<std::size_t>(claimed);
-    auto const sum =
-        blob_checksum(owner_of_blob, reinterpret_cast<std::byte const*>(content.data()),
-                      claimed == 0 ? n : std::max(n, large_blob_bytes));
+  /// bytes: it is a large one, filled with zeros, or not written beyond its content if the machine
+  /// may not have the memory.
+  std::uint64_t append_blob(std::uint32_t k, blob_owner const& owner_of_blob, std::string content,
+                            std::uint64_t claimed = 0) {
+    auto n = content.size();
+    if (claimed != 0) {
+      n = std::max(static_cast<std::size_t>(claimed), large_blob_bytes);
+      if (n <= 2 * large_blob_bytes) content.resize(n);
+    }
+    std::uint32_t sum = 0;
+    if (content.size() == n)
+      sum = blob_checksum(owner_of_blob, reinterpret_cast<std::byte const*>(content.data()), n);
     auto const offset = next_blob_[k];
     std::string bytes(sizeof sum, '\0');
     std::memcpy(bytes.data(), &sum, sizeof sum);
@@ -259,7 +264,7 @@ template <class R> class damaged_call {
     next_blob_[k] = round_up(static_cast<std::size_t>(offset) + bytes.size(), 64);
     memory().state(k).arena_next.store(next_blob_[k]);
     if (claimed == 0) return blob_name::pack(offset, bytes.size());
-    blob_name const large{offset, std::max(n, large_blob_bytes) + sizeof sum};
+    blob_name const large{offset, n + sizeof sum};
     auto link = owner_of_blob;
     link.kind = static_cast<blob_owner::kind_of_blob>(owner_of_blob.kind | blob_owner::long_blob);
     auto const name = append_blob(k, link, {reinterpret_cast<char const*>(&large), sizeof large});

@@ -123,8 +123,8 @@ TEST_CASE("arena: a large blob that was never written is an error", "[serialize]
   arena_map const where{map_grain, std::uint64_t{1} << 43U};
   mapped_arena arena(file, where, 0);
   auto const bytes = std::size_t{1} << 41U;  // more than the memory of the machine
-  // The checksum of a large blob does not cover its content, so its first bytes are enough.
-  auto sum = blob_checksum(owner_of(0), nullptr, bytes);
+  // Only its checksum is written. The pages behind it must not be read to compare it.
+  std::uint32_t const sum = 1;
   auto const begin = map_grain;
   REQUIRE(::pwrite(file.get(), &sum, sizeof sum, static_cast<off_t>(where.begin(0) + begin)) == 4);
   blob_name const large{begin, bytes + sizeof sum};
