@@ -8,6 +8,7 @@
 #include <string>
 
 #include <forkmap/detail/os/thread_limits.hpp>
+#include <forkmap/options.hpp>
 #include <forkmap/this_task.hpp>
 
 namespace forkmap::detail {
