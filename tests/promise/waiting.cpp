@@ -158,7 +158,7 @@ TEST_CASE("descriptor: a polled stream computes ahead, also over windows and wit
           "[stream]") {
   for (int const n_jobs : {1, 2}) {
     // Lambdas with captures of a range without random access: new workers for every three tasks.
-    int const offset = 10;
+    int offset = 10;
     auto tasks = std::views::iota(0, 8) | std::views::filter([](int) { return true; }) |
                  std::views::transform([&](int i) { return [&offset, i] { return i + offset; }; }) |
                  std::views::filter([](auto const&) { return true; });
