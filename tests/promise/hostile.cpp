@@ -436,6 +436,36 @@ TEST_CASE("hostile: a pool notices deaths although a task has cleared O_NONBLOCK
   }
 }
 
+TEST_CASE("hostile: submitted tasks and streams end although no worker wakes the supervisor",
+          "[hostile]") {
+  auto const close_all = [](int i) {
+    for (int fd = 3; fd != 1100; ++fd) ::close(fd);
+    return i;
+  };
+  // What waits for each call is in memory that all workers write.
+  auto const overwrite = [](int i) {
+    for (auto const& mapping : support::writable_shared_memory())
+      std::memset(mapping.begin + 128, 0, std::size_t{128} * 64);
+    return i;
+  };
+  for (int n = 0; n != 3; ++n) {
+    fm::pool const workers(2);
+    CHECK(workers.map([](int i) { return i; }, std::vector{1, 2}) == std::vector{1, 2});
+    // Then the supervisor sleeps until it is woken. If it does not yet, the test shows less.
+    ::usleep(400'000);
+    if (n == 0) {
+      CHECK(workers.submit(close_all, 7).get() == 7);
+      continue;
+    }
+    int at = 0;
+    for (auto const& outcome : workers.stream_outcomes(overwrite, std::views::iota(0, 5))) {
+      if (outcome) CHECK(*outcome == at);
+      ++at;
+    }
+    CHECK(at == 5);
+  }
+}
+
 TEST_CASE("hostile: a process that a task forks has no mapping of forkmap's memory", "[hostile]") {
   auto const n_mappings = fm::parallel(2).map(
       [](int) {

@@ -45,6 +45,7 @@ class pool_of_threads {
       wake_all(control.worker(k).work);
     }
     for (auto& thread : threads_) thread.join();
+    this_process.frame = nullptr;  // it was a worker's
   }
 
   /// Runs a call as pool_calls does, in a call slot that only this thread uses.

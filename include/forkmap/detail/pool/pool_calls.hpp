@@ -86,7 +86,7 @@ template <class = void> class pool_calls {
                             report, called_at);
         supervisor_.control().bell(c).waiting.store(waiter);
         supervisor_.control().sent(c).begin();
-        open(*call, meanwhile ? beside_caller_ : wanted);
+        open(*call, waiter, meanwhile ? beside_caller_ : wanted);
         if (meanwhile) send_meanwhile(tasks, *call);
       }
     } catch (...) {
@@ -182,9 +182,9 @@ template <class = void> class pool_calls {
     supervisor_.offer_again(call);
   }
 
-  void open(pool_call& call, std::uint64_t wanted) {
+  void open(pool_call& call, waits_for_call waiter, std::uint64_t wanted) {
     std::lock_guard const lock(supervisor_.mutex);
-    supervisor_.open(call, wanted);
+    supervisor_.open(call, waiter, wanted);
   }
   void end(pool_call& call) {
     std::lock_guard const lock(supervisor_.mutex);

@@ -66,16 +66,19 @@ template <class = void> class pool_supervisor {
   shared_file const& file() const noexcept { return processes_.file(); }
 
   /// Opens a call for workers and adds it to the supervised calls, and wakes up to `wanted`
-  /// workers: step 1 of pool_channel.hpp.
+  /// workers: step 1 of pool_channel.hpp. `waiter`: what waits for the call.
   /// Errors: std::system_error if missing workers cannot be forked. If the pool is broken, the
   ///   exception that broke it.
-  void open(pool_call& call, std::uint64_t wanted) {
+  void open(pool_call& call, waits_for_call waiter, std::uint64_t wanted) {
     if (broken_) std::rethrow_exception(broken_);
     processes_.start_missing();
     control().call(call.place).number.store(call.number);
     calls_[call.place] = &call;
     control().open_calls().fetch_or(std::uint64_t{1} << call.place);
-    if (call.limits.exist()) poke();
+    // A worker whose task has closed all descriptors cannot wake the thread: it must look at calls
+    // for which no other thread waits.
+    bool const must_look = waiter == waits_for_call::the_supervisor;
+    if (call.limits.exist() || (must_look && std::exchange(sleeps_until_event_, false))) poke();
     call.woken = std::min(call.plan.n_batches, wanted);
     control().wake(call.woken);
   }
@@ -193,7 +196,8 @@ template <class = void> class pool_supervisor {
     for (auto const* call : calls_) {
       if (call != nullptr) wake = std::min(wake, time + look_again_ns);
     }
-    return wake == INT64_MAX ? wake : std::max<std::int64_t>(0, wake - time);
+    sleeps_until_event_ = wake == INT64_MAX;
+    return sleeps_until_event_ ? wake : std::max<std::int64_t>(0, wake - time);
   }
 
   /// Fails all calls and abandons the workers: the pool cannot be used any more.
@@ -283,6 +287,7 @@ template <class = void> class pool_supervisor {
   std::vector<pool_call*> calls_;  // by call slot
   std::atomic<std::uint64_t> n_calls_{0};
   std::exception_ptr broken_;
+  bool sleeps_until_event_ = false;  // the thread sleeps without a time limit
   background_thread thread_;
 };
 
