@@ -226,7 +226,7 @@ class call_processes {
 
  private:
   pid_t end_marked(process_mark mark, process_mark mask) noexcept {
-    constexpr std::int64_t patience_ns = 100'000'000;
+    constexpr std::int64_t patience_ns = 2'000'000'000;  // of one that forks itself and exits
     return births_.are_all() ? 0 : kill_marked(mark, mask, patience_ns, births_.oldest()).refused;
   }
 

@@ -162,7 +162,7 @@ template <class Body> struct fork_server_loop {
       answer.exit_status = end.exit_status;
     }
     std::replace(children.begin(), children.end(), pid, pid_t{0});
-    constexpr std::int64_t patience_ns = 100'000'000;
+    constexpr std::int64_t patience_ns = 2'000'000'000;  // of one that forks itself and exits
     if (child_mark != no_mark && !births.are_all())
       answer.value =
           kill_marked(child_mark, ~process_mark{0}, patience_ns, births.oldest()).refused;
