@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <iterator>
 #include <optional>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -137,15 +138,21 @@ template <class R, bool Ordered> class task_stream {
     return element;
   }
 
-  /// Whether the stream has ended: it was asked for an element and had no more, or it has thrown.
-  bool at_end() const noexcept { return at_end_; }
+  /// Whether the stream has ended: it was asked for an element and had no more, it has thrown, or it
+  /// was moved from.
+  bool at_end() const noexcept { return at_end_ || source_ == nullptr; }
 
   /// A file descriptor for poll(), epoll and event loops: readable while next_for(0s) would not have
   /// to wait, because the next element is there or the stream is at its end. It belongs to the
   /// stream and must only be polled. From the first call of this function on, the stream dispatches
   /// tasks ahead without being asked for an element.
-  /// Errors: std::system_error naming eventfd, or if workers cannot be forked.
-  int descriptor() { return source_->descriptor(); }
+  /// Errors: std::system_error naming eventfd, or if workers cannot be forked. std::logic_error if the
+  ///   stream was moved from.
+  int descriptor() {
+    if (source_ != nullptr) return source_->descriptor();
+    throw std::logic_error(
+        "forkmap: this stream was moved from; use the stream that it was moved to");
+  }
 
  private:
   void advance() {
@@ -153,7 +160,7 @@ template <class R, bool Ordered> class task_stream {
     take(current_, {});
   }
   void take(std::optional<value_type>& element, time_limit limit) {
-    if (at_end_) return;
+    if (at_end()) return;
     at_end_ = true;  // if next() throws
     auto next = detail::next_element::is_none;
     try {

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -109,6 +110,18 @@ TEST_CASE("next_for: a failure is thrown, and the stream is then at its end", "[
   CHECK_THROWS_WITH(results.next_for(1h), "one");
   CHECK(results.at_end());
   CHECK_FALSE(results.next_for(1h).has_value());
+}
+
+TEST_CASE("next_for: a stream that was moved from is at its end", "[stream]") {
+  auto first = fm::parallel(1).stream([](int i) { return i; }, std::views::iota(0, 3));
+  CHECK(first.next_for(0s) == 0);
+  auto second = std::move(first);
+  CHECK(first.at_end());  // NOLINT(bugprone-use-after-move): what is tested
+  CHECK_FALSE(first.next_for(0s).has_value());
+  CHECK(first.begin() == first.end());
+  CHECK_THROWS_AS(first.descriptor(), std::logic_error);
+  CHECK(second.next_for(0s) == 1);
+  CHECK_FALSE(second.at_end());
 }
 
 TEST_CASE("descriptor: readable exactly when the next element of a stream is there", "[stream]") {
