@@ -196,6 +196,19 @@ TEST_CASE("last task: a batch with one result remains or fails as a whole", "[cl
   REQUIRE(last().remaining.begin == last().remaining.end);
 }
 
+TEST_CASE("published ranges: a number of ranges beyond the log's capacity is not believed",
+          "[claim_table]") {
+  worker_state state{};
+  state.n_ranges = ~std::uint64_t{0} / 2;
+  std::vector<published_range> log(10);
+  published_range_writer ranges(state, log.data(), log.size(), 7, 8, 1);
+  REQUIRE(ranges.is_full());
+  ranges.moves_to(10);
+  ranges.extends_to(20);
+  ranges.close();
+  for (auto const& range : log) REQUIRE(range.end == 0);
+}
+
 TEST_CASE(
     "published ranges: a range is closed when the worker continues elsewhere, and when it is long",
     "[claim_table]") {

@@ -172,7 +172,8 @@ class published_range_writer {
         most_tasks_(result_bytes == 0
                         ? range_tasks * 4
                         : std::clamp<std::uint64_t>(range_bytes / result_bytes, 1, range_tasks)),
-        n_(state.n_ranges.load(std::memory_order_relaxed)) {
+        // A task may have overwritten the number before the worker came to this call again.
+        n_(std::min(state.n_ranges.load(std::memory_order_relaxed), capacity)) {
     if (result_bytes != 0 && tasks_per_result > 1) {
       std::uint64_t most = 0;
       most_tasks_ =
