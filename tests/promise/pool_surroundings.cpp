@@ -220,3 +220,23 @@ TEST_CASE("pool: zombie children of workers that have exited are reaped", "[pool
     return p.state == 'Z' && std::ranges::find(family, p.parent) != family.end();
   }));
 }
+
+TEST_CASE("pool: a program that has closed stdin and stdout may still write to them", "[pool]") {
+  auto const with_closed = [] {
+    ::close(STDIN_FILENO);
+    ::close(STDOUT_FILENO);
+    fm::pool const workers(2);
+    bool right = workers.map(unchanged, std::vector{1, 2}) == std::vector{1, 2};
+    // The pool's own descriptors must not have these numbers.
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO}) static_cast<void>(!::write(fd, "text", 4));
+    for (int n = 0; n != 3; ++n)
+      right = right && workers.map(unchanged, std::vector{1, 2}) == std::vector{1, 2};
+    // A worker that dies is replaced by a request to the fork server.
+    auto const outcomes =
+        workers.outcomes([](int i) { return i == 1 ? ::raise(SIGKILL) : i; }, std::vector{0, 1, 2});
+    return right && outcomes[0] && !outcomes[1] && outcomes[2];
+  };
+  auto const outcomes =
+      fm::parallel({.n_jobs = 1, .isolate = true}).outcomes(std::vector{with_closed});
+  CHECK(outcomes[0].value());
+}
