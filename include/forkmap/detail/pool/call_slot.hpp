@@ -23,6 +23,7 @@
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/send/arguments.hpp>
 #include <forkmap/detail/pool/send/pool_tasks.hpp>
 #include <forkmap/detail/worker/limits.hpp>

@@ -31,6 +31,7 @@
 #include <forkmap/detail/pool/fork_server.hpp>
 #include <forkmap/detail/pool/live_in_pool.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/pool_view.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/options.hpp>

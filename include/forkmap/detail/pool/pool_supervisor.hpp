@@ -21,6 +21,7 @@
 #include <forkmap/detail/os/oom.hpp>
 #include <forkmap/detail/pool/call_slot.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/pool_processes.hpp>
 #include <forkmap/detail/pool/pool_watch.hpp>
 #include <forkmap/options.hpp>

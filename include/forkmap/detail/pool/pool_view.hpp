@@ -22,6 +22,7 @@
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/os/thread_limits.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/send/arguments.hpp>
 #include <forkmap/detail/serialize/call_cache.hpp>
 #include <forkmap/options.hpp>

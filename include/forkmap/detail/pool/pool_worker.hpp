@@ -26,6 +26,7 @@
 #include <forkmap/detail/os/stdio.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
+#include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/pool_view.hpp>
 #include <forkmap/detail/pool/remote_tasks.hpp>
 #include <forkmap/detail/worker/limits.hpp>
