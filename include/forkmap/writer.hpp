@@ -67,11 +67,14 @@ class writer {
     write(encoded, length);
   }
 
-  /// Appends padding up to an address that is a multiple of `grain`. reader::align() skips it.
-  /// Precondition: grain is at most 64.
+  /// Appends padding up to an address that is a multiple of `grain`: one byte with the number of
+  /// padding bytes that follow, so that the bytes can be read at any other address, too.
+  /// reader::align() skips it. Precondition: grain is at most 64.
   void align(std::size_t grain) {
-    constexpr std::byte zeros[64]{};
-    write(zeros, (grain - reinterpret_cast<std::uintptr_t>(cursor_) % grain) % grain);
+    std::byte padding[64]{};
+    auto const n = (grain - (reinterpret_cast<std::uintptr_t>(cursor_) + 1) % grain) % grain;
+    padding[0] = static_cast<std::byte>(n);
+    write(padding, 1 + n);
   }
 
   /// Appends a value of any type that can be a task's result.
@@ -149,10 +152,9 @@ class reader {
     return n;
   }
 
-  /// Skips the padding that writer::align wrote.
-  void align(std::size_t grain) {
-    take((grain - reinterpret_cast<std::uintptr_t>(cursor_) % grain) % grain);
-  }
+  /// Skips the padding that writer::align(grain) wrote. What follows may be at any address here: the
+  /// bytes may have been copied since.
+  void align(std::size_t /*grain*/) { take(std::to_integer<std::size_t>(*take(1))); }
 
   /// The number of bytes that are not read yet.
   std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - cursor_); }

@@ -1,0 +1,85 @@
+// Results with members of many elements: their bytes are copied on some ways to the caller, to
+// addresses with another alignment.
+// SPDX-License-Identifier: MIT
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <ranges>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+
+namespace {
+
+struct alignas(32) wide {
+  double value[4];
+  friend bool operator==(wide const&, wide const&) = default;
+};
+
+/// A result in which each block of elements begins at an address that depends on n.
+struct blocks {
+  std::string text;
+  std::vector<double> doubles;
+  std::vector<long double> long_doubles;
+  std::vector<wide> wides;
+  std::map<int, std::vector<short>> shorts;
+  friend bool operator==(blocks const&, blocks const&) = default;
+};
+
+blocks make_blocks(int n) {
+  auto const count = static_cast<std::size_t>(n % 3 == 0 ? 40'000 : 150);
+  return {std::string(static_cast<std::size_t>(n), 'x'),
+          std::vector<double>(count, n + 0.5),
+          std::vector<long double>(count, n),
+          std::vector<wide>(count, wide{{n * 1.0, 2, 3, 4}}),
+          {{n, std::vector<short>(count, static_cast<short>(n))}}};
+}
+
+constexpr int n_tasks = 70;  // more than the largest alignment
+
+auto numbers() { return std::views::iota(0, n_tasks); }
+
+template <class Results> int wrong_among(Results&& results) {
+  int n = 0, wrong = 0;
+  for (auto const& result : results) wrong += result == make_blocks(n++) ? 0 : 1;
+  return n == n_tasks ? wrong : n_tasks;
+}
+
+}  // namespace
+
+TEST_CASE("large members: calls and streams of parallel return them unchanged", "[parallel]") {
+  CHECK(wrong_among(fm::parallel(2).map(make_blocks, numbers())) == 0);
+  CHECK(wrong_among(fm::parallel(2).stream(make_blocks, numbers())) == 0);
+  CHECK(wrong_among(fm::parallel(1).stream(make_blocks, numbers())) == 0);
+}
+
+TEST_CASE("large members: calls, streams and futures of a pool return them unchanged", "[pool]") {
+  fm::pool const workers(2);
+  CHECK(wrong_among(workers.map(make_blocks, numbers())) == 0);
+  CHECK(wrong_among(workers.stream(make_blocks, numbers())) == 0);
+  std::vector<blocks> got;
+  for (int const n : numbers()) got.push_back(workers.submit(make_blocks, n).get());
+  CHECK(wrong_among(got) == 0);
+}
+
+TEST_CASE("large members: a pool's tasks get them as arguments unchanged", "[pool]") {
+  auto const is_right = [](blocks const& argument, int n) { return argument == make_blocks(n); };
+  fm::pool const workers(2);
+  for (int const n : numbers()) CHECK(workers.submit(is_right, make_blocks(n), n).get());
+}
+
+TEST_CASE("large members: a journal returns them unchanged", "[resume]") {
+  support::temporary_directory const folder;
+  auto const journal = folder.path() / "journal";
+  for (int run = 0; run != 2; ++run) {
+    auto const results = fm::parallel({.n_jobs = 2, .resume = journal}).map(make_blocks, numbers());
+    CHECK(wrong_among(results) == 0);
+  }
+}
