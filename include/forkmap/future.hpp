@@ -134,9 +134,15 @@ std::optional<std::size_t> wait_any(Futures const& futures, time_limit limit = {
     if (!each.call_->is_done()) each.call_->check_owner();
   }
   auto const any_done = [&] {
+    for (auto const& each : futures) {
+      if (!each.valid() || each.call_->messages == nullptr) continue;
+      each.call_->messages->deliver();
+      // More messages have come: this thread does not sleep.
+      if (!each.call_->messages->may_sleep()) each.call_->messages->notify();
+    }
     at = 0;
     for (auto const& each : futures) {
-      if (each.valid() && each.call_->is_done()) return true;
+      if (each.valid() && each.call_->is_settled()) return true;
       ++at;
     }
     return false;

@@ -15,6 +15,8 @@
 #include <type_traits>
 #include <utility>
 
+#include <forkmap/message_handler.hpp>
+
 #ifndef __cpp_lib_jthread
 #error "forkmap needs std::stop_token: libc++ before version 20 has it with -fexperimental-library"
 #endif
@@ -150,6 +152,13 @@ struct options {
   /// Called in each worker before its first and after its last task. Imply isolate. An exception of
   /// theirs is thrown by the call as a task's would be, with index() == std::size_t(-1).
   std::function<void(int worker)> worker_init{}, worker_exit{};
+  /// Called in the caller's process with each message that a task sends by this_task::send(), while
+  /// the task runs: f(std::size_t task, M const& message). It runs on the thread that waits for the
+  /// call or iterates the stream. The messages of submitted tasks are handled by a thread that waits
+  /// for the pool: in get, wait, wait_for, wait_any or a call; meanwhile they are kept. What the
+  /// handler throws ends the call with that exception, also outcomes(); for a submitted task,
+  /// get() throws it. The handler may make calls.
+  message_handler on_message{};
   /// For outcomes, stream_outcomes and unordered_outcomes: end the call after this many failed tasks.
   /// Tasks that then run are ended (failure::cancelled), those that have not begun are never_started.
   /// A stream gives the outcomes of the tasks that it has dispatched and ends. 0: no limit.

@@ -18,6 +18,7 @@
 #include <forkmap/detail/job/option_checks.hpp>
 #include <forkmap/detail/job/task_source.hpp>
 #include <forkmap/detail/job/zipped.hpp>
+#include <forkmap/detail/messages/send.hpp>
 #include <forkmap/error.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/outcome.hpp>

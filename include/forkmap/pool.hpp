@@ -23,6 +23,7 @@
 #include <forkmap/detail/job/map_calls.hpp>
 #include <forkmap/detail/job/task_source.hpp>
 #include <forkmap/detail/job/zipped.hpp>
+#include <forkmap/detail/messages/send.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/forked_results.hpp>
 #include <forkmap/detail/pool/make_pool.hpp>

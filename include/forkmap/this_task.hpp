@@ -11,6 +11,7 @@
 #include <random>
 
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/message_handler.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -30,8 +31,9 @@ struct task_frame {
   std::uint64_t retried_begin = 0;
   std::uint64_t retried_end = 0;
   std::uint64_t seed = 0;
-  std::uint64_t first_index = 0;  // of the call's tasks
-  std::uint64_t outer = 0;        // outer_path() where the call was made
+  std::uint64_t first_index = 0;        // of the call's tasks
+  std::uint64_t outer = 0;              // outer_path() where the call was made
+  message_channel* messages = nullptr;  // null: the call has no handler
   owner<task_random> random{};
 };
 
@@ -58,6 +60,18 @@ struct process_role {
 };
 inline constinit process_role this_process{};
 
+/// The frame of the task that runs on this thread or that started it; null if there is none.
+inline task_frame const* frame_of_thread() noexcept {
+  return active_frame != nullptr ? active_frame : this_process.frame;
+}
+
+/// The index of a frame's running task; -1 if none is running.
+inline std::ptrdiff_t index_in(task_frame const& frame) noexcept {
+  if (frame.current == nullptr) return -1;
+  auto const at = frame.current->load(std::memory_order_relaxed);
+  return at == 0 ? -1 : static_cast<std::ptrdiff_t>(at - 1 + frame.first_index);
+}
+
 inline constexpr std::uint64_t no_task = ~std::uint64_t{0};
 
 /// A hash of two numbers, never 0: one step of splitmix64 for each.
@@ -76,7 +90,7 @@ constexpr std::uint64_t mixed(std::uint64_t a, std::uint64_t b) noexcept {
 /// of the same two numbers of each enclosing call. 0 outside a task. A thread that a task started
 /// in a worker counts as that task.
 inline std::uint64_t outer_path() noexcept {
-  auto const* const frame = active_frame != nullptr ? active_frame : this_process.frame;
+  auto const* const frame = frame_of_thread();
   if (frame == nullptr || frame->current == nullptr) return 0;
   auto const at = frame->current->load(std::memory_order_relaxed);
   if (at == no_task) return 0;
@@ -106,9 +120,7 @@ namespace this_task {
 /// Returns: -1 outside a task.
 inline std::ptrdiff_t index() noexcept {
   auto const* frame = detail::active_frame;
-  if (frame == nullptr || frame->current == nullptr) return -1;
-  auto const at = frame->current->load(std::memory_order_relaxed);
-  return at == 0 ? -1 : static_cast<std::ptrdiff_t>(at - 1 + frame->first_index);
+  return frame == nullptr ? -1 : detail::index_in(*frame);
 }
 
 /// The number of the worker that runs the task: 0 to n_jobs - 1.
@@ -129,6 +141,23 @@ inline int attempt() noexcept {
 
 /// Whether this process is a forked worker. False if n_jobs = 1 runs in the caller's process.
 inline bool in_worker() noexcept { return detail::this_process.is_worker; }
+
+/// Sends a message from the running task to the handler options::on_message of its call, while the
+/// task runs. A thread that a task started may send, too.
+///
+/// The handler gets the messages of a task in order, on the thread that waits for the call, before
+/// the task's result or failure. What a task has sent arrives even if its worker then crashes. A task
+/// that is retried sends its messages again; a task whose result is in a journal sends none. If the
+/// caller does not wait, or its handler is slow, send() waits as soon as 64 KiB of the worker's
+/// messages are not handled yet; that counts as run time of the task. With n_jobs = 1, send() calls the
+/// handler itself.
+/// Outside a task, and in a call without a handler, it does nothing.
+/// Errors: std::logic_error naming both types if the handler takes another type; in a process that a
+///   task has forked.
+/// Cost: without a handler, a branch. With one, about 0.2 microseconds for a small message.
+/// Forking: a nested call has its own on_message; its tasks do not send to the outer call's handler.
+/// Example: `forkmap::this_task::send(finding{line, "unused variable"});`
+template <class M> void send(M const& message);
 
 /// The random number engine of the running task.
 ///

@@ -147,7 +147,7 @@ template <class R> class damaged_call {
   explicit damaged_call(fuzz_bytes& in)
       : in_(in),
         shape_(shape_of<R>(in)),
-        results_(new fork_join_results(work(), plan(), {})),
+        results_(new fork_join_results(work(), plan(), {}, false)),
         owned_(results_),
         outcomes_(work(), plan(), *results_),
         published_(work().n_results),

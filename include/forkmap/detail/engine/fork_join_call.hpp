@@ -16,6 +16,7 @@
 
 #include <forkmap/detail/crash/current_backtrace.hpp>
 #include <forkmap/detail/engine/call_limits.hpp>
+#include <forkmap/detail/engine/call_messages.hpp>
 #include <forkmap/detail/engine/call_processes.hpp>
 #include <forkmap/detail/engine/fork_join_results.hpp>
 #include <forkmap/detail/engine/hazards.hpp>
@@ -44,12 +45,14 @@ class fork_join_call {
       : job_(this_job),
         opts_(opts),
         plan_(plan),
-        results_(new fork_join_results(this_job, plan, std::move(earlier))),
+        results_(new fork_join_results(this_job, plan, std::move(earlier),
+                                       static_cast<bool>(opts.on_message))),
         owned_results_(results_),
         outcomes_(this_job, plan, *results_),
         limits_(opts, called_at),
         probe_signal_(limits_.task.is_set() ? unused_signal(processes_.end_signal()) : 0),
         share_(std::max(1, workers_for(-1) / static_cast<int>(plan.n_workers))),
+        messages_(opts, memory(), plan.n_workers),
         workers_(plan.n_workers),
         report_(report_of_this_thread(), called_at) {}
 
@@ -60,6 +63,7 @@ class fork_join_call {
       } else {
         start_all();
         watch();
+        messages_.deliver_last();
         processes_.end();
         deaths_.note();
       }
@@ -81,7 +85,6 @@ class fork_join_call {
     return results_->ranges.find(winner - 1) != nullptr ? winner : 0;
   }
 
-  /// The time for checks of limits; 0 if there are no limits.
   std::int64_t now() const noexcept { return limits_.exist() ? nanoseconds_now() : 0; }
 
   void start_all() {
@@ -109,6 +112,7 @@ class fork_join_call {
                              .process = ++n_started_,
                              .share = share_,
                              .probe_signal = probe_signal_,
+                             .event = messages_.event(),
                              .remaining = remaining,
                              .again = workers_[k].again,
                              .present = nullptr,
@@ -122,9 +126,10 @@ class fork_join_call {
   /// Waits for worker exits and time limits, and handles them, until all workers have ended. A
   /// worker whose failure or success ends the call exits by itself.
   void watch() {
-    per_worker<pollfd> ends(plan_.n_workers);
+    per_worker<pollfd> ends(plan_.n_workers + 1);  // the last one is the event of messages
     auto n_running = plan_.n_workers;
     for (;;) {
+      messages_.deliver();
       bool const has_event = sleep(ends);
       for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
         auto const& process = workers_[k].process;
@@ -152,17 +157,12 @@ class fork_join_call {
   bool sleep(per_worker<pollfd>& ends) {
     auto const time = now();
     auto wake = limits_.next_look(time);
-    constexpr std::int64_t soon_ns = 2'000'000;        // a replacement runs its task by then
-    constexpr std::int64_t look_again_ns = 1'000'000;  // for a process without a descriptor to poll
+    constexpr std::int64_t soon_ns = 2'000'000;  // a replacement runs its task by then
     if (deaths_.has_any()) wake = std::min(wake, time + soon_ns);
-    for (std::uint32_t k = 0; k != plan_.n_workers; ++k) {
-      auto const& process = workers_[k].process;
-      ends[k] = {process.handle(), POLLIN, 0};
-      if (process && process.handle() < 0)
-        wake = process.has_ended() ? 0 : std::min(wake, time + look_again_ns);
-      if (process && limits_.task.is_set())
-        wake = std::min(wake, workers_[k].due(limits_, state(k), time));
-    }
+    for (std::uint32_t k = 0; k != plan_.n_workers; ++k)
+      wake = std::min(wake, workers_[k].prepare_poll(ends[k], limits_, state(k), time));
+    ends[plan_.n_workers] = {messages_.event(), POLLIN, 0};
+    wake = messages_.next_look(wake, time);
     return processes_.sleep(ends,
                             wake == INT64_MAX ? wake : std::max<std::int64_t>(0, wake - time));
   }
@@ -183,6 +183,7 @@ class fork_join_call {
     auto& worker = workers_[k];
     auto const pid = worker.process.pid();
     auto exited = ended(k, pid, worker.process.wait());
+    messages_.retire(k);
     auto const number = worker.number;
     auto const phase = phase_at_end(state(k), exited.end);
     if (phase == worker_phase::finished) return false;
@@ -244,10 +245,8 @@ class fork_join_call {
     });
   }
 
-  void cancel() noexcept { memory().header().cancelled.store(1, std::memory_order_release); }
-  bool cancelled() const noexcept {
-    return memory().header().cancelled.load(std::memory_order_acquire) != 0;
-  }
+  void cancel() noexcept { memory().header().cancel(); }
+  bool cancelled() const noexcept { return memory().header().is_cancelled(); }
 
   /// Kills all workers and what they have started. Earlier crashes are still reported.
   void end_all() {
@@ -294,6 +293,7 @@ class fork_join_call {
   ended_call ended_ = ended_call::by_nothing;  // what has ended the call before its tasks ended
   std::string left_;                           // text about a process that could not be killed
   std::uint32_t n_started_ = 0;
+  call_messages messages_;
   per_worker<worker_handle> workers_;  // its destructor ends the processes after an exception
   call_report report_;
 };

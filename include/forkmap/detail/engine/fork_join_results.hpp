@@ -21,8 +21,10 @@ namespace forkmap::detail {
 
 class fork_join_results final : private own_call_memory, public shared_results {
  public:
-  fork_join_results(job const& this_job, dispatch_plan const& plan, journal earlier)
-      : own_call_memory(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align),
+  fork_join_results(job const& this_job, dispatch_plan const& plan, journal earlier,
+                    bool has_messages)
+      : own_call_memory(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align,
+                        has_messages),
         shared_results(own_call_memory::view(), this_job, plan, 0),
         resume(std::move(earlier)) {
     if (resume) restore(this_job, plan);

@@ -21,6 +21,7 @@
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
 #include <forkmap/detail/worker/setup.hpp>
+#include <forkmap/message_handler.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/this_task.hpp>
@@ -70,11 +71,39 @@ class serial_results final : public call_results {
   std::uint64_t n_ = 0;  // 0 if results need no destruction
 };
 
+/// The channel of tasks in the caller's process: send() calls the handler.
+class serial_channel final : public message_channel {
+ public:
+  using message_channel::message_channel;
+
+  writer* begin() override { return nullptr; }
+  void end(std::size_t) override {}    // never called
+  void abandon() noexcept override {}  // never called
+  void handle(std::size_t task, void const* message) override {
+    try {
+      call_here(task, message);
+    } catch (...) {
+      error_ = std::current_exception();
+      throw;  // ends the task, too
+    }
+  }
+
+  /// Whether the handler has thrown, which ends the call.
+  bool has_failed() const noexcept { return error_ != nullptr; }
+  void rethrow_error() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::exception_ptr error_{};
+};
+
 /// The loop of tasks that run in the caller's process, one after the other.
 class serial_loop final : public task_loop {
  public:
   serial_loop(serial_results& into, job const& this_job, options const& opts)
-      : into_(into),
+      : messages(opts.on_message),
+        into_(into),
         most_failures_(this_job.stop_at_failure          ? 1
                        : limits_failures(this_job, opts) ? opts.max_failures
                                                          : 0),
@@ -88,6 +117,7 @@ class serial_loop final : public task_loop {
 
   bool failed(std::uint64_t index) override {
     process.end_if_forked();
+    if (messages.has_failed()) return false;
     task_failure failure;
     failure.index = index + first_index_;
     failure.pid = ::getpid();
@@ -107,6 +137,7 @@ class serial_loop final : public task_loop {
   }
   std::uint64_t last_failed = 0;
   own_process_run const process{};
+  serial_channel messages;
 
  private:
   serial_results& into_;
@@ -114,6 +145,7 @@ class serial_loop final : public task_loop {
   std::uint64_t first_index_;
   void watch(std::uint64_t i) override {
     process.end_if_forked();
+    messages.rethrow_error();  // a task has caught it
     running.store(as_current(i), std::memory_order_relaxed);
   }
 };
@@ -133,6 +165,7 @@ class serial_engine {
     frame.seed = opts_.seed;
     frame.first_index = this_job.first_index;
     frame.outer = this_job.outer;
+    if (opts_.on_message) frame.messages = &loop.messages;
     active_frame_scope const scope(frame);
 
     auto const plan = make_plan(this_job.n_tasks, 1, this_job.batch_tasks);
@@ -152,6 +185,7 @@ class serial_engine {
       loop.end = at + std::min(step, plan.n_tasks - at);
       this_job.run(this_job.tasks, loop);
       loop.process.end_if_forked();
+      loop.messages.rethrow_error();
       if (loop.has_too_many_failures()) {
         for (auto i = loop.last_failed + 1; !this_job.stop_at_failure && i < plan.n_tasks; ++i) {
           results->failures.add(cancelled_task(i + this_job.first_index, failure::never_started,

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <poll.h>
 #include <sys/types.h>
 
 #include <algorithm>
@@ -29,6 +30,18 @@ struct worker_handle {
   std::int64_t born = 0;
   current_backtrace stuck{};  // of its task when it timed out
   task_pulse pulse{};
+
+  /// Prepares to poll for its end.
+  /// Returns: the time at which to look at it at the latest; 0 if it has ended.
+  std::int64_t prepare_poll(pollfd& end, call_limits const& limits, worker_state const& state,
+                            std::int64_t now) {
+    end = {process.handle(), POLLIN, 0};
+    if (!process) return INT64_MAX;
+    constexpr std::int64_t look_again_ns = 1'000'000;  // for a process without a descriptor to poll
+    auto wake = limits.task.is_set() ? due(limits, state, now) : INT64_MAX;
+    if (process.handle() < 0) wake = process.has_ended() ? 0 : std::min(wake, now + look_again_ns);
+    return wake;
+  }
 
   /// The earliest time at which its task or its start could time out.
   std::int64_t due(call_limits const& limits, worker_state const& state, std::int64_t now) {

@@ -5,6 +5,7 @@
 //                        claim table  [n_batches / 4]
 //   each worker's own    worker_state
 //                        last_page       used only by workers that crash or run long
+//                        message_ring    only if the call has a handler of messages
 //                        published_range [log_capacity]
 //                        results         [n_results * result_bytes]   inline results, or names of
 //                        blobs
@@ -31,6 +32,7 @@
 #include <forkmap/detail/crash/backtrace.hpp>
 #include <forkmap/detail/memory/arena.hpp>
 #include <forkmap/detail/memory/per_worker.hpp>
+#include <forkmap/detail/messages/ring.hpp>
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/detail/plan/published.hpp>
@@ -41,6 +43,9 @@ struct alignas(128) call_header {
   std::atomic<std::uint32_t> cancelled;   // not 0: workers claim no more tasks
   std::atomic<std::uint32_t> n_failures;  // counted only if options::max_failures is set
   std::atomic<std::uint64_t> winner;      // of a race: the first task that succeeded, plus 1
+
+  void cancel() noexcept { cancelled.store(1, std::memory_order_release); }
+  bool is_cancelled() const noexcept { return cancelled.load(std::memory_order_acquire) != 0; }
 };
 
 /// Shared state that few workers write.
@@ -54,7 +59,7 @@ struct call_layout {
   // Offsets in the common part.
   std::size_t hints = 0, words = 0, common_bytes = 0;
   // Offsets in an own part.
-  std::size_t log = 0, results = 0, own_bytes = 0;
+  std::size_t messages = 0, log = 0, results = 0, own_bytes = 0;
   std::uint64_t log_capacity = 0;
   // Offsets in the file.
   std::uint64_t common_at = 0, own_first = 0, own_stride = 0;
@@ -62,18 +67,21 @@ struct call_layout {
 
   static constexpr std::size_t last_page_at = sizeof(worker_state);
   /// The bytes of each own part that the caller maps.
-  static constexpr std::size_t head_bytes = map_grain;
+  std::size_t head_bytes = map_grain;
 
   call_layout() = default;
 
   /// Errors: std::system_error ENOMEM if the results exceed the address space.
   call_layout(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
-              std::size_t result_align)
+              std::size_t result_align, bool has_messages)
       : hints(sizeof(call_header)),
         words(hints + plan.n_workers * sizeof(claim_hint)),
         common_bytes(words + claim_table::words_for(plan.n_batches) * sizeof(std::uint64_t)),
-        log(round_up(last_page_at + sizeof(last_page), sizeof(published_range))),
+        messages(round_up(last_page_at + sizeof(last_page), alignof(message_ring))),
+        log(has_messages ? messages + sizeof(message_ring)
+                         : round_up(last_page_at + sizeof(last_page), sizeof(published_range))),
         log_capacity(range_log_capacity(plan, n_results, result_bytes)) {
+    if (has_messages) head_bytes = round_up(log, map_grain);
     results = round_up(log + log_capacity * sizeof(published_range),
                        std::max<std::size_t>(result_align, 64));
     std::size_t all_results = 0;
@@ -154,12 +162,16 @@ class call_memory {
   published_range* log(std::uint32_t k) const noexcept {
     return at<published_range>(own(k), layout_.log);
   }
+  /// Precondition: the layout has messages.
+  message_ring& messages(std::uint32_t k) const noexcept {
+    return *at<message_ring>(own(k), layout_.messages);
+  }
   std::byte* results(std::uint32_t k) const noexcept { return own(k) + layout_.results; }
 
   /// In the caller: copies [offset, offset + bytes) of worker k's own part.
   /// Errors: std::system_error naming pread.
   void copy_own(std::uint32_t k, std::size_t offset, void* to, std::size_t bytes) const {
-    if (offset + bytes <= call_layout::head_bytes)
+    if (offset + bytes <= layout_.head_bytes)
       std::memcpy(to, heads_[k] + offset, bytes);
     else
       file_->read(layout_.own(k) + offset, to, bytes);
@@ -186,23 +198,24 @@ class own_call_memory {
  public:
   /// Errors: std::system_error naming the call that failed; EFBIG if RLIMIT_FSIZE is too low.
   own_call_memory(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
-                  std::size_t result_align)
-      : layout_(placed({plan, n_results, result_bytes, result_align}, plan.n_workers)),
+                  std::size_t result_align, bool has_messages)
+      : layout_(
+            placed({plan, n_results, result_bytes, result_align, has_messages}, plan.n_workers)),
         file_(layout_.arenas.begin(plan.n_workers)),
         heads_(plan.n_workers),
         more_(plan.n_workers) {
     file_.reserve_if_strict(layout_.own_first);
     // A small call needs only one mapping.
-    bool const side_by_side = layout_.own_stride == call_layout::head_bytes;
+    bool const side_by_side = layout_.own_stride == layout_.head_bytes;
     auto const first_bytes = static_cast<std::size_t>(layout_.own_first) +
-                             (side_by_side ? plan.n_workers * call_layout::head_bytes : 0);
+                             (side_by_side ? plan.n_workers * layout_.head_bytes : 0);
     map_ = file_.map(0, first_bytes, PROT_READ | PROT_WRITE);
     map_.keep_from_children();
     for (std::uint32_t k = 0; k != plan.n_workers; ++k) {
       if (side_by_side) {
         heads_[k] = map_.data() + layout_.own(k);
       } else {
-        more_[k] = file_.map(layout_.own(k), call_layout::head_bytes, PROT_READ | PROT_WRITE);
+        more_[k] = file_.map(layout_.own(k), layout_.head_bytes, PROT_READ | PROT_WRITE);
         more_[k].keep_from_children();
         heads_[k] = more_[k].data();
       }

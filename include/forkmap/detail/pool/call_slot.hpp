@@ -19,6 +19,7 @@
 #include <forkmap/detail/engine/shared_results.hpp>
 #include <forkmap/detail/engine/task_outcomes.hpp>
 #include <forkmap/detail/job/job.hpp>
+#include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
@@ -68,23 +69,22 @@ class pool_call final : public shared_results {
   call_limits limits;
   call_report report;
   ended_call ended = ended_call::by_nothing;  // what ended the call before its tasks had, if any
-  std::int64_t looked_at = 0;     // when is_neglected() or end_pretenders() last looked at it
-  std::int64_t neglected_ns = 0;  // how long it has waited for workers that look idle,
-  bool has_new_workers = false;   // which have been replaced
-  std::int64_t pretended_ns = 0;  // how long a worker has seemed to serve it
-  bool is_ended = false;          // no more workers come, and those that came are killed
-  bool results_are_many = false;  // more than most_kept_bytes
-  std::exception_ptr broken{};    // why the pool cannot go on with the call
+  std::int64_t looked_at = 0;      // when is_neglected() or end_pretenders() last looked at it
+  std::int64_t neglected_ns = 0;   // how long it has waited for workers that look idle,
+  bool has_new_workers = false;    // which have been replaced
+  std::int64_t pretended_ns = 0;   // how long a worker has seemed to serve it
+  message_inbox* inbox = nullptr;  // null: the pool has no handler of messages
+  bool is_ended = false;           // no more workers come, and those that came are killed
+  bool results_are_many = false;   // more than most_kept_bytes
+  std::exception_ptr broken{};     // why the pool cannot go on with the call
 
   /// Keeps memory that the next call may use again.
   void taken(std::uint64_t result) noexcept override {
     if (results_are_many) shared_results::taken(result);
   }
 
-  bool cancelled() const noexcept {
-    return memory.header().cancelled.load(std::memory_order_acquire) != 0;
-  }
-  void cancel() noexcept { memory.header().cancelled.store(1, std::memory_order_release); }
+  bool cancelled() const noexcept { return memory.header().is_cancelled(); }
+  void cancel() noexcept { memory.header().cancel(); }
 
   /// Whether every batch has been claimed. Exact, unlike task_outcomes::all_claimed().
   bool all_claimed() const noexcept {
@@ -156,7 +156,8 @@ template <class = void> class call_slot {
     if (this_job.batch_tasks == 0) this_job.batch_tasks = opts.batch_size;
     auto plan = make_plan(n_tasks, layout_->n_workers, this_job.batch_tasks, in_chunks);
     plan.n_workers = layout_->n_workers;  // any worker may serve the call
-    call_layout where(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align);
+    call_layout where(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align,
+                      static_cast<bool>(opts.on_message));
     where.common_at = layout_->common(number_);
     where.own_first = layout_->own(number_);
     where.own_stride = layout_->each_worker();
@@ -169,7 +170,7 @@ template <class = void> class call_slot {
     if (make_present(common_, layout_->common(number_), common_bytes_, common_present_))
       ++common_made_;
     make_present(table_, layout_->table(number_), table_bytes_, table_present_);
-    map_heads();
+    map_heads(where.head_bytes);
     // The call expects these bytes to be zero.
     std::memset(common_.data(), 0, std::min(common_used_, common_bytes_));
     common_used_ = std::max(common_used_, common_bytes_);
@@ -251,10 +252,10 @@ template <class = void> class call_slot {
   }
 
   /// Maps the begin of each worker's own part, once.
-  void map_heads() {
+  void map_heads(std::size_t head_bytes) {
     for (auto k = static_cast<std::uint32_t>(head_maps_.size()); k != layout_->n_workers; ++k) {
-      auto head = file_->map(layout_->own(number_) + k * layout_->each_worker(),
-                             call_layout::head_bytes, PROT_READ | PROT_WRITE);
+      auto head = file_->map(layout_->own(number_) + k * layout_->each_worker(), head_bytes,
+                             PROT_READ | PROT_WRITE);
       head.keep_from_children();
       heads_.push_back(head.data());
       head_maps_.push_back(std::move(head));

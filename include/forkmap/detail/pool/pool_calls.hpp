@@ -68,10 +68,11 @@ template <class = void> class pool_calls {
   }
 
   /// Sends the tasks and opens their call in call slot c, which was taken for it, with `wanted`
-  /// workers awake. `waiter`: what will wait for the call.
+  /// workers awake. `waiter`: what will wait for the call. `inbox`: for its messages, or null.
   /// Returns: null if there are no tasks.
   owner<pool_call> launch(std::uint32_t c, pool_tasks& tasks, map_report& report,
-                          std::int64_t called_at, waits_for_call waiter, std::uint64_t wanted) {
+                          std::int64_t called_at, waits_for_call waiter, std::uint64_t wanted,
+                          message_inbox* inbox) {
     owner<pool_call> call;
     auto& slot = slots_[c];
     auto& shared = supervisor_.control().call(c);
@@ -84,6 +85,8 @@ template <class = void> class pool_calls {
       if (n_tasks != 0) {
         call = slot.prepare(tasks, n_tasks, meanwhile, shared, supervisor_.next_number(), opts_,
                             report, called_at);
+        call->inbox = inbox;
+        if (inbox != nullptr) inbox->attach(call->memory, n_workers());
         supervisor_.control().bell(c).waiting.store(waiter);
         supervisor_.control().sent(c).begin();
         open(*call, waiter, meanwhile ? beside_caller_ : wanted);
@@ -126,7 +129,7 @@ template <class = void> class pool_calls {
       // An event need not mean the end: the other workers may still have to be woken.
       if (awake && is_over_soon(call, seen)) continue;
       awake = false;
-      sleep(bell, seen, look_again_ns);
+      sleep(bell, seen);
       // A task may have overwritten the memory that wakes this thread.
       if (bell.event.load() == seen) look_again(call);
     }
@@ -165,12 +168,14 @@ template <class = void> class pool_calls {
     supervisor_.poke();  // the call may be over already
   }
 
-  /// Ends the workers and the supervisor's thread.
-  void stop() { supervisor_.stop(); }
+  // For threads that wait for a call: see wait_for().
 
- private:
+  call_bell& bell_of(pool_call const& call) const noexcept {
+    return supervisor_.control().bell(call.place);
+  }
   /// Sleeps until the call's event is no longer `seen`, or for that long.
-  static void sleep(call_bell& bell, std::uint32_t seen, std::int64_t nanoseconds) noexcept {
+  static void sleep(call_bell& bell, std::uint32_t seen,
+                    std::int64_t nanoseconds = look_again_ns) noexcept {
     bell.waiting.store(waits_for_call::a_thread);
     wait_while_equal(bell.event, seen, nanoseconds);
     bell.waiting.store(waits_for_call::nobody);
@@ -182,6 +187,38 @@ template <class = void> class pool_calls {
     supervisor_.offer_again(call);
   }
 
+  /// Spins for a moment: the one worker that was woken finishes a small call within it. Wakes the
+  /// other workers, if they were not woken, when that worker turns out to have more to do.
+  bool is_over_soon(pool_call const& call, std::uint32_t seen) const noexcept {
+    constexpr std::int64_t alone_ns = 3'000;
+    auto const& event = supervisor_.control().bell(call.place).event;
+    bool alone = call.plan.n_batches > call.woken;
+    std::int64_t served_from = 0;
+    bool const over = spin_until(patience_ns, [&] {
+      if (event.load() != seen) return true;
+      if (!alone) return false;
+      if (served_from == 0) {
+        if (supervisor_.control().is_served(call.place)) served_from = nanoseconds_now();
+      } else if (nanoseconds_now() - served_from > alone_ns) {
+        supervisor_.wake(call.plan.n_batches);
+        alone = false;
+      }
+      return false;
+    });
+    if (!over && alone) supervisor_.wake(call.plan.n_batches);
+    return over;
+  }
+
+  /// Wakes all threads that wait for calls.
+  void wake_threads() {
+    std::lock_guard const lock(supervisor_.mutex);
+    supervisor_.raise_events();
+  }
+
+  /// Ends the workers and the supervisor's thread.
+  void stop() { supervisor_.stop(); }
+
+ private:
   void open(pool_call& call, waits_for_call waiter, std::uint64_t wanted) {
     std::lock_guard const lock(supervisor_.mutex);
     supervisor_.open(call, waiter, wanted);
@@ -227,28 +264,6 @@ template <class = void> class pool_calls {
       if ((taken - before) * call.slot_bytes < worth_it || call.cancelled()) return;
       sleep(bell, seen, a_moment_ns);
     }
-  }
-
-  /// Spins for a moment: the one worker that was woken finishes a small call within it. Wakes the
-  /// other workers, if they were not woken, when that worker turns out to have more to do.
-  bool is_over_soon(pool_call const& call, std::uint32_t seen) const noexcept {
-    constexpr std::int64_t alone_ns = 3'000;
-    auto const& event = supervisor_.control().bell(call.place).event;
-    bool alone = call.plan.n_batches > call.woken;
-    std::int64_t served_from = 0;
-    bool const over = spin_until(patience_ns, [&] {
-      if (event.load() != seen) return true;
-      if (!alone) return false;
-      if (served_from == 0) {
-        if (supervisor_.control().is_served(call.place)) served_from = nanoseconds_now();
-      } else if (nanoseconds_now() - served_from > alone_ns) {
-        supervisor_.wake(call.plan.n_batches);
-        alone = false;
-      }
-      return false;
-    });
-    if (!over && alone) supervisor_.wake(call.plan.n_batches);
-    return over;
   }
 
   void give_back(std::uint32_t c) noexcept {

@@ -20,11 +20,14 @@
 
 #include <forkmap/detail/engine/engine.hpp>
 #include <forkmap/detail/engine/hazards.hpp>
+#include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/delivering_wait.hpp>
 #include <forkmap/detail/pool/pool_calls.hpp>
 #include <forkmap/detail/pool/pool_interface.hpp>
 #include <forkmap/detail/pool/submitted_call.hpp>
+#include <forkmap/detail/pool/submitted_messages.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/report.hpp>
 
@@ -35,6 +38,8 @@ template <class = void> class pool_engine final : public pool_interface {
   pool_engine(options opts, std::uint32_t n_workers)
       : opts_((check_nesting(), std::move(opts))),
         owner_(::getpid()),
+        messages_(opts_.on_message ? std::make_shared<submitted_messages>(opts_.on_message)
+                                   : nullptr),
         calls_(opts_, n_workers,
                {[](void* self) noexcept { static_cast<pool_engine*>(self)->handle_submitted(); },
                 this}) {}
@@ -70,19 +75,27 @@ template <class = void> class pool_engine final : public pool_interface {
     check_owner();
     auto const called_at = nanoseconds_now();
     calls_.wake_early(tasks.expected());
+    owner<message_inbox> inbox(messages_ ? new message_inbox(opts_.on_message) : nullptr);
     auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread(), called_at,
-                              waits_for_call::nobody, calls_.at_once());
+                              waits_for_call::nobody, calls_.at_once(), inbox.get());
     if (call == nullptr) {
       clear(report_of_this_thread());
       return nullptr;
     }
-    calls_.wait_for(*call);
+    if (messages_)
+      wait_and_deliver(calls_, *call, *messages_);
+    else
+      calls_.wait_for(*call);
     calls_.collect(*call);
     return call;
   }
 
   void submit(std::shared_ptr<submitted_call> submitted, std::int64_t called_at) override {
     check_owner();
+    if (messages_) {
+      submitted->messages = messages_;
+      submitted->inbox = messages_->add();
+    }
     std::lock_guard const lock(submissions_);
     submitted_.push_back({std::move(submitted), nullptr, called_at});
     start_submitted();
@@ -94,12 +107,15 @@ template <class = void> class pool_engine final : public pool_interface {
       std::shared_ptr<submitted_call> last;
       {
         std::lock_guard const lock(submissions_);
-        if (submitted_.empty()) return;
-        last = submitted_.back().submitted;
+        if (!submitted_.empty()) last = submitted_.back().submitted;
       }
+      if (last == nullptr) break;
       last->wait_until_done();
     }
+    while (messages_ && messages_->deliver()) {
+    }
   }
+  submitted_messages* messages() const noexcept override { return messages_.get(); }
 
   std::size_t next_submission() override {
     check_owner();
@@ -123,14 +139,23 @@ template <class = void> class pool_engine final : public pool_interface {
     std::shared_ptr<submitted_call> submitted;
     owner<pool_call> call;  // null: waits for a call slot
     std::int64_t called_at;
+    bool is_ended = false;  // by what the handler of messages has thrown
   };
 
   /// On the supervisor's thread: collects submitted calls that are over, and starts others.
   void handle_submitted() noexcept {
     std::lock_guard const lock(submissions_);
     if (closing_) return;
+    if (messages_ && messages_->has_any()) {
+      messages_->notify();
+      calls_.wake_threads();
+    }
     for (auto at = submitted_.begin(); at != submitted_.end();) {
       if (at->call == nullptr) break;  // those behind it wait, too
+      if (at->submitted->inbox && at->submitted->inbox->error() &&
+          !std::exchange(at->is_ended, true)) {
+        calls_.end(*at->call, ended_call::by_cancel);
+      }
       if (!calls_.is_over(*at->call)) {
         ++at;
         continue;
@@ -153,10 +178,12 @@ template <class = void> class pool_engine final : public pool_interface {
       auto& submitted = *at->submitted;
       try {
         at->call = calls_.launch(c, *submitted.tasks, submitted.report, at->called_at,
-                                 waits_for_call::the_supervisor, most_workers);
+                                 waits_for_call::the_supervisor, most_workers,
+                                 submitted.inbox ? &submitted.inbox->inbox : nullptr);
         ++at;
       } catch (...) {
         submitted.error = std::current_exception();
+        if (submitted.inbox) submitted.inbox->inbox.close();
         submitted.set_done();
         at = submitted_.erase(at);
       }
@@ -181,6 +208,7 @@ template <class = void> class pool_engine final : public pool_interface {
       else
         submitted.error = std::current_exception();
     }
+    if (submitted.inbox) submitted.inbox->inbox.detach();
     done.call.reset();
     submitted.tasks.reset();
     submitted.set_done();
@@ -190,6 +218,7 @@ template <class = void> class pool_engine final : public pool_interface {
   static void finish(submission& unfinished, ended_call ended) {
     auto& submitted = *unfinished.submitted;
     bool const begun = unfinished.call != nullptr;
+    if (submitted.inbox) submitted.inbox->inbox.detach();
     submitted.failures.add(cancelled_task(
         submitted.index(), begun ? failure::cancelled : failure::never_started, 0, ended));
     if (begun) {
@@ -203,7 +232,8 @@ template <class = void> class pool_engine final : public pool_interface {
   pid_t owner_;
   std::atomic<std::size_t> n_submissions_{0};
   std::mutex submissions_;
-  std::list<submission> submitted_{};  // not done, in the order of their submission
+  std::shared_ptr<submitted_messages> messages_;  // null: no handler of messages
+  std::list<submission> submitted_{};             // not done, in the order of their submission
   bool closing_ = false;
   pool_calls<> calls_;  // last: its thread uses all of these
 };

@@ -10,6 +10,7 @@
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/send/pool_tasks.hpp>
 #include <forkmap/detail/pool/submitted_call.hpp>
+#include <forkmap/detail/pool/submitted_messages.hpp>
 #include <forkmap/options.hpp>
 
 namespace forkmap::detail {
@@ -54,6 +55,8 @@ class pool_interface {
   virtual void wait() = 0;
   /// Ends a submitted call.
   virtual void cancel(submitted_call const& submitted, ended_call why) = 0;
+  /// The messages of submitted tasks; null if the pool has no handler of messages.
+  virtual submitted_messages* messages() const noexcept = 0;
   /// The number of the next task that is submitted to this pool.
   /// Errors: std::logic_error in a process that did not make the pool.
   virtual std::size_t next_submission() = 0;

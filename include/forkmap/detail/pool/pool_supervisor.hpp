@@ -73,6 +73,7 @@ template <class = void> class pool_supervisor {
   void open(pool_call& call, waits_for_call waiter, std::uint64_t wanted) {
     if (broken_) std::rethrow_exception(broken_);
     processes_.start_missing();
+    for (std::uint32_t k = 0; k != processes_.size(); ++k) processes_.worker(k).idle_deaths = 0;
     control().call(call.place).number.store(call.number);
     calls_[call.place] = &call;
     control().open_calls().fetch_or(std::uint64_t{1} << call.place);
@@ -138,6 +139,13 @@ template <class = void> class pool_supervisor {
     control().call(call.place).number.store(0);
   }
 
+  /// Wakes all threads that wait for calls.
+  void raise_events() const noexcept {
+    for (auto const* call : calls_) {
+      if (call != nullptr) control().raise_event(call->place);
+    }
+  }
+
   /// Wakes the thread, which then checks everything. May be called without the mutex.
   void poke() const noexcept { processes_.poke(); }
 
@@ -176,8 +184,8 @@ template <class = void> class pool_supervisor {
           any_ended = true;
         }
         check_limits(nanoseconds_now());
+        if (any_ended) raise_events();
         for (auto* call : calls_) {
-          if (any_ended && call != nullptr) control().raise_event(call->place);
           if (!any_event && call != nullptr) offer_again(*call);
         }
       }
@@ -191,12 +199,7 @@ template <class = void> class pool_supervisor {
     if (control().header().closing.load() != 0) return -1;
     events.follow(processes_, broken_ != nullptr);
     auto const time = nanoseconds_now();
-    auto wake = next_limit(calls_, processes_, time);
-    // A task may have overwritten the memory that announces the end of a call: look now and then.
-    constexpr std::int64_t look_again_ns = 200'000'000;
-    for (auto const* call : calls_) {
-      if (call != nullptr) wake = std::min(wake, time + look_again_ns);
-    }
+    auto const wake = next_look(calls_, processes_, time);
     sleeps_until_event_ = wake == INT64_MAX;
     return sleeps_until_event_ ? wake : std::max<std::int64_t>(0, wake - time);
   }
@@ -229,6 +232,7 @@ template <class = void> class pool_supervisor {
     auto ended = processes_.collect(k);
     auto const end = ended.end;
     auto const phase = state.phase.load();
+    retire_messages(calls_, k);
     // A worker's state may hold anything: a task may have overwritten it.
     auto serving = state.serving.load() & ~pool_worker_state::killed;
     if ((serving & ~pool_worker_state::leaving) > most_calls) serving = 0;
@@ -243,9 +247,10 @@ template <class = void> class pool_supervisor {
       if (phase != worker_phase::late && nanoseconds_now() - worker.born > soon_ns)
         worker.idle_deaths = 0;
       if (is_last_idle_death(worker.idle_deaths, end, phase, opts_)) {
-        broken_ = idle_failure(std::move(ended), phase, opts_, std::move(worker.stuck)).exception();
+        // No task caused the end, and a replacement would end the same way. The next call tries again.
         state.serving.store(0);
-        return fail_all(broken_);
+        return fail_all(
+            idle_failure(std::move(ended), phase, opts_, std::move(worker.stuck)).exception());
       }
     }
     if (!continues_call) {

@@ -17,14 +17,18 @@
 #include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/memory/own_memory.hpp>
 #include <forkmap/detail/memory/prefault.hpp>
+#include <forkmap/detail/messages/ring.hpp>
+#include <forkmap/detail/messages/sender.hpp>
 #include <forkmap/detail/os/guarded_memory.hpp>
 #include <forkmap/detail/os/process_mark.hpp>
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/os/thread_limits.hpp>
+#include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
 #include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/send/arguments.hpp>
 #include <forkmap/detail/serialize/call_cache.hpp>
+#include <forkmap/message_handler.hpp>
 #include <forkmap/options.hpp>
 
 namespace forkmap::detail {
@@ -122,6 +126,29 @@ struct call_extent {
     return std::min(state.arena_next.load(std::memory_order_relaxed), layout.arenas.stride);
   }
 
+  /// Wakes what waits for the call in a slot: wake(worker, slot).
+  struct caller_waker {
+    void (*wake)(void* worker, std::uint32_t slot) noexcept;
+    void* worker;
+    std::uint32_t slot;
+  };
+  /// The channel for the messages of call `number`.
+  message_channel* channel(message_handler const& handler, message_ring& ring, std::uint64_t number,
+                           caller_waker waker) {
+    if (!messages_) {
+      waker_ = waker;
+      messages_.reset(new message_sender(
+          handler, ring,
+          [](void* erased) noexcept {
+            auto const& to = *static_cast<caller_waker*>(erased);
+            to.wake(to.worker, to.slot);
+          },
+          &waker_));
+    }
+    messages_->begin_call(number);
+    return messages_.get();
+  }
+
   bool has(call_layout const& layout) const noexcept {
     return layout.own_bytes <= own_bytes && layout.common_bytes <= common_bytes;
   }
@@ -152,6 +179,8 @@ struct call_extent {
 
  private:
   std::uint64_t last_call_ = 0;
+  caller_waker waker_{};
+  owner<message_sender> messages_{};
 };
 
 }  // namespace forkmap::detail

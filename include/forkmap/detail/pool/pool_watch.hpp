@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <forkmap/detail/engine/worker_exit.hpp>
+#include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/oom.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
@@ -77,15 +78,27 @@ class pool_events {
   bool have_handles_ = true;  // false: a process has no pidfd, because the system has none
 };
 
+/// Keeps the messages that worker k, which has ended, has sent in any open call.
+inline void retire_messages(std::vector<pool_call*> const& calls, std::uint32_t k) {
+  for (auto const* call : calls) {
+    if (call != nullptr && call->inbox != nullptr) call->inbox->retire(k);
+  }
+}
+
 // The time limits of a pool's calls and of their tasks: when to check the next one, and which
 // workers to kill: those whose task has timed out, and those whose call was cancelled.
 
-/// When to check the next limit.
-/// Returns: the time on the steady clock, in nanoseconds; INT64_MAX if there are no limits.
+/// When to check the next limit, and whether open calls have ended: a task may have overwritten the
+/// memory that announces it.
+/// Returns: the time on the steady clock, in nanoseconds; INT64_MAX if no call is open.
 template <class Lazy>
-std::int64_t next_limit(std::vector<pool_call*> const& calls, pool_processes<Lazy>& processes,
-                        std::int64_t time) noexcept {
+std::int64_t next_look(std::vector<pool_call*> const& calls, pool_processes<Lazy>& processes,
+                       std::int64_t time) noexcept {
+  constexpr std::int64_t look_again_ns = 200'000'000;
   auto next = INT64_MAX;
+  for (auto const* call : calls) {
+    if (call != nullptr) next = time + look_again_ns;
+  }
   for (auto const* call : calls) {
     if (call == nullptr || !call->limits.exist() || call->is_ended) continue;
     next = std::min(next, call->limits.next_look(time));

@@ -20,6 +20,7 @@
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/memory/arena.hpp>
 #include <forkmap/detail/memory/call_memory.hpp>
+#include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/exits.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/os/process.hpp>
@@ -45,9 +46,9 @@ template <class = void> class pool_worker {
         control_(control),
         k_(k),
         state_(control.own_place()),
-        tasks_left_(tasks_per_worker(birth.opts)) {
+        tasks_left_(tasks_per_worker(birth.opts)),
+        supervisor_event_(birth.supervisor_event) {
     ::fstat(birth.file.get(), &file_status_);
-    ::fstat(birth.supervisor_event, &event_status_);
     frame_.worker = static_cast<int>(k);
     frame_.seed = birth.opts.seed;
     active_frame = &frame_;
@@ -194,12 +195,14 @@ template <class = void> class pool_worker {
                              .call = number,
                              .present = &mapped.own_present,
                              .common_present = &mapped.common_present};
-    frame_.first_index = this_job.first_index;
-    frame_.outer = this_job.outer;
-    frame_.attempt = birth.again.attempt;
-    frame_.retried_begin = birth.again.tasks.begin;
-    frame_.retried_end = birth.again.tasks.end;
-    if (frame_.random) frame_.random->made_for = no_task;  // it was made in another call
+    begin_frame(frame_, birth);
+    if (birth_.opts.on_message) {
+      frame_.messages = mapped.channel(birth_.opts.on_message, memory.messages(k_), number,
+                                       {[](void* worker, std::uint32_t slot) noexcept {
+                                          static_cast<pool_worker*>(worker)->raise_event(slot);
+                                        },
+                                        this, c});
+    }
 
     auto& state = memory.state(k_);
     constexpr auto relaxed = std::memory_order_relaxed;
@@ -253,17 +256,9 @@ template <class = void> class pool_worker {
   /// numbers may belong to other files now.
   bool has_descriptors() const noexcept { return is_still(birth_.file.get(), file_status_); }
 
-  static bool is_still(int fd, struct stat const& before) noexcept {
-    struct stat now{};
-    return ::fstat(fd, &now) == 0 && now.st_ino == before.st_ino && now.st_dev == before.st_dev;
-  }
-
   void raise_event(std::uint32_t c) {
     if (control_.raise_event(c) != waits_for_call::the_supervisor) return;
-    // Without the descriptor the supervisor notices when it next looks, within 200 ms.
-    if (!is_still(birth_.supervisor_event, event_status_)) return;
-    std::uint64_t const one = 1;
-    bound().syscall(SYS_write, birth_.supervisor_event, &one, sizeof one);
+    supervisor_event_.raise();
   }
 
   /// Waits until there may be work. Spins for a moment first: the next call often comes at once.
@@ -290,7 +285,7 @@ template <class = void> class pool_worker {
   task_range remaining_{};  // tasks of the call that this worker continues
   retry again_{};
   struct stat file_status_{};  // of the pool's file, when this worker was forked
-  struct stat event_status_{};
+  kept_event supervisor_event_;
   task_frame frame_;
   std::exception_ptr not_initialised_;
   call_cache cache_;

@@ -59,6 +59,7 @@ template <class = void> class submitted_window {
   void close() noexcept {
     if (!engine_.is_ours()) return;
     stop(ended_call::by_cancel);
+    for (auto const& call : running_) call->drop_messages();
     running_.clear();
   }
   /// Cancels tasks that have not ended, and dispatches no more.
@@ -137,9 +138,22 @@ template <class = void> class submitted_window {
     auto call = running_.begin();
     if (ended_->ordered()) return (*call)->wait_until(until) ? call : running_.end();
     std::size_t index = 0;
-    if (!ended_->next(index, until)) return running_.end();
+    if (!next_ended(index, until)) return running_.end();
     while ((*call)->index() != index) ++call;
+    (*call)->wait_until_done();  // delivers its last messages
     return call;
+  }
+  bool next_ended(std::size_t& index, std::int64_t until) {
+    auto* const messages = engine_.messages();
+    if (messages == nullptr) return ended_->next(index, until);
+    for (;;) {
+      auto const seen = messages->changes();
+      messages->deliver();
+      if (ended_->next(index, 0)) return true;
+      auto const rest = until == INT64_MAX ? until : until - nanoseconds_now();
+      if (rest <= 0) return false;
+      messages->sleep(seen, rest);
+    }
   }
 
   pool_interface& engine_;

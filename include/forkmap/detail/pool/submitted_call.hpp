@@ -23,8 +23,10 @@
 #include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/done_signal.hpp>
 #include <forkmap/detail/pool/ended_calls.hpp>
 #include <forkmap/detail/pool/send/pool_tasks.hpp>
+#include <forkmap/detail/pool/submitted_messages.hpp>
 #include <forkmap/detail/serialize/codec.hpp>
 #include <forkmap/report.hpp>
 #include <forkmap/writer.hpp>
@@ -39,44 +41,6 @@ inline void check_pool_owner(pid_t owner) {
       "forkmap: a pool is used in a process that did not make it (a worker, or a forked child): "
       "make one there, or use forkmap::parallel");
 }
-
-/// Tells threads that wait for one of several submitted calls that some call is done.
-class done_signal {
- public:
-  void announce() noexcept {
-    count_.fetch_add(1);
-    if (n_waiting_.load() != 0) wake_all(count_);
-  }
-
-  /// Waits until `done()` returns true, but not longer than to that time on the steady clock, in
-  /// nanoseconds (INT64_MAX: no limit).
-  /// Returns: whether `done()` has returned true.
-  template <class Done> bool wait_until(std::int64_t time, Done const& done) {
-    // A pool in another shared library may announce its calls elsewhere: look now and then.
-    constexpr std::int64_t look_again_ns = 50'000'000;
-    struct registration {
-      explicit registration(std::atomic<std::uint32_t>& n_waiting) noexcept : counter(n_waiting) {
-        counter.fetch_add(1);
-      }
-      registration(registration const&) = delete;
-      registration& operator=(registration const&) = delete;
-      ~registration() { counter.fetch_sub(1); }
-      std::atomic<std::uint32_t>& counter;
-    } const this_thread(n_waiting_);
-    for (;;) {
-      auto const seen = count_.load();
-      if (done()) return true;
-      auto const rest = time - nanoseconds_now();
-      if (rest <= 0) return false;
-      wait_while_equal(count_, seen, std::min(rest, look_again_ns));
-    }
-  }
-
- private:
-  std::atomic<std::uint32_t> count_{0};  // a futex
-  std::atomic<std::uint32_t> n_waiting_{0};
-};
-inline constinit done_signal any_call_done;
 
 /// A submitted call. Only its pool may use it until it is done.
 class submitted_call {
@@ -94,19 +58,34 @@ class submitted_call {
 
   /// Errors: std::logic_error in a forked child, where the call would never be done.
   void check_owner() const { check_pool_owner(owner_); }
+  /// Whether the call is done and its messages have been handled.
+  bool is_settled() const {
+    if (!is_done()) return false;
+    return messages == nullptr || messages->is_delivering_here() || !messages->is_ours() ||
+           inbox->inbox.is_finished();
+  }
   void wait_until_done() const { wait_until(INT64_MAX); }
-  /// Waits until the call is done, but not longer than to that time on the steady clock, in
-  /// nanoseconds (INT64_MAX: no limit).
-  /// Returns: whether the call is done.
+  /// Waits until the call is settled, but not longer than to that time on the steady clock, in
+  /// nanoseconds (INT64_MAX: no limit). Delivers messages meanwhile.
+  /// Returns: whether the call is settled.
   /// Errors: std::logic_error in a forked child, where the call would never be done.
   bool wait_until(std::int64_t time) const {
     for (;;) {
-      if (is_done()) return true;
+      auto const seen = messages == nullptr ? 0 : messages->changes();
+      if (messages != nullptr) messages->deliver();
+      if (is_settled()) return true;
       auto const rest = time == INT64_MAX ? time : time - nanoseconds_now();
       if (rest <= 0) return false;
       check_owner();
-      wait_while_equal(done_, 0, rest);
+      if (messages == nullptr)
+        wait_while_equal(done_, 0, rest);
+      else
+        messages->sleep(seen, rest);
     }
+  }
+  /// Has messages that were not handled yet, and later ones, not handled any more.
+  void drop_messages() noexcept {
+    if (inbox != nullptr) inbox->inbox.close();
   }
   void set_done() noexcept {
     auto const group = std::move(group_);
@@ -115,6 +94,7 @@ class submitted_call {
     if (auto const fd = event_.load(); fd >= 0) raise_event(fd);
     any_call_done.announce();
     if (group != nullptr) group->add(number_);
+    if (messages != nullptr) messages->notify();
   }
 
   /// An eventfd that is readable when the call is done. To be called by one thread at a time.
@@ -131,6 +111,9 @@ class submitted_call {
 
   owner<pool_tasks> tasks;
   map_report report{};
+  // Null: the pool has no handler of messages.
+  std::shared_ptr<submitted_messages> messages{};  // of all submitted calls of the pool
+  std::shared_ptr<submitted_inbox> inbox{};        // of this one
   // When the call is done, one of these.
   std::string bytes{};         // the serialized result
   failure_list failures{};     // why there is no result
@@ -146,8 +129,12 @@ class submitted_call {
 };
 
 /// The result of a submitted call that is done, or with Outcomes its outcome. May be called once.
-/// Errors: the failure of the pool; without Outcomes also that of the task.
+/// Errors: what the handler of messages has thrown; the failure of the pool; without Outcomes also that
+/// of the task.
 template <class R, bool Outcomes = false> auto take_submitted(submitted_call const& call) {
+  if (call.inbox != nullptr) {
+    if (auto const error = call.inbox->error()) std::rethrow_exception(error);
+  }
   if (call.error) std::rethrow_exception(call.error);
   return take_streamed<R, Outcomes>(call.failures, call.index(), [&]() -> R {
     if constexpr (!std::is_void_v<R>) {

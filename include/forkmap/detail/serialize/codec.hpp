@@ -215,6 +215,9 @@ template <class T> void encode(writer& out, T const& value) {
 /// which is the order of the bytes.
 template <class T> T decode(reader& in) {
   constexpr auto chosen = serialization_of<T>;
+  static_assert(!refused(chosen),
+                "forkmap: reader::get: this type cannot be sent between processes; specialise "
+                "forkmap::serializer for it");
   if constexpr (chosen == encoding::by_serializer) {
     return decode_by_serializer<T>(in);
   } else if constexpr (chosen == encoding::by_address) {

@@ -13,15 +13,20 @@
 #include <forkmap/detail/failure/failures.hpp>
 #include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/memory/own_memory.hpp>
+#include <forkmap/detail/messages/ring.hpp>
+#include <forkmap/detail/messages/sender.hpp>
 #include <forkmap/detail/os/bound.hpp>
+#include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/exits.hpp>
 #include <forkmap/detail/os/process.hpp>
 #include <forkmap/detail/os/stdio.hpp>
+#include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/detail/worker/loop.hpp>
 #include <forkmap/detail/worker/setup.hpp>
 #include <forkmap/detail/worker/task_runner.hpp>
+#include <forkmap/message_handler.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/this_task.hpp>
 
@@ -40,6 +45,21 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
     return false;
   }
 }
+
+/// The channel of a worker's messages, whose caller sleeps until an eventfd is readable.
+class fork_join_sender {
+ public:
+  fork_join_sender(message_handler const& handler, message_ring& ring, int event) noexcept
+      : event_(event), channel_(handler, ring, wake, &event_) {}
+
+  message_channel& channel() noexcept { return channel_; }
+
+ private:
+  static void wake(void* event) noexcept { static_cast<kept_event*>(event)->raise(); }
+
+  kept_event event_;
+  message_sender channel_;
+};
 
 /// Runs a worker. Called in the child of a fork; never returns. An exception that escapes (only
 /// possible if memory runs out while a failure is published) terminates the process, which the
@@ -76,10 +96,7 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   task_frame frame;
   frame.worker = static_cast<int>(birth.number);
   frame.seed = birth.opts.seed;
-  frame.outer = birth.this_job.outer;
-  frame.attempt = birth.again.attempt;
-  frame.retried_begin = birth.again.tasks.begin;
-  frame.retried_end = birth.again.tasks.end;
+  begin_frame(frame, birth);
   active_frame = &frame;
   this_process.frame = &frame;
 
@@ -92,6 +109,12 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   };
   auto arena = mapped.arena_from_here();
   worker_loop loop(birth, arena);
+  owner<fork_join_sender> messages;
+  if (opts.on_message) {
+    messages.reset(
+        new fork_join_sender(opts.on_message, memory.messages(birth.number), birth.event));
+    frame.messages = &messages->channel();
+  }
   auto remaining_tasks = tasks_per_worker(opts);
   bool retires = false;
   if (run_outside_tasks(loop, [&] { apply_budget(opts, birth.threads, birth.number); }) &&

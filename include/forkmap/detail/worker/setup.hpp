@@ -151,6 +151,7 @@ struct worker_birth {
   std::uint32_t process;          // among the processes of its call, from 1
   int share;                      // in cores of the machine
   int probe_signal;               // asks a worker for a backtrace; 0: none
+  int event = -1;                 // raised when there are messages for the caller; -1: no messages
   task_range remaining;           // the remaining tasks of a predecessor's batch, to be run first
   retry again;
   std::uint64_t call = 0;  // the call's number, part of all that is published
@@ -159,6 +160,16 @@ struct worker_birth {
   present_blocks* common_present = nullptr;
   parent_ties ties{};
 };
+
+/// Sets the members of a frame that differ from one call to the next.
+inline void begin_frame(task_frame& frame, worker_birth const& birth) noexcept {
+  frame.first_index = birth.this_job.first_index;
+  frame.outer = birth.this_job.outer;
+  frame.attempt = birth.again.attempt;
+  frame.retried_begin = birth.again.tasks.begin;
+  frame.retried_end = birth.again.tasks.end;
+  if (frame.random) frame.random->made_for = no_task;  // it was made in another call
+}
 
 // Resource limits of a worker.
 
