@@ -14,6 +14,7 @@ set(emulated_without
   promise/balance.cpp             # measures times
   promise/depth.cpp               # ten nested emulators
   promise/hostile.cpp             # ten thousand calls, and madvise flags for fork that qemu ignores
+  promise/hostile_messages.cpp    # the same
   promise/locks_at_fork.cpp       # thousands of forks while threads call dlopen
   promise/started_programs.cpp    # RLIMIT_LOCKS, and /proc, which shows the emulator
   promise/user_threads.cpp        # OpenMP, which is not installed for the target
