@@ -31,6 +31,7 @@ struct task_details {
   int signal = 0;
   int exit_status = -1;
   std::size_t max_rss = 0;
+  std::string output{};
 
   /// The stack of a worker that crashed, innermost frame first, and the function that symbolizes
   /// it. The function is called only when the text is requested, because it takes milliseconds.
@@ -84,6 +85,9 @@ class task_context {
   /// "in task i of a nested call", then the trace of the nested failure.
   /// Cost: some milliseconds at the first call if a stack must be symbolized.
   std::string const& trace() const noexcept { return details_->full_trace(); }
+  /// What the task had printed to stdout and stderr: the last 64 KiB. Empty unless options::output is
+  /// output::capture.
+  std::string const& output() const noexcept { return details_->output; }
 
  protected:
   detail::task_details const& details() const noexcept { return *details_; }

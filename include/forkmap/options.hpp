@@ -16,6 +16,7 @@
 #include <utility>
 
 #include <forkmap/message_handler.hpp>
+#include <forkmap/output.hpp>
 
 #ifndef __cpp_lib_jthread
 #error "forkmap needs std::stop_token: libc++ before version 20 has it with -fexperimental-library"
@@ -159,6 +160,9 @@ struct options {
   /// handler throws ends the call with that exception, also outcomes(); for a submitted task,
   /// get() throws it. The handler may make calls.
   message_handler on_message{};
+  /// What becomes of what tasks print to stdout and stderr: see forkmap::output. All modes but inherit
+  /// imply isolate.
+  output_mode output = forkmap::output::inherit;
   /// For outcomes, stream_outcomes and unordered_outcomes: end the call after this many failed tasks.
   /// Tasks that then run are ended (failure::cancelled), those that have not begun are never_started.
   /// A stream gives the outcomes of the tasks that it has dispatched and ends. 0: no limit.

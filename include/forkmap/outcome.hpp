@@ -6,6 +6,7 @@
 
 #include <exception>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -13,6 +14,9 @@
 #include <forkmap/error.hpp>
 
 namespace forkmap {
+
+template <class R> class outcome;
+
 namespace detail {
 
 /// A failure and the exception that value() throws for it. Shared, so that outcomes are cheap to
@@ -21,6 +25,8 @@ struct failed_task {
   std::shared_ptr<failure const> what;
   std::exception_ptr exception;
 };
+
+template <class R> void set_output(outcome<R>& of, std::string output);
 
 }  // namespace detail
 
@@ -54,6 +60,14 @@ template <class R> class outcome {
 
   /// The failure. Precondition: !has_value().
   failure const& error() const noexcept { return *std::get_if<1>(&state_)->what; }
+
+  /// What the task has printed to stdout and stderr: the last 64 KiB. Empty unless options::output is
+  /// output::capture.
+  std::string const& output() const noexcept {
+    static std::string const none;
+    if (!has_value()) return error().output();
+    return output_ != nullptr ? *output_ : none;
+  }
 
   /// The result.
   /// Errors: if the task failed, the exception that the call would have thrown for it.
@@ -132,7 +146,10 @@ template <class R> class outcome {
     if (!has_value()) std::rethrow_exception(std::get_if<1>(&state_)->exception);
   }
 
+  template <class T> friend void detail::set_output(outcome<T>& of, std::string output);
+
   std::variant<stored_type, detail::failed_task> state_;
+  std::shared_ptr<std::string const> output_{};
 };
 // clang-format on
 

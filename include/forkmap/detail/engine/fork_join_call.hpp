@@ -45,8 +45,7 @@ class fork_join_call {
       : job_(this_job),
         opts_(opts),
         plan_(plan),
-        results_(new fork_join_results(this_job, plan, std::move(earlier),
-                                       static_cast<bool>(opts.on_message))),
+        results_(new fork_join_results(this_job, plan, std::move(earlier), has_messages(opts))),
         owned_results_(results_),
         outcomes_(this_job, plan, *results_),
         limits_(opts, called_at),
@@ -63,12 +62,13 @@ class fork_join_call {
       } else {
         start_all();
         watch();
-        messages_.deliver_last();
+        results_->outputs = messages_.deliver_last();
         processes_.end();
         deaths_.note();
       }
     }
     outcomes_.collect(ended_, opts_);
+    results_->add_outputs_to_failures();
     results_->failures.remark(left_);
     report_.publish(job_, plan_, *results_, true);
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k)
@@ -86,7 +86,6 @@ class fork_join_call {
   }
 
   std::int64_t now() const noexcept { return limits_.exist() ? nanoseconds_now() : 0; }
-
   void start_all() {
     fork_between_hooks(opts_, [this] {
       warn_of_hazards();
@@ -113,6 +112,7 @@ class fork_join_call {
                              .share = share_,
                              .probe_signal = probe_signal_,
                              .event = messages_.event(),
+                             .files = &messages_.files(),
                              .remaining = remaining,
                              .again = workers_[k].again,
                              .present = nullptr,
@@ -172,9 +172,7 @@ class fork_join_call {
     auto const& process = workers_[k].process;
     workers_[k].stuck = locate(process, workers_[k].number, memory().backtrace(k), probe_signal_);
     if (processes_.kill(process, workers_[k].number)) return;
-    throw_system_error(EPERM,
-                       "kill of a worker whose task has timed out (the worker is left running),",
-                       "pid " + std::to_string(process.pid()));
+    throw_not_killed(process.pid());
   }
 
   /// Collects worker k, which has ended, and replaces it if tasks remain.
@@ -191,6 +189,7 @@ class fork_join_call {
     if (phase == worker_phase::leaving && !opts_.worker_exit) return false;
     auto const last = outcomes_.last_task_of(k);
     auto remaining = last.remaining;
+    messages_.retire_output(k, last, job_.first_index);
     bool const retired =
         phase == worker_phase::retired || (phase == worker_phase::retiring && !opts_.worker_exit);
     bool const failed = last.was_running && !again(k, last);
@@ -265,6 +264,7 @@ class fork_join_call {
       }
       auto exited = ended(k, pid, end);
       auto const last = outcomes_.last_task_of(k);
+      messages_.retire_output(k, last, job_.first_index);
       if (!last.was_running) continue;
       if (last.timed_out || (exited.end.known && exited.end.signal != SIGKILL)) {
         outcomes_.leave(k, last.remaining);

@@ -18,6 +18,7 @@
 #include <forkmap/detail/job/job.hpp>
 #include <forkmap/detail/memory/arena_reader.hpp>
 #include <forkmap/detail/memory/call_memory.hpp>
+#include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
 #include <forkmap/detail/plan/published.hpp>
 #include <forkmap/detail/worker/failure_log.hpp>
@@ -60,6 +61,18 @@ class shared_results : public call_results {
     return static_cast<std::size_t>(bytes);
   }
   void taken(std::uint64_t) noexcept override { arenas.release(); }
+  std::string output_of(std::uint64_t task) override {
+    auto const found = outputs.find(task + job_.first_index);
+    return found == outputs.end() ? std::string() : std::move(found->second);
+  }
+  /// Gives the failures the output of their tasks.
+  void add_outputs_to_failures() {
+    if (outputs.empty()) return;
+    failures.for_each([&](task_failure& failed) {
+      auto const found = outputs.find(failed.index);
+      if (found != outputs.end()) failed.output = found->second;
+    });
+  }
 
   /// The bytes in use in worker k's arena. The value comes from the worker and is only limited, not
   /// checked.
@@ -149,6 +162,7 @@ class shared_results : public call_results {
   published_ranges ranges;
   std::uint64_t call_number;
   std::uint64_t restored = 0;  // the number of results from an earlier run
+  task_outputs outputs{};      // that were kept
 
  protected:
   reader read_blob(std::uint64_t result) override {

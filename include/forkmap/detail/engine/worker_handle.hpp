@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
+#include <string>
 
 #include <forkmap/detail/crash/current_backtrace.hpp>
 #include <forkmap/detail/engine/call_limits.hpp>
@@ -73,6 +75,12 @@ inline worker_phase phase_at_end(worker_state const& state, process_end const& e
   bool const credible =
       phase <= worker_phase::late && (phase != worker_phase::finished || in_order);
   return credible ? phase : worker_phase::working;
+}
+
+[[noreturn]] inline void throw_not_killed(pid_t pid) {
+  throw_system_error(EPERM,
+                     "kill of a worker whose task has timed out (the worker is left running),",
+                     "pid " + std::to_string(pid));
 }
 
 // The caller's handle of a pool's worker.

@@ -35,6 +35,7 @@ struct task_failure {
   int signal = 0;
   int exit_status = -1;
   std::size_t max_rss = 0;
+  std::string output{};
   std::vector<std::uintptr_t> frames{};  // backtrace of a worker that has crashed or timed out
   std::string (*text_of_frames)(std::vector<std::uintptr_t> const&) = nullptr;
 
@@ -51,6 +52,7 @@ struct task_failure {
     details->signal = of_inner_call ? what.own.signal : signal;
     details->exit_status = of_inner_call ? what.own.exit_status : exit_status;
     details->max_rss = of_inner_call ? what.own.max_rss : max_rss;
+    details->output = output;
     details->frames = frames;
     details->text_of_frames = text_of_frames;
     return task_context(details);
@@ -119,6 +121,10 @@ class failure_list {
       any = true;
     }
     if (!any && !all_.empty()) all_.front().what.message += text;
+  }
+
+  template <class Change> void for_each(Change const& change) {
+    for (auto& task : all_) change(task);
   }
 
   bool empty() const noexcept { return all_.empty(); }

@@ -14,8 +14,10 @@
 #include <iterator>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <forkmap/detail/failure/failures.hpp>
@@ -71,6 +73,8 @@ class call_results {
   }
   /// The size of all blobs.
   virtual std::size_t blob_bytes() const noexcept { return 0; }
+  /// Takes what task `task` has printed, if that was kept.
+  virtual std::string output_of(std::uint64_t) { return {}; }
   /// Called when a result that is not inline has been taken.
   virtual void taken(std::uint64_t result) noexcept = 0;
 
@@ -230,6 +234,11 @@ inline task_failure unreadable_result(std::uint64_t index) {
   return unreadable;
 }
 
+/// Gives an outcome the output of its task.
+template <class R> void set_output(outcome<R>& of, std::string output) {
+  if (!output.empty()) of.output_ = std::make_shared<std::string const>(std::move(output));
+}
+
 /// The outcome of every task, in input order.
 template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, std::uint64_t n) {
   std::vector<outcome<R>> all;
@@ -251,27 +260,32 @@ template <class R> std::vector<outcome<R>> take_outcomes(call_results& results, 
         all.emplace_back(lost != nullptr ? lost->outcome() : unreadable_result(i).outcome());
       }
     }
+    if (all.back().has_value()) set_output(all.back(), results.output_of(i));
   }
   return all;
 }
 
 /// The result of a stream's task `index`, or with Outcomes its outcome. `take` returns the result.
 template <class R, bool Outcomes, class Take>
-auto take_streamed(failure_list const& failures, std::uint64_t index, Take take) {
+auto take_streamed(failure_list const& failures, std::uint64_t index, Take take,
+                   std::string output = {}) {
   if constexpr (!Outcomes) {
     failures.throw_first();
     return take();
   } else {
     failures.throw_outside_tasks();
     if (!failures.empty()) return outcome<R>(failures.begin()->outcome());
-    if constexpr (std::is_void_v<R>) {
-      return outcome<R>(std::in_place);
-    } else {
-      try {
-        return outcome<R>(std::in_place, take());
-      } catch (...) {
-        return outcome<R>(unreadable_result(index).outcome());
-      }
+    try {
+      outcome<R> succeeded(std::in_place, [&] {
+        if constexpr (std::is_void_v<R>)
+          return std::monostate{};
+        else
+          return take();
+      }());
+      set_output(succeeded, std::move(output));
+      return succeeded;
+    } catch (...) {
+      return outcome<R>(unreadable_result(index).outcome());
     }
   }
 }

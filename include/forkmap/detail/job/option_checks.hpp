@@ -64,8 +64,14 @@ inline bool runs_here(options const& opts) {
   bool const needs_worker = opts.isolate || opts.timeout.is_set() || opts.deadline.is_set() ||
                             opts.retries != 0 || opts.memory_limit != 0 ||
                             opts.max_tasks_per_worker != 0 || opts.pin || !opts.resume.empty() ||
-                            opts.worker_init || opts.worker_exit;
+                            opts.worker_init || opts.worker_exit ||
+                            opts.output.what() != output_mode::inherit;
   return opts.n_jobs == 1 && !needs_worker;
+}
+
+/// Whether workers send something to their caller while tasks run: messages, or the output of tasks.
+inline bool has_messages(options const& opts) noexcept {
+  return opts.on_message || opts.output.what() == output_mode::capture;
 }
 
 [[noreturn]] inline void refuse_option(std::string const& text) {

@@ -52,6 +52,7 @@ struct alignas(128) call_header {
 struct last_page {
   raw_backtrace backtrace;
   std::atomic<std::uint64_t> unshared;
+  std::atomic<std::uint64_t> printed[2];  // see worker/task_output.hpp
 };
 
 /// The layout of the shared file. Pure arithmetic.
@@ -73,15 +74,15 @@ struct call_layout {
 
   /// Errors: std::system_error ENOMEM if the results exceed the address space.
   call_layout(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
-              std::size_t result_align, bool has_messages)
+              std::size_t result_align, bool has_ring)
       : hints(sizeof(call_header)),
         words(hints + plan.n_workers * sizeof(claim_hint)),
         common_bytes(words + claim_table::words_for(plan.n_batches) * sizeof(std::uint64_t)),
-        messages(round_up(last_page_at + sizeof(last_page), alignof(message_ring))),
-        log(has_messages ? messages + sizeof(message_ring)
-                         : round_up(last_page_at + sizeof(last_page), sizeof(published_range))),
+        messages(has_ring ? round_up(last_page_at + sizeof(last_page), alignof(message_ring)) : 0),
+        log(has_ring ? messages + sizeof(message_ring)
+                     : round_up(last_page_at + sizeof(last_page), sizeof(published_range))),
         log_capacity(range_log_capacity(plan, n_results, result_bytes)) {
-    if (has_messages) head_bytes = round_up(log, map_grain);
+    if (has_ring) head_bytes = round_up(log, map_grain);
     results = round_up(log + log_capacity * sizeof(published_range),
                        std::max<std::size_t>(result_align, 64));
     std::size_t all_results = 0;
@@ -93,6 +94,7 @@ struct call_layout {
   }
 
   std::uint64_t own(std::uint32_t k) const noexcept { return own_first + k * own_stride; }
+  bool has_messages() const noexcept { return messages != 0; }
 
   /// Lays out the parts in one file of at most `largest` bytes.
   /// Errors: std::system_error EFBIG if `largest` is too small.
@@ -159,6 +161,10 @@ class call_memory {
   std::atomic<std::uint64_t>& unshared(std::uint32_t k) const noexcept {
     return at<last_page>(own(k), call_layout::last_page_at)->unshared;
   }
+  /// The ends of what was printed to stdout and stderr of the running task's output.
+  std::atomic<std::uint64_t>* printed(std::uint32_t k) const noexcept {
+    return at<last_page>(own(k), call_layout::last_page_at)->printed;
+  }
   published_range* log(std::uint32_t k) const noexcept {
     return at<published_range>(own(k), layout_.log);
   }
@@ -198,9 +204,8 @@ class own_call_memory {
  public:
   /// Errors: std::system_error naming the call that failed; EFBIG if RLIMIT_FSIZE is too low.
   own_call_memory(dispatch_plan const& plan, std::uint64_t n_results, std::size_t result_bytes,
-                  std::size_t result_align, bool has_messages)
-      : layout_(
-            placed({plan, n_results, result_bytes, result_align, has_messages}, plan.n_workers)),
+                  std::size_t result_align, bool has_ring)
+      : layout_(placed({plan, n_results, result_bytes, result_align, has_ring}, plan.n_workers)),
         file_(layout_.arenas.begin(plan.n_workers)),
         heads_(plan.n_workers),
         more_(plan.n_workers) {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <exception>
 #include <list>
+#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -43,6 +44,9 @@ class message_pause {
 
   std::atomic<std::int64_t> until_{0};
 };
+
+/// What tasks have printed, by their indices.
+using task_outputs = std::map<std::uint64_t, std::string>;
 
 /// The messages of one call. The thread that waits for the call delivers them; a pool's supervisor
 /// keeps those of workers that have ended, and of calls that are over.
@@ -78,6 +82,17 @@ class message_inbox {
     std::lock_guard const lock(mutex_);
     is_closed_ = true;
     kept_.clear();
+  }
+
+  /// Keeps the output of a task.
+  void note_output(std::uint64_t task, std::string text) {
+    std::lock_guard const lock(mutex_);
+    outputs_[task] = std::move(text);
+  }
+  /// Takes the output of all tasks, by their indices.
+  task_outputs take_outputs() {
+    std::lock_guard const lock(mutex_);
+    return std::move(outputs_);
   }
 
   /// Delivers the messages that are there, at most one ring of each worker.
@@ -206,8 +221,13 @@ class message_inbox {
       auto const* const bytes = begin + at + sizeof header;
       auto const n = static_cast<std::size_t>(header.bytes);
       if (digest_of(bytes, n, 0) != header.digest) throw_damaged();
-      reader in(bytes, bytes + n);
-      message_channel::call(handler_, static_cast<std::size_t>(header.task), in);
+      if ((header.task & sent_header::is_output) != 0) {
+        note_output(header.task & ~sent_header::is_output,
+                    std::string(reinterpret_cast<char const*>(bytes), n));
+      } else {
+        reader in(bytes, bytes + n);
+        message_channel::call(handler_, static_cast<std::size_t>(header.task), in);
+      }
       at += sizeof header + n;
     }
     if (batch.empty()) throw_damaged();
@@ -225,6 +245,7 @@ class message_inbox {
   mutable std::mutex mutex_;
   std::vector<source> sources_{};
   std::list<std::string> kept_{};  // of workers that have ended
+  task_outputs outputs_{};
   int n_in_delivery_ = 0;
   bool is_damaged_ = false;
   bool is_detached_ = false;

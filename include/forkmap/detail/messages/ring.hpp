@@ -67,9 +67,11 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
 static_assert((message_ring::capacity & (message_ring::capacity - 1)) == 0,
               "forkmap: positions are mapped to the ring by a mask");
 
-/// Precedes the bytes of a message.
+/// Precedes the bytes of a message, or of the output of a task.
 struct sent_header {
-  std::uint64_t task;
+  static constexpr std::uint64_t is_output = std::uint64_t{1} << 63U;
+
+  std::uint64_t task;  // perhaps | is_output
   std::uint64_t bytes;
   std::uint64_t digest;  // of the bytes
   std::uint64_t seal;    // of the members above, the epoch and the position

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <new>
 #include <stdexcept>
+#include <string_view>
 #include <vector>
 
 #include <forkmap/detail/crash/fault_handler.hpp>
@@ -70,6 +71,27 @@ class message_sender final : public message_channel {
           "forkmap: this_task::send is called in a process that a task has forked: send from the "
           "task's own process");
     }
+    begin_message();
+    return &message_;
+  }
+  void abandon() noexcept override { mutex_.unlock(); }
+  void end(std::size_t task) override { end_message(task); }
+
+  /// Sends what a task has printed.
+  void send_output(std::uint64_t task, std::string_view text) {
+    begin_message();
+    try {
+      message_.write(text.data(), text.size());
+    } catch (...) {
+      abandon();
+      throw;
+    }
+    end_message(task | sent_header::is_output);
+  }
+  void handle(std::size_t, void const*) override {}  // never called: begin() does not return null
+
+ private:
+  void begin_message() {
     mutex_.lock();
     try {
       message_.clear();
@@ -79,10 +101,8 @@ class message_sender final : public message_channel {
       mutex_.unlock();
       throw;
     }
-    return &message_;
   }
-  void abandon() noexcept override { mutex_.unlock(); }
-  void end(std::size_t task) override {
+  void end_message(std::uint64_t task) {
     auto const n = message_.size() - sizeof(sent_header);
     sent_header header{.task = task,
                        .bytes = n,
@@ -93,9 +113,7 @@ class message_sender final : public message_channel {
     out_.write(message_.data(), message_.size(), [this] { wake_(context_); });
     mutex_.unlock();
   }
-  void handle(std::size_t, void const*) override {}  // never called: begin() does not return null
 
- private:
   ring_writer out_;
   void (*wake_)(void*) noexcept;
   void* context_;

@@ -89,13 +89,16 @@ struct line_sink {
   FILE* original = nullptr;  // the program's own for that descriptor
   printing_lock* lock = nullptr;
   std::uint64_t secret = 0;
+  void (*printed)(void* context) noexcept = nullptr;  // called when the end of a line was printed
+  void* context = nullptr;
   char* pending = nullptr;  // the beginning of an incomplete line
   std::size_t n_pending = 0;
   std::size_t capacity = 0;
   char buffer[BUFSIZ];           // of `file`
   char original_buffer[BUFSIZ];  // of `original`, if it has none
 
-  bool write_all(char const* text, std::size_t n) const noexcept {
+  bool write_all(char const* text, std::size_t n) const noexcept { return write_to(fd, text, n); }
+  static bool write_to(int fd, char const* text, std::size_t n) noexcept {
     while (n != 0) {
       auto const written = ::write(fd, text, n);
       if (written >= 0) {
@@ -112,8 +115,13 @@ struct line_sink {
   }
 
   bool print(char const* text, std::size_t n) const noexcept {
-    printing_turn const turn(lock, secret);
-    return write_all(text, n);
+    bool done = false;
+    {
+      printing_turn const turn(lock, secret);
+      done = write_all(text, n);
+    }
+    if (printed != nullptr && ::memrchr(text, '\n', n) != nullptr) printed(context);
+    return done;
   }
 
   bool append(char const* text, std::size_t n) noexcept {

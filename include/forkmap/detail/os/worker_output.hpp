@@ -56,6 +56,23 @@ class worker_output {
     }
   }
 
+  /// In a worker: has `printed(context)` called when it has printed the end of a line.
+  static void when_printed(void (*printed)(void*) noexcept, void* context) noexcept {
+    auto* const output = made_.load(std::memory_order_relaxed);
+    if (output == nullptr) return;
+    for (auto* const sink : {&output->out_, &output->err_}) {
+      sink->printed = printed;
+      sink->context = context;
+    }
+  }
+  /// Writes lines to a descriptor while no other process of the program prints lines.
+  static void print(int fd, std::string_view lines) noexcept {
+    auto* const output = made_.load(std::memory_order_relaxed);
+    printing_turn const turn(output == nullptr ? nullptr : output->out_.lock,
+                             output == nullptr ? 0 : output->out_.secret);
+    line_sink::write_to(fd, lines.data(), lines.size());
+  }
+
   /// In a worker: prints the beginnings of lines that were held back.
   [[gnu::hot]] static void flush() noexcept {
     auto* const output = made_.load(std::memory_order_relaxed);

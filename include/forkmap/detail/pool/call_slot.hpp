@@ -19,6 +19,7 @@
 #include <forkmap/detail/engine/shared_results.hpp>
 #include <forkmap/detail/engine/task_outcomes.hpp>
 #include <forkmap/detail/job/job.hpp>
+#include <forkmap/detail/job/option_checks.hpp>
 #include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/owner.hpp>
@@ -157,7 +158,7 @@ template <class = void> class call_slot {
     auto plan = make_plan(n_tasks, layout_->n_workers, this_job.batch_tasks, in_chunks);
     plan.n_workers = layout_->n_workers;  // any worker may serve the call
     call_layout where(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align,
-                      static_cast<bool>(opts.on_message));
+                      has_messages(opts));
     where.common_at = layout_->common(number_);
     where.own_first = layout_->own(number_);
     where.own_stride = layout_->each_worker();

@@ -36,6 +36,7 @@ void wait_and_deliver(Calls& calls, pool_call& call, submitted_messages& others)
     }
     inbox.detach();
     inbox.deliver_all();
+    call.outputs = inbox.take_outputs();
   } catch (...) {
     if (!is_over) {
       calls.end(call, ended_call::by_cancel);

@@ -146,6 +146,7 @@ template <class = void> class pool_calls {
     if (call.plan.n_batches > 1)
       calls_are_long_.store(busy_ns > patience_ns ? 1 : 0, std::memory_order_relaxed);
     call.outcomes.collect(call.ended, opts_);
+    call.add_outputs_to_failures();
     call.results_are_many = call.blob_bytes() > most_kept_bytes;
     call.report.publish(call.this_job, call.plan, call, false);
   }

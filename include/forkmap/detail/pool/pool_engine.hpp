@@ -38,8 +38,8 @@ template <class = void> class pool_engine final : public pool_interface {
   pool_engine(options opts, std::uint32_t n_workers)
       : opts_((check_nesting(), std::move(opts))),
         owner_(::getpid()),
-        messages_(opts_.on_message ? std::make_shared<submitted_messages>(opts_.on_message)
-                                   : nullptr),
+        messages_(has_messages(opts_) ? std::make_shared<submitted_messages>(opts_.on_message)
+                                      : nullptr),
         calls_(opts_, n_workers,
                {[](void* self) noexcept { static_cast<pool_engine*>(self)->handle_submitted(); },
                 this}) {}

@@ -15,6 +15,7 @@
 #include <forkmap/detail/crash/current_backtrace.hpp>
 #include <forkmap/detail/crash/fault_handler.hpp>
 #include <forkmap/detail/engine/hazards.hpp>
+#include <forkmap/detail/engine/kept_output.hpp>
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/engine/worker_handle.hpp>
 #include <forkmap/detail/job/option_checks.hpp>
@@ -26,6 +27,7 @@
 #include <forkmap/detail/os/exits.hpp>
 #include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/os/library.hpp>
+#include <forkmap/detail/os/output_files.hpp>
 #include <forkmap/detail/os/process.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/fork_server.hpp>
@@ -49,6 +51,7 @@ template <class = void> class pool_processes {
         control_(map_.data(), map_.data() + layout_.bells_at(), map_.data() + layout_.place_at(0),
                  nullptr, n_workers),
         event_(make_event("a pool")),
+        files_(files_for(opts.output, n_workers)),
         has_deadline_(opts.deadline.is_set()),
         has_init_(opts.worker_init != nullptr),
         start_limit_(opts),
@@ -72,7 +75,8 @@ template <class = void> class pool_processes {
                            .share = share_of(n_workers),
                            .probe_signal = probe_signal_,
                            .end_signal = end_signal_,
-                           .mark = mark_};
+                           .mark = mark_,
+                           .files = files_};
     fork_between_hooks(opts, [&] {
       warn_of_hazards();
       prepare_fork();
@@ -94,13 +98,11 @@ template <class = void> class pool_processes {
     for (std::uint32_t k = 0; k != size(); ++k) {
       if (!workers_[k].process) continue;
       wait_for_end(k, closed_at);
-      if (workers_[k].refused)
-        workers_[k].process.forget();
-      else
-        collect(k);
+      workers_[k].refused ? workers_[k].process.forget() : static_cast<void>(collect(k));
     }
   }
 
+  output_files const& outputs() const noexcept { return files_; }
   pool_layout const& layout() const noexcept { return layout_; }
   pool_control control() const noexcept { return control_; }
   shared_file const& file() const noexcept { return file_; }
@@ -282,6 +284,7 @@ template <class = void> class pool_processes {
   mapping map_;
   pool_control control_;
   descriptor event_;
+  output_files files_;
   bool has_deadline_;
   bool has_init_;  // the start of a worker may take long
   start_limit start_limit_;

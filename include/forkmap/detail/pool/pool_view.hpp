@@ -17,9 +17,9 @@
 #include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/memory/own_memory.hpp>
 #include <forkmap/detail/memory/prefault.hpp>
-#include <forkmap/detail/messages/ring.hpp>
 #include <forkmap/detail/messages/sender.hpp>
 #include <forkmap/detail/os/guarded_memory.hpp>
+#include <forkmap/detail/os/output_files.hpp>
 #include <forkmap/detail/os/process_mark.hpp>
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/os/thread_limits.hpp>
@@ -46,6 +46,7 @@ struct pool_birth {
   int probe_signal;
   int end_signal;
   process_mark mark;
+  output_files const& files;  // for what tasks print
 };
 
 /// Calls worker_exit, and prints what it throws: there is no call that could throw it.
@@ -132,13 +133,14 @@ struct call_extent {
     void* worker;
     std::uint32_t slot;
   };
-  /// The channel for the messages of call `number`.
-  message_channel* channel(message_handler const& handler, message_ring& ring, std::uint64_t number,
-                           caller_waker waker) {
+  /// The sender of the messages and of the output of call `number`; null if the pool has neither.
+  message_sender* sender(message_handler const& handler, call_memory const& shared, std::uint32_t k,
+                         std::uint64_t number, caller_waker waker) {
+    if (!shared.layout().has_messages()) return nullptr;
     if (!messages_) {
       waker_ = waker;
       messages_.reset(new message_sender(
-          handler, ring,
+          handler, shared.messages(k),
           [](void* erased) noexcept {
             auto const& to = *static_cast<caller_waker*>(erased);
             to.wake(to.worker, to.slot);

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <forkmap/detail/engine/kept_output.hpp>
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/os/call.hpp>
@@ -235,6 +236,9 @@ bool settle(pool_call& call, std::uint32_t k, ended_process ended, worker_phase 
   call.report.ended(call.memory.state(k), ended.end);
   auto const last = call.outcomes.last_task_of(k);
   auto remaining = last.remaining;
+  if (last.was_running || last.ended)
+    retire_output(processes.outputs(), opts.output, k, call.memory,
+                  last.task + call.this_job.first_index, call.inbox);
   if (last.was_running || last.ended || phase == worker_phase::retired ||
       ended.end.exit_status == status_of_damaged) {
     worker.idle_deaths = 0;

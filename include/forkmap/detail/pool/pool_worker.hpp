@@ -20,6 +20,7 @@
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/memory/arena.hpp>
 #include <forkmap/detail/memory/call_memory.hpp>
+#include <forkmap/detail/messages/sender.hpp>
 #include <forkmap/detail/os/event.hpp>
 #include <forkmap/detail/os/exits.hpp>
 #include <forkmap/detail/os/futex.hpp>
@@ -33,8 +34,10 @@
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/detail/worker/loop.hpp>
 #include <forkmap/detail/worker/setup.hpp>
+#include <forkmap/detail/worker/task_output.hpp>
 #include <forkmap/detail/worker/task_runner.hpp>
 #include <forkmap/options.hpp>
+#include <forkmap/output.hpp>
 #include <forkmap/this_task.hpp>
 
 namespace forkmap::detail {
@@ -67,6 +70,8 @@ template <class = void> class pool_worker {
     } catch (...) {
       not_initialised_ = std::current_exception();  // then every call that it serves fails
     }
+    if (birth_.opts.output.what() != output_mode::inherit)
+      output_.reset(new task_output(birth_.opts.output, birth_.files, k_));
     begin_work(state_.phase);
     auto const& orders = control_.orders(k_);
     if (auto const inherited = orders.inherits.load(); inherited != 0) {
@@ -190,19 +195,20 @@ template <class = void> class pool_worker {
                              .process = control_.orders(k_).process,
                              .share = birth_.share,
                              .probe_signal = birth_.probe_signal,
+                             .output = output_.get(),
                              .remaining = std::exchange(remaining_, {}),
                              .again = std::exchange(again_, {}),
                              .call = number,
                              .present = &mapped.own_present,
                              .common_present = &mapped.common_present};
     begin_frame(frame_, birth);
-    if (birth_.opts.on_message) {
-      frame_.messages = mapped.channel(birth_.opts.on_message, memory.messages(k_), number,
-                                       {[](void* worker, std::uint32_t slot) noexcept {
-                                          static_cast<pool_worker*>(worker)->raise_event(slot);
-                                        },
-                                        this, c});
-    }
+    auto const wake = [](void* worker, std::uint32_t slot) noexcept {
+      static_cast<pool_worker*>(worker)->raise_event(slot);
+    };
+    auto* const messages =
+        mapped.sender(birth_.opts.on_message, memory, k_, number, {wake, this, c});
+    if (birth_.opts.on_message) frame_.messages = messages;
+    if (output_) output_->begin_call(memory.printed(k_), messages);
 
     auto& state = memory.state(k_);
     constexpr auto relaxed = std::memory_order_relaxed;
@@ -252,8 +258,7 @@ template <class = void> class pool_worker {
     if (!has_descriptors()) tasks_left_ = 0;  // this worker retires
   }
 
-  /// Whether the pool's file is still open. A task may have closed all descriptors, and their
-  /// numbers may belong to other files now.
+  /// Whether the pool's file is still open: a task may have closed it.
   bool has_descriptors() const noexcept { return is_still(birth_.file.get(), file_status_); }
 
   void raise_event(std::uint32_t c) {
@@ -289,6 +294,7 @@ template <class = void> class pool_worker {
   task_frame frame_;
   std::exception_ptr not_initialised_;
   call_cache cache_;
+  owner<task_output> output_;
   owner<call_extent> extents_[most_calls];
 };
 

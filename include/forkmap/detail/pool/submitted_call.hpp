@@ -131,18 +131,23 @@ class submitted_call {
 /// The result of a submitted call that is done, or with Outcomes its outcome. May be called once.
 /// Errors: what the handler of messages has thrown; the failure of the pool; without Outcomes also that
 /// of the task.
-template <class R, bool Outcomes = false> auto take_submitted(submitted_call const& call) {
+template <class R, bool Outcomes = false> auto take_submitted(submitted_call& call) {
+  std::string output;
   if (call.inbox != nullptr) {
     if (auto const error = call.inbox->error()) std::rethrow_exception(error);
+    auto outputs = call.inbox->inbox.take_outputs();
+    output = std::move(outputs[call.index()]);
+    call.failures.for_each([&](task_failure& failed) { failed.output = output; });
   }
   if (call.error) std::rethrow_exception(call.error);
-  return take_streamed<R, Outcomes>(call.failures, call.index(), [&]() -> R {
+  auto const take_result = [&]() -> R {
     if constexpr (!std::is_void_v<R>) {
       auto const* const begin = reinterpret_cast<std::byte const*>(call.bytes.data());
       reader in(begin, begin + call.bytes.size());
       return decode<R>(in);
     }
-  });
+  };
+  return take_streamed<R, Outcomes>(call.failures, call.index(), take_result, std::move(output));
 }
 
 }  // namespace forkmap::detail

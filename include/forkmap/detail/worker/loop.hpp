@@ -24,6 +24,7 @@
 #include <forkmap/detail/plan/published.hpp>
 #include <forkmap/detail/worker/failure_log.hpp>
 #include <forkmap/detail/worker/setup.hpp>
+#include <forkmap/detail/worker/task_output.hpp>
 #include <forkmap/options.hpp>
 
 namespace forkmap::detail {
@@ -45,6 +46,8 @@ class worker_loop final : public task_loop {
         header_(birth.memory->header()),
         state_(birth.memory->state(birth.number)),
         journal_(birth.resume),
+        output_(birth.output),
+        again_(birth.again),
         arena_(arena),
         call_(birth.call),
         range_(state_, birth.memory->log(birth.number), birth.memory->layout().log_capacity,
@@ -52,7 +55,7 @@ class worker_loop final : public task_loop {
                birth.this_job.whole_batches ? birth.this_job.batch_tasks : 1) {
     results = birth.memory->results(birth.number);
     result_bytes = birth.this_job.forked.bytes;
-    watched = birth.opts.timeout.is_set() || journal_ != nullptr;
+    watched = birth.opts.timeout.is_set() || journal_ != nullptr || output_ != nullptr;
     current = &state_.current;
     range = &range_;
   }
@@ -105,6 +108,7 @@ class worker_loop final : public task_loop {
   void leave(std::uint64_t next) {
     if (!watched || running.load(std::memory_order_relaxed) == nothing_running) return;
     auto const task = running.load(std::memory_order_relaxed);
+    if (output_ != nullptr) output_->end();
     auto expected = task;
     if (!state_.current.compare_exchange_strong(expected, as_current(next) | not_begun,
                                                 std::memory_order_acq_rel)) {
@@ -128,6 +132,8 @@ class worker_loop final : public task_loop {
     has_cancelled_ = true;
     header_.cancelled.store(1, std::memory_order_release);
   }
+  /// Whether this worker cannot keep the output of further tasks.
+  bool has_lost_output() const noexcept { return output_ != nullptr && output_->is_lost(); }
   /// Whether this worker has cancelled the call. Other workers may have cancelled it, too.
   bool has_cancelled() const noexcept { return has_cancelled_; }
 
@@ -143,6 +149,10 @@ class worker_loop final : public task_loop {
     // In this order: a caller that sees the task sees when it began.
     state_.started.store(clock.now(), std::memory_order_relaxed);
     state_.current.store(as_current(i), std::memory_order_release);
+    if (output_ != nullptr) {
+      auto const attempt = again_.attempt_at(i);
+      output_->begin(i + job_.first_index, attempt);
+    }
   }
 
   /// Writes the inline result of `task` to the journal. made() writes blobs to it.
@@ -177,6 +187,8 @@ class worker_loop final : public task_loop {
   call_header& header_;
   worker_state& state_;
   journal const* journal_;
+  task_output* output_;
+  retry const& again_;
   arena_writer& arena_;
   std::uint64_t call_;
   published_range_writer range_;

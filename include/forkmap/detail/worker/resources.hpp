@@ -25,9 +25,11 @@
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/detail/worker/loop.hpp>
 #include <forkmap/detail/worker/setup.hpp>
+#include <forkmap/detail/worker/task_output.hpp>
 #include <forkmap/detail/worker/task_runner.hpp>
 #include <forkmap/message_handler.hpp>
 #include <forkmap/options.hpp>
+#include <forkmap/output.hpp>
 #include <forkmap/this_task.hpp>
 
 namespace forkmap::detail {
@@ -46,19 +48,19 @@ template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step
   }
 }
 
-/// The channel of a worker's messages, whose caller sleeps until an eventfd is readable.
+/// The sender of a worker whose caller sleeps until an eventfd is readable.
 class fork_join_sender {
  public:
   fork_join_sender(message_handler const& handler, message_ring& ring, int event) noexcept
-      : event_(event), channel_(handler, ring, wake, &event_) {}
+      : event_(event), sender_(handler, ring, wake, &event_) {}
 
-  message_channel& channel() noexcept { return channel_; }
+  message_sender& sender() noexcept { return sender_; }
 
  private:
   static void wake(void* event) noexcept { static_cast<kept_event*>(event)->raise(); }
 
   kept_event event_;
-  message_sender channel_;
+  message_sender sender_;
 };
 
 /// Runs a worker. Called in the child of a fork; never returns. An exception that escapes (only
@@ -108,13 +110,20 @@ class fork_join_sender {
     watch_parent(birth.ties.parent, birth.ties.end_signal);
   };
   auto arena = mapped.arena_from_here();
-  worker_loop loop(birth, arena);
   owner<fork_join_sender> messages;
-  if (opts.on_message) {
+  owner<task_output> output;
+  if (layout.has_messages()) {
     messages.reset(
         new fork_join_sender(opts.on_message, memory.messages(birth.number), birth.event));
-    frame.messages = &messages->channel();
+    if (opts.on_message) frame.messages = &messages->sender();
   }
+  if (opts.output.what() != output_mode::inherit) {
+    output.reset(new task_output(opts.output, *birth.files, birth.number));
+    output->begin_call(memory.printed(birth.number),
+                       layout.has_messages() ? &messages->sender() : nullptr);
+    birth.output = output.get();
+  }
+  worker_loop loop(birth, arena);
   auto remaining_tasks = tasks_per_worker(opts);
   bool retires = false;
   if (run_outside_tasks(loop, [&] { apply_budget(opts, birth.threads, birth.number); }) &&

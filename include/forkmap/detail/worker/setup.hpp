@@ -27,6 +27,7 @@
 #include <forkmap/detail/os/cpu.hpp>
 #include <forkmap/detail/os/file.hpp>
 #include <forkmap/detail/os/marked_processes.hpp>
+#include <forkmap/detail/os/output_files.hpp>
 #include <forkmap/detail/os/process.hpp>
 #include <forkmap/detail/os/process_mark.hpp>
 #include <forkmap/detail/os/thread_limits.hpp>
@@ -139,6 +140,8 @@ struct retry {
   }
 };
 
+class task_output;
+
 struct worker_birth {
   job const& this_job;
   options const& opts;
@@ -152,6 +155,8 @@ struct worker_birth {
   int share;                      // in cores of the machine
   int probe_signal;               // asks a worker for a backtrace; 0: none
   int event = -1;                 // raised when there are messages for the caller; -1: no messages
+  output_files const* files = nullptr;  // for what tasks print
+  task_output* output = nullptr;  // in a worker: redirects what tasks print; null: nothing does
   task_range remaining;           // the remaining tasks of a predecessor's batch, to be run first
   retry again;
   std::uint64_t call = 0;  // the call's number, part of all that is published

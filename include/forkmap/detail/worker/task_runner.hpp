@@ -164,7 +164,7 @@ class task_runner {
 
   /// Whether this worker has run its share of tasks, or has no room to publish more.
   bool is_spent() {
-    if (loop_.open_range().is_full()) remaining_ = 0;
+    if (loop_.open_range().is_full() || loop_.has_lost_output()) remaining_ = 0;
     return remaining_ == 0;
   }
   bool goes_on() { return !is_spent() && !loop_.cancelled(); }

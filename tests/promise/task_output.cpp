@@ -1,0 +1,300 @@
+// Output of tasks: options::output.
+// SPDX-License-Identifier: MIT
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <ranges>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <forkmap/forkmap.hpp>
+
+#include "support/catch.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace fm = forkmap;
+
+namespace {
+
+/// Prints in several ways; the last line is incomplete. Task 1 is then killed, task 2 throws.
+int print_much(int i) {
+  std::printf("printf %d\n", i);
+  std::cout << "cout " << i << '\n';
+  std::cerr << "cerr " << i << '\n';
+  if (std::system("echo from a program; echo its error >&2") != 0) std::abort();
+  std::printf("half a line");
+  if (i == 1) ::raise(SIGKILL);
+  if (i == 2) throw std::runtime_error("thrown");
+  return i;
+}
+
+std::string all_of(int i) {
+  auto const n = std::to_string(i);
+  return "printf " + n + "\ncout " + n + "\ncerr " + n + "\nfrom a program\nits error\nhalf a line";
+}
+
+constexpr int n_tasks = 6;
+auto numbers() { return std::views::iota(0, n_tasks); }
+
+template <class Outcomes> void check_kept(Outcomes&& outcomes) {
+  int i = 0;
+  for (auto const& outcome : outcomes) {
+    CAPTURE(i);
+    CHECK(outcome.has_value() == (i != 1 && i != 2));
+    CHECK(outcome.output() == all_of(i));
+    ++i;
+  }
+  CHECK(i == n_tasks);
+}
+
+std::string content_of(std::filesystem::path const& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Runs `print` with stdout and stderr of this process redirected to files.
+/// Returns: what it has printed to them.
+template <class Print> std::vector<std::string> printed_by(Print const& print) {
+  support::temporary_directory const folder;
+  std::fflush(nullptr);
+  int const standard[] = {STDOUT_FILENO, STDERR_FILENO};
+  int saved[2];
+  for (int i = 0; i != 2; ++i) {
+    saved[i] = ::dup(standard[i]);
+    auto const path = folder.path() / std::to_string(i);
+    int const file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ::dup2(file, standard[i]);
+    ::close(file);
+  }
+  print();
+  std::fflush(nullptr);
+  std::vector<std::string> texts;
+  for (int i = 0; i != 2; ++i) {
+    ::dup2(saved[i], standard[i]);
+    ::close(saved[i]);
+    texts.push_back(content_of(folder.path() / std::to_string(i)));
+  }
+  return texts;
+}
+
+std::multiset<std::string> lines_of(std::string const& text) {
+  std::multiset<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.insert(line);
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("output: capture keeps what each task and its programs print, also before it dies",
+          "[output]") {
+  for (int const n_jobs : {1, 2}) {
+    auto const map = fm::parallel({.n_jobs = n_jobs, .output = fm::output::capture});
+    check_kept(map.outcomes(print_much, numbers()));
+    check_kept(map.stream_outcomes(print_much, numbers()));
+  }
+  fm::pool const workers({.n_jobs = 2, .output = fm::output::capture});
+  for (int call = 0; call != 3; ++call) {
+    check_kept(workers.outcomes(print_much, numbers()));
+    check_kept(workers.stream_outcomes(print_much, numbers()));
+  }
+  for (auto const& each : workers.unordered_outcomes(print_much, numbers()))
+    CHECK(each.value.output() == all_of(static_cast<int>(each.index)));
+}
+
+TEST_CASE("output: the exceptions that calls throw have the captured output", "[output]") {
+  auto const output_of_exception = [](auto const& call) {
+    try {
+      call();
+    } catch (fm::task_context const& e) {
+      return e.output();
+    }
+    return std::string("no exception");
+  };
+  auto const map = fm::parallel({.n_jobs = 2, .output = fm::output::capture});
+  fm::pool const workers({.n_jobs = 2, .output = fm::output::capture});
+  for (int const bad : {1, 2}) {
+    CHECK(output_of_exception([&] { map.map(print_much, std::vector{bad}); }) == all_of(bad));
+    CHECK(output_of_exception([&] { workers.map(print_much, std::vector{bad}); }) == all_of(bad));
+    CHECK(output_of_exception([&] { workers.submit(print_much, bad).get(); }) == all_of(bad));
+  }
+  CHECK(map.map(print_much, std::vector{0, 3}) == std::vector{0, 3});
+}
+
+TEST_CASE("output: capture keeps the last 64 KiB, and takes little memory for more", "[output]") {
+  auto const print_lines = [](int i) {
+    std::string const line(999, static_cast<char>('a' + i));
+    for (int k = 0; k != 20'000; ++k) std::puts(line.c_str());
+    std::puts("the end");
+  };
+  auto const outcomes = fm::parallel({.n_jobs = 2, .output = fm::output::capture})
+                            .outcomes(print_lines, std::views::iota(0, 2));
+  for (auto const& outcome : outcomes) {
+    CHECK(outcome.output().size() == std::size_t{64} << 10U);
+    CHECK(outcome.output().ends_with("the end\n"));
+  }
+}
+
+TEST_CASE("output: a task that prints nothing has no output, also after one that printed",
+          "[output]") {
+  auto const print_if_even = [](int i) {
+    if (i % 2 == 0) std::printf("%d", i);
+  };
+  fm::pool const workers({.n_jobs = 1, .output = fm::output::capture});
+  auto const outcomes = workers.outcomes(print_if_even, std::views::iota(0, 10));
+  for (std::size_t i = 0; i != 10; ++i)
+    CHECK(outcomes[i].output() == (i % 2 == 0 ? std::to_string(i) : ""));
+}
+
+TEST_CASE("output: messages and captured output go together", "[output]") {
+  auto const both = [](int i) {
+    fm::this_task::send(i);
+    std::printf("%d", i);
+    return i;
+  };
+  int sum = 0;
+  auto const add = [&](std::size_t, int const& i) { sum += i; };
+  fm::options const opts{.n_jobs = 2, .on_message = add, .output = fm::output::capture};
+  fm::pool const workers(opts);
+  for (auto const& outcomes :
+       {fm::parallel(opts).outcomes(both, numbers()), workers.outcomes(both, numbers())}) {
+    for (std::size_t i = 0; i != n_tasks; ++i) CHECK(outcomes[i].output() == std::to_string(i));
+  }
+  CHECK(sum == 30);
+}
+
+TEST_CASE("output: a timed-out task, a cancelled one and a retried one have their output",
+          "[output]") {
+  auto const print_and_wait = [](int i) {
+    std::printf("attempt %d", fm::this_task::attempt());
+    if (i == 0 || fm::this_task::attempt() == 0)
+      for (;;) ::pause();
+    return i;
+  };
+  using namespace std::chrono_literals;
+  fm::options const opts{
+      .n_jobs = 2, .timeout = 200ms, .retries = 1, .output = fm::output::capture};
+  fm::pool const workers(opts);
+  for (auto const& outcomes : {fm::parallel(opts).outcomes(print_and_wait, std::vector{0, 1}),
+                               workers.outcomes(print_and_wait, std::vector{0, 1})}) {
+    CHECK(outcomes[0].error().reason == fm::failure::timed_out);
+    CHECK(outcomes[0].output() == "attempt 1");
+    CHECK(outcomes[1].has_value());
+    CHECK(outcomes[1].output() == "attempt 1");
+  }
+  auto const late = fm::parallel({.n_jobs = 1, .deadline = 300ms, .output = fm::output::capture})
+                        .outcomes(print_and_wait, std::vector{0});
+  CHECK(late[0].error().reason == fm::failure::cancelled);
+  CHECK(late[0].output() == "attempt 0");
+}
+
+TEST_CASE("output: line_prefix puts the task before each line, on the right descriptor",
+          "[output]") {
+  std::multiset<std::string> expected_out, expected_err;
+  for (int const i : numbers()) {
+    auto const prefix = '[' + std::to_string(i) + "] ";
+    auto const n = std::to_string(i);
+    for (auto const& text :
+         {"printf " + n, "cout " + n, std::string("from a program"), std::string("half a line")})
+      expected_out.insert(prefix + text);
+    for (auto const& text : {"cerr " + n, std::string("its error")})
+      expected_err.insert(prefix + text);
+  }
+  auto const check = [&](auto const& call) {
+    auto const texts = printed_by(call);
+    CHECK((lines_of(texts[0]) == expected_out));
+    CHECK((lines_of(texts[1]) == expected_err));
+  };
+  fm::options const opts{.n_jobs = 2, .output = fm::output::line_prefix};
+  check([&] { (void)fm::parallel(opts).outcomes(print_much, numbers()); });
+  check([&] {
+    fm::pool const workers(opts);
+    (void)workers.outcomes(print_much, numbers());
+  });
+}
+
+TEST_CASE("output: directory has a file for each task", "[output]") {
+  support::temporary_directory const folder;
+  auto const logs = folder.path() / "new" / "logs";
+  fm::options const opts{.n_jobs = 2, .output = fm::output::directory(logs)};
+  for (int run = 0; run != 2; ++run) {
+    if (run == 0) {
+      (void)fm::parallel(opts).outcomes(print_much, numbers());
+    } else {
+      fm::pool const workers(opts);
+      (void)workers.outcomes(print_much, numbers());
+    }
+    for (int const i : numbers()) {
+      CAPTURE(run, i);
+      CHECK(content_of(logs / ("task-" + std::to_string(i) + ".log")) == all_of(i));
+    }
+  }
+  auto retried = opts;
+  retried.retries = 1;
+  (void)fm::parallel(retried).outcomes(print_much, numbers());
+  CHECK(content_of(logs / "task-1.log") == all_of(1) + all_of(1));
+}
+
+TEST_CASE("output: a folder that cannot be made, or a file that cannot be opened, is an error",
+          "[output]") {
+  support::temporary_directory const folder;
+  std::ofstream(folder.path() / "file") << "x";
+  auto const print = [](int i) { std::printf("%d", i); };
+  CHECK_THROWS_AS(
+      fm::parallel({.n_jobs = 2, .output = fm::output::directory(folder.path() / "file" / "logs")})
+          .map(print, numbers()),
+      std::filesystem::filesystem_error);
+  std::filesystem::create_directory(folder.path() / "task-1.log");
+  auto const outcomes = fm::parallel({.n_jobs = 2, .output = fm::output::directory(folder.path())})
+                            .outcomes(print, numbers());
+  for (std::size_t i = 0; i != n_tasks; ++i) CHECK(outcomes[i].has_value() == (i != 1));
+  CHECK(outcomes[1].error().message.find("task-1.log") != std::string::npos);
+}
+
+TEST_CASE("output: worker_init and worker_exit print as the caller does", "[output]") {
+  fm::options opts{.n_jobs = 1, .output = fm::output::capture};
+  opts.worker_init = [](int) { std::puts("init"); };
+  opts.worker_exit = [](int) { std::puts("exit"); };
+  std::vector<fm::outcome<void>> outcomes;
+  auto const texts = printed_by([&] {
+    outcomes = fm::parallel(opts).outcomes([](int) { std::printf("task"); }, std::vector{0});
+  });
+  CHECK(texts[0] == "init\nexit\n");
+  CHECK(outcomes[0].output() == "task");
+}
+
+TEST_CASE("output: a task may close all descriptors, or redirect its own", "[output]") {
+  auto const wild = [](int i) {
+    if (i == 0)
+      for (int fd = 0; fd != 1100; ++fd) ::close(fd);
+    if (i == 1) std::printf("before"), std::fflush(stdout), ::close(1), ::close(2);
+    std::printf("task %d", i);
+    return i;
+  };
+  for (auto const& mode :
+       {fm::output_mode(fm::output::capture), fm::output_mode(fm::output::line_prefix)}) {
+    std::vector<fm::outcome<int>> outcomes;
+    printed_by([&] {
+      fm::pool const workers({.n_jobs = 1, .batch_size = 1, .output = mode});
+      outcomes = workers.outcomes(wild, std::views::iota(0, 4));
+    });
+    for (std::size_t i = 0; i != 4; ++i)
+      CHECK((outcomes[i] && *outcomes[i] == static_cast<int>(i)));
+    if (mode.what() == fm::output_mode::capture) {
+      CHECK(outcomes[1].output() == "before");
+      CHECK(outcomes[3].output() == "task 3");
+    }
+  }
+}
