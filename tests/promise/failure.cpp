@@ -27,6 +27,7 @@
 
 #include "support/catch.hpp"
 #include "support/child_processes.hpp"
+#include "support/sanitizers.hpp"
 #include "support/tasks.hpp"
 
 namespace fm = forkmap;
@@ -457,4 +458,30 @@ TEST_CASE("failure: calls work if the program ignores SIGCHLD or reaps all child
     }
     ::sigaction(SIGCHLD, &before, nullptr);
   }
+}
+
+namespace {
+[[gnu::noinline]] int store_at(int volatile* place, int i) {
+  *place = i;
+  return i;
+}
+int crash_at_one(int i) {
+  int volatile here = 0;
+  return store_at(i == 1 ? nullptr : &here, i) + 1;
+}
+}  // namespace
+
+TEST_CASE("failure: the trace of a crash has the task's functions and none of forkmap",
+          "[failure]") {
+  if (support::address_sanitizer || support::thread_sanitizer) return;  // they intercept the signal
+  auto const check = [](fm::outcome<int> const& outcome) {
+    REQUIRE_FALSE(outcome);
+    auto const& trace = outcome.error().trace();
+    for (auto const* const name : {"store_at", "crash_at_one"})
+      CHECK(trace.find(name) != std::string::npos);
+    CHECK(trace.find("forkmap::") == std::string::npos);
+  };
+  check(fm::parallel(2).outcomes(crash_at_one, std::views::iota(0, 2))[1]);
+  check(fm::pool(2).outcomes(crash_at_one, std::views::iota(0, 2))[1]);
+  check(fm::parallel(2).outcomes(std::vector(2, fm::delayed(crash_at_one)(1)))[0]);
 }

@@ -194,3 +194,23 @@ TEST_CASE("backtrace: source lines appear if FORKMAP_ADDR2LINE asks for them", "
   ::unsetenv("FORKMAP_ADDR2LINE");
   ::setenv("PATH", path.c_str(), 1);
 }
+
+TEST_CASE("backtrace: functions between the loop over tasks and the task are left out", "[crash]") {
+  for (auto const* const name :
+       {"void forkmap::detail::run_map<int, forkmap::detail::x<int (*)(int)> >(int&)",
+        "decltype(auto) forkmap::delayed_call<int (*)(int), int>::call<0l>(int)",
+        "forkmap::detail::map_job<int, X>(X&, bool)::{lambda(void*)#1}::_FUN(void*)",
+        "int std::__invoke_impl<int, int (*&)(int), int&>(std::__invoke_other, int (*&)(int), "
+        "int&)",
+        "std::invoke_result<int (*&)(int), int&>::type std::invoke<int (*&)(int), int&>(int&)",
+        "_ZZN7forkmap12delayed_callIPFiiEJiEE4callILl0ES3_EEDcRT0_ENKUlSt16"}) {
+    CAPTURE(name);
+    CHECK(is_between_loop_and_task(name));
+  }
+  for (auto const* const name : {"work(int)", "main::{lambda(int)#1}::operator()(int) const", "?",
+                                 "int analyse<forkmap::slice>(forkmap::slice)", "operator<(a, b)",
+                                 "_ZN4mine4workEN7forkmap5sliceE"}) {
+    CAPTURE(name);
+    CHECK_FALSE(is_between_loop_and_task(name));
+  }
+}

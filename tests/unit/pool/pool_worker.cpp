@@ -14,6 +14,7 @@
 #include <forkmap/detail/job/collect.hpp>
 #include <forkmap/detail/job/typed_job.hpp>
 #include <forkmap/detail/os/futex.hpp>
+#include <forkmap/detail/os/output_files.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/pool/call_slot.hpp>
 #include <forkmap/detail/pool/pool_worker.hpp>
@@ -116,7 +117,8 @@ class pool_of_threads {
                        nullptr, layout.n_workers};
   descriptor event{::eventfd(0, EFD_CLOEXEC)};
   thread_limits limits{0, 1, 0};
-  pool_birth birth_{opts, layout, file, limits, event.get(), 1, 0, 0, no_mark};
+  output_files const no_files{};
+  pool_birth birth_{opts, layout, file, limits, event.get(), 1, 0, 0, no_mark, no_files};
   std::atomic<std::uint64_t> n_calls_{0};
   std::vector<std::thread> threads_;  // last member: the threads use all others
 };

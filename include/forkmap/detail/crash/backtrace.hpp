@@ -138,10 +138,21 @@ inline std::vector<std::uintptr_t> frames_of(raw_backtrace const& from) {
   return {from.frames, from.frames + n};
 }
 
+/// Whether a function is part of forkmap, or of the C++ library and called by forkmap to call a task.
+inline bool is_between_loop_and_task(std::string name) {
+  constexpr char deduced[] = "decltype(auto) ";
+  if (name.compare(0, sizeof deduced - 1, deduced) == 0) name.erase(0, sizeof deduced - 1);
+  if (name.compare(0, 2, "_Z") == 0)
+    return name.find("7forkmap") < sizeof "_ZZZNK";              // not demangled
+  name.resize(std::min(name.size(), name.find_first_of("<(")));  // its own name and its result type
+  return name.find("forkmap::") != name.npos || name.find("std::invoke") != name.npos ||
+         name.find("std::__invoke") != name.npos || name.find("std::ranges::") != name.npos;
+}
+
 /// Converts frames to text, innermost first, one per line:
 /// "#2  parse(char const*) at parse.cpp:7 (./a.out+0x1234)". Source lines appear only if the
 /// environment variable FORKMAP_ADDR2LINE asks for them. Ends before the first function whose name
-/// begins with `until`.
+/// begins with `until`, and before the functions that it has called to call a task.
 ///
 /// Addresses are looked up in this process. If they come from a fork of it, code that the fork has
 /// loaded has no name.
@@ -175,6 +186,7 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
 
   bool const with_lines = wants_source_lines();
   std::string text;
+  std::size_t end_of_task = 0;  // in the text
   for (std::size_t i = 0; i != frames.size(); ++i) {
     // All frames but the first are return addresses, which may already belong to the next function.
     auto const address = frames[i] - (i != 0 && frames[i] != 0 ? 1 : 0);
@@ -200,11 +212,16 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
       }
     }
     if (name.empty()) name = "?";
-    if (name.compare(0, until.size(), until) == 0) break;
+    if (name.compare(0, until.size(), until) == 0) {
+      text.resize(end_of_task);
+      break;
+    }
+    bool const is_of_task = !is_between_loop_and_task(name);
     if (name.size() > longest_name) name.replace(longest_name, name.npos, "...");
     text += '#' + std::to_string(i) + (i < 10 ? "  " : " ") + name;
     if (!source.empty()) text += " at " + source;
     text += " (" + (module.empty() ? hex(address) : module) + ")\n";
+    if (is_of_task) end_of_task = text.size();
   }
   return text;
 }
