@@ -152,7 +152,7 @@ template <class R> class damaged_call {
         outcomes_(work(), plan(), *results_),
         published_(work().n_results),
         next_blob_(plan().n_workers) {
-    must_hold(memory().layout().own_bytes <= call_layout::head_bytes);
+    must_hold(memory().layout().own_bytes <= memory().layout().head_bytes);
     for (std::uint32_t k = 0; k != plan().n_workers; ++k)
       range_writers_.emplace_back(
           memory().state(k), memory().log(k), memory().layout().log_capacity, 0,
