@@ -42,44 +42,45 @@ blocks make_blocks(int n) {
           {{n, std::vector<short>(count, static_cast<short>(n))}}};
 }
 
-constexpr int n_tasks = 70;  // more than the largest alignment
+constexpr int n_results = 70;  // more than the largest alignment
 
-auto numbers() { return std::views::iota(0, n_tasks); }
+auto of_results() { return std::views::iota(0, n_results); }
 
-template <class Results> int wrong_among(Results&& results) {
+template <class Results> int wrong_blocks(Results&& results) {
   int n = 0, wrong = 0;
   for (auto const& result : results) wrong += result == make_blocks(n++) ? 0 : 1;
-  return n == n_tasks ? wrong : n_tasks;
+  return n == n_results ? wrong : n_results;
 }
 
 }  // namespace
 
 TEST_CASE("large members: calls and streams of parallel return them unchanged", "[parallel]") {
-  CHECK(wrong_among(fm::parallel(2).map(make_blocks, numbers())) == 0);
-  CHECK(wrong_among(fm::parallel(2).stream(make_blocks, numbers())) == 0);
-  CHECK(wrong_among(fm::parallel(1).stream(make_blocks, numbers())) == 0);
+  CHECK(wrong_blocks(fm::parallel(2).map(make_blocks, of_results())) == 0);
+  CHECK(wrong_blocks(fm::parallel(2).stream(make_blocks, of_results())) == 0);
+  CHECK(wrong_blocks(fm::parallel(1).stream(make_blocks, of_results())) == 0);
 }
 
 TEST_CASE("large members: calls, streams and futures of a pool return them unchanged", "[pool]") {
   fm::pool const workers(2);
-  CHECK(wrong_among(workers.map(make_blocks, numbers())) == 0);
-  CHECK(wrong_among(workers.stream(make_blocks, numbers())) == 0);
+  CHECK(wrong_blocks(workers.map(make_blocks, of_results())) == 0);
+  CHECK(wrong_blocks(workers.stream(make_blocks, of_results())) == 0);
   std::vector<blocks> got;
-  for (int const n : numbers()) got.push_back(workers.submit(make_blocks, n).get());
-  CHECK(wrong_among(got) == 0);
+  for (int const n : of_results()) got.push_back(workers.submit(make_blocks, n).get());
+  CHECK(wrong_blocks(got) == 0);
 }
 
 TEST_CASE("large members: a pool's tasks get them as arguments unchanged", "[pool]") {
   auto const is_right = [](blocks const& argument, int n) { return argument == make_blocks(n); };
   fm::pool const workers(2);
-  for (int const n : numbers()) CHECK(workers.submit(is_right, make_blocks(n), n).get());
+  for (int const n : of_results()) CHECK(workers.submit(is_right, make_blocks(n), n).get());
 }
 
 TEST_CASE("large members: a journal returns them unchanged", "[resume]") {
   support::temporary_directory const folder;
   auto const journal = folder.path() / "journal";
   for (int run = 0; run != 2; ++run) {
-    auto const results = fm::parallel({.n_jobs = 2, .resume = journal}).map(make_blocks, numbers());
-    CHECK(wrong_among(results) == 0);
+    auto const results =
+        fm::parallel({.n_jobs = 2, .resume = journal}).map(make_blocks, of_results());
+    CHECK(wrong_blocks(results) == 0);
   }
 }

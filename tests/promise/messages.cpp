@@ -33,7 +33,7 @@ namespace {
 using received = std::map<std::size_t, std::vector<std::string>>;
 
 /// Notes messages, and checks that all come on one thread.
-struct recorder {
+struct message_recorder {
   received all{};
   std::thread::id thread = std::this_thread::get_id();
   bool other_thread = false;
@@ -59,12 +59,12 @@ received two_of_each(int n) {
   return all;
 }
 
-auto numbers(int n) { return std::views::iota(0, n); }
+auto sent_by(int n) { return std::views::iota(0, n); }
 
 }  // namespace
 
 TEST_CASE("messages: each task's messages arrive in order, on the waiting thread", "[messages]") {
-  recorder notes;
+  message_recorder notes;
   auto const check = [&](int n) {
     CHECK((notes.all == two_of_each(n)));
     CHECK_FALSE(notes.other_thread);
@@ -73,35 +73,35 @@ TEST_CASE("messages: each task's messages arrive in order, on the waiting thread
   for (int const n_jobs : {1, 2, 3}) {
     CAPTURE(n_jobs);
     auto const map = fm::parallel({.n_jobs = n_jobs, .on_message = notes.handler()});
-    map.map(send_two, numbers(20));
+    map.map(send_two, sent_by(20));
     check(20);
-    map.outcomes(send_two, numbers(20));
+    map.outcomes(send_two, sent_by(20));
     check(20);
-    for (int const value : map.stream(send_two, numbers(20)))
+    for (int const value : map.stream(send_two, sent_by(20)))
       CHECK(notes.all.contains(static_cast<std::size_t>(value)));
     check(20);
-    for (auto const& each : map.unordered(send_two, numbers(20)))
+    for (auto const& each : map.unordered(send_two, sent_by(20)))
       CHECK(notes.all[each.index].size() == 2);
     check(20);
   }
   fm::pool const workers({.n_jobs = 2, .on_message = notes.handler()});
   for (int call = 0; call != 3; ++call) {
-    workers.map(send_two, numbers(20));
+    workers.map(send_two, sent_by(20));
     check(20);
-    for (int const value : workers.stream(send_two, numbers(200)))
+    for (int const value : workers.stream(send_two, sent_by(200)))
       CHECK(notes.all[static_cast<std::size_t>(value)].size() == 2);
     check(200);
-    for (auto const& each : workers.unordered_outcomes(send_two, numbers(20)))
+    for (auto const& each : workers.unordered_outcomes(send_two, sent_by(20)))
       CHECK(notes.all[each.index].size() == 2);
     check(20);
   }
 }
 
 TEST_CASE("messages: reduce and first have messages", "[messages]") {
-  recorder notes;
+  message_recorder notes;
   auto const map = fm::parallel({.n_jobs = 2, .on_message = notes.handler()});
   auto const tasks =
-      numbers(50) | std::views::transform([](int i) { return fm::delayed(send_two)(i); });
+      sent_by(50) | std::views::transform([](int i) { return fm::delayed(send_two)(i); });
   CHECK(map.reduce(tasks, 0, [](int a, int b) { return a + b; }) == 49 * 25);
   CHECK((notes.all == two_of_each(50)));
   notes.all.clear();
@@ -122,7 +122,7 @@ TEST_CASE("messages: a message arrives while its task runs", "[messages]") {
     std::atomic_ref(data[i]).store(1);
   };
   auto const results =
-      fm::parallel({.n_jobs = 2, .on_message = handler}).map(wait_for_handler, numbers(2));
+      fm::parallel({.n_jobs = 2, .on_message = handler}).map(wait_for_handler, sent_by(2));
   CHECK((results == std::vector{0, 1}));
 }
 
@@ -143,7 +143,7 @@ TEST_CASE("messages: a pool's message arrives while its task runs", "[messages]"
     std::atomic_ref(handled[static_cast<std::size_t>(i)]).store(1);
   };
   fm::pool const workers({.n_jobs = 2, .on_message = handler});
-  CHECK((workers.map(wait_until_handled, numbers(2)) == std::vector{0, 1}));
+  CHECK((workers.map(wait_until_handled, sent_by(2)) == std::vector{0, 1}));
   CHECK(workers.submit(wait_until_handled, 2).get() == 2);
   auto later = workers.submit(wait_until_handled, 3);
   CHECK(support::wait_until([&] { return later.wait_for(1ms); }));
@@ -170,14 +170,14 @@ TEST_CASE("messages: what a task sent before its worker crashed is handled", "[m
     }
     count.clear();
   };
-  check(fm::parallel({.n_jobs = 2, .on_message = handler}).outcomes(send_and_crash, numbers(10)));
+  check(fm::parallel({.n_jobs = 2, .on_message = handler}).outcomes(send_and_crash, sent_by(10)));
   fm::pool const workers({.n_jobs = 2, .on_message = handler});
-  check(workers.outcomes(send_and_crash, numbers(10)));
+  check(workers.outcomes(send_and_crash, sent_by(10)));
   auto submitted = workers.submit(send_and_crash, 1);
   CHECK_THROWS_AS(submitted.get(), fm::worker_died);
   CHECK(count[0] == 100);
   count.clear();
-  for (auto const& each : workers.unordered_outcomes(send_and_crash, numbers(10)))
+  for (auto const& each : workers.unordered_outcomes(send_and_crash, sent_by(10)))
     CHECK(count[each.index] == 100);
 }
 
@@ -191,7 +191,7 @@ TEST_CASE("messages: a task that is retried sends its messages again", "[message
   auto const handler = [&](std::size_t task, int const& attempt) {
     attempts[task].push_back(attempt);
   };
-  fm::parallel({.n_jobs = 2, .retries = 1, .on_message = handler}).map(crash_once, numbers(4));
+  fm::parallel({.n_jobs = 2, .retries = 1, .on_message = handler}).map(crash_once, sent_by(4));
   for (std::size_t i = 0; i != 4; ++i) CHECK((attempts[i] == std::vector{0, 1}));
 }
 
@@ -209,7 +209,7 @@ TEST_CASE("messages: types, among them text, large values and a variant", "[mess
       fm::parallel(
           {.n_jobs = n_jobs,
            .on_message = [&](std::size_t, std::string_view text) { got.emplace_back(text); }})
-          .map(send_text, numbers(1));
+          .map(send_text, sent_by(1));
       CHECK((got == std::vector<std::string>{"literal", "view", "string", "pointer"}));
       got.clear();
     }
@@ -224,8 +224,8 @@ TEST_CASE("messages: types, among them text, large values and a variant", "[mess
       sizes[task].push_back(values.size());
       CHECK(std::ranges::all_of(values, [&](double v) { return v == static_cast<double>(task); }));
     };
-    fm::parallel({.n_jobs = 2, .on_message = handler}).map(send_large, numbers(6));
-    fm::pool({.n_jobs = 2, .on_message = handler}).map(send_large, numbers(6));
+    fm::parallel({.n_jobs = 2, .on_message = handler}).map(send_large, sent_by(6));
+    fm::pool({.n_jobs = 2, .on_message = handler}).map(send_large, sent_by(6));
     for (std::size_t i = 0; i != 6; ++i)
       CHECK((sizes[i] == std::vector<std::size_t>{300'000, i, 300'000, i}));
   }
@@ -237,7 +237,7 @@ TEST_CASE("messages: types, among them text, large values and a variant", "[mess
       fm::this_task::send(message(1));
       fm::this_task::send(message("two"));
     };
-    fm::parallel({.n_jobs = 1, .isolate = true, .on_message = handler}).map(send_both, numbers(1));
+    fm::parallel({.n_jobs = 1, .isolate = true, .on_message = handler}).map(send_both, sent_by(1));
     CHECK((got == std::vector<message>{1, "two"}));
   }
   SECTION("a handler may take the message by value and keep it") {
@@ -248,7 +248,7 @@ TEST_CASE("messages: types, among them text, large values and a variant", "[mess
                       [&](std::size_t, std::unique_ptr<int> const& p) {
                         got.push_back(std::make_unique<int>(*p));
                       }})
-        .map(send_pointer, numbers(3));
+        .map(send_pointer, sent_by(3));
     CHECK(got.size() == 3);
   }
 }
@@ -258,7 +258,7 @@ TEST_CASE("messages: a message of another type is an error of the task that name
   for (int const n_jobs : {1, 2}) {
     auto const outcomes =
         fm::parallel({.n_jobs = n_jobs, .on_message = [](std::size_t, int const&) {}})
-            .outcomes([](int) { fm::this_task::send(1.5); }, numbers(1));
+            .outcomes([](int) { fm::this_task::send(1.5); }, sent_by(1));
     REQUIRE_FALSE(outcomes[0]);
     CHECK(outcomes[0].error().message ==
           "forkmap: this_task::send: the message is a double, but the call's options::on_message "
@@ -269,12 +269,12 @@ TEST_CASE("messages: a message of another type is an error of the task that name
 
 TEST_CASE("messages: send does nothing without a handler and outside a task", "[messages]") {
   fm::this_task::send(1);
-  fm::parallel(1).map([](int i) { fm::this_task::send(i); }, numbers(3));
-  fm::parallel(2).map([](int i) { fm::this_task::send(i); }, numbers(3));
+  fm::parallel(1).map([](int i) { fm::this_task::send(i); }, sent_by(3));
+  fm::parallel(2).map([](int i) { fm::this_task::send(i); }, sent_by(3));
   int n = 0;
   fm::options opts{.n_jobs = 2, .on_message = [&](std::size_t, int const&) { ++n; }};
   opts.worker_init = [](int) { fm::this_task::send(1); };
-  fm::parallel(opts).map([](int i) { return i; }, numbers(3));
+  fm::parallel(opts).map([](int i) { return i; }, sent_by(3));
   CHECK(n == 0);
 }
 
@@ -296,18 +296,18 @@ TEST_CASE("messages: what the handler throws ends the call", "[messages]") {
   for (int const n_jobs : {1, 2}) {
     CAPTURE(n_jobs);
     auto const map = fm::parallel({.n_jobs = n_jobs, .on_message = fail});
-    CHECK_THROWS_AS(map.map(send_and_go_on, numbers(8)), stop_it);
-    CHECK_THROWS_AS(map.outcomes(send_and_go_on, numbers(8)), stop_it);
+    CHECK_THROWS_AS(map.map(send_and_go_on, sent_by(8)), stop_it);
+    CHECK_THROWS_AS(map.outcomes(send_and_go_on, sent_by(8)), stop_it);
     auto const read_all = [&](auto stream) {
       for (auto const& each : stream) static_cast<void>(each);
     };
-    CHECK_THROWS_AS(read_all(map.stream(send_and_go_on, numbers(8))), stop_it);
-    CHECK_THROWS_AS(read_all(map.unordered_outcomes(send_and_go_on, numbers(8))), stop_it);
+    CHECK_THROWS_AS(read_all(map.stream(send_and_go_on, sent_by(8))), stop_it);
+    CHECK_THROWS_AS(read_all(map.unordered_outcomes(send_and_go_on, sent_by(8))), stop_it);
   }
   fm::pool const workers({.n_jobs = 2, .on_message = fail});
   for (int call = 0; call != 3; ++call) {
-    CHECK_THROWS_AS(workers.map(send_and_go_on, numbers(8)), stop_it);
-    CHECK((workers.map(send_and_go_on, numbers(2)) == std::vector{0, 1}));
+    CHECK_THROWS_AS(workers.map(send_and_go_on, sent_by(8)), stop_it);
+    CHECK((workers.map(send_and_go_on, sent_by(2)) == std::vector{0, 1}));
     auto bad = workers.submit(send_and_go_on, 2);
     auto good = workers.submit(send_and_go_on, 1);
     CHECK(good.get() == 1);
@@ -337,12 +337,12 @@ TEST_CASE("messages: the handler may make calls, of the same pool too", "[messag
   auto const nested = [&](std::size_t, int const& i) {
     if (i >= 100) return;
     sum += workers->submit(send_number, 100 + i).get();
-    sum += workers->map(send_number, numbers(102) | std::views::drop(100))[0];
+    sum += workers->map(send_number, sent_by(102) | std::views::drop(100))[0];
   };
   workers = std::make_unique<fm::pool>(fm::options{.n_jobs = 2, .on_message = nested});
   CHECK(workers->submit(send_number, 1).get() == 1);
   CHECK(sum == 101 + 100);
-  workers->map(send_number, numbers(3));
+  workers->map(send_number, sent_by(3));
   CHECK(sum == 101 + 100 + 303 + 300);
 }
 
@@ -357,7 +357,7 @@ TEST_CASE("messages: a task that sends more than its caller handles waits for it
     auto const handler = [&](std::size_t, std::pair<int, int> const&) {
       if (++n % 1000 == 0) std::this_thread::sleep_for(1ms);
     };
-    fm::parallel({.n_jobs = 2, .on_message = handler}).map(flood, numbers(2));
+    fm::parallel({.n_jobs = 2, .on_message = handler}).map(flood, sent_by(2));
     CHECK(n == 2 * many);
   }
   SECTION("a submitted task that nobody waits for does not block others") {
@@ -369,7 +369,7 @@ TEST_CASE("messages: a task that sends more than its caller handles waits for it
     CHECK(awaited.get() == 2);
     CHECK(n == 2 * many);
     auto ignored_too = workers.submit(flood, 3);
-    CHECK((workers.map(flood, numbers(2)) == std::vector{0, 1}));
+    CHECK((workers.map(flood, sent_by(2)) == std::vector{0, 1}));
     for (int i = 0; i != 4; ++i) (void)workers.submit(flood, i);
     workers.wait();
     CHECK(n == 9 * many);
@@ -381,7 +381,7 @@ TEST_CASE("messages: a task that sends more than its caller handles waits for it
                                             [](std::size_t, std::pair<int, int> const&) {
                                               std::this_thread::sleep_for(1ms);
                                             }})
-                              .outcomes(flood, numbers(1));
+                              .outcomes(flood, sent_by(1));
     CHECK(outcomes[0].error().reason == fm::failure::timed_out);
   }
 }
@@ -422,7 +422,7 @@ TEST_CASE("messages: threads that a task starts may send", "[messages]") {
   auto const handler = [&](std::size_t task, std::pair<int, int> const& m) {
     CHECK(next[task][m.first]++ == m.second);
   };
-  fm::parallel({.n_jobs = 2, .on_message = handler}).map(send_from_threads, numbers(3));
+  fm::parallel({.n_jobs = 2, .on_message = handler}).map(send_from_threads, sent_by(3));
   for (std::size_t i = 0; i != 3; ++i) {
     for (int t = 0; t != 4; ++t) CHECK(next[i][t] == 500);
   }
@@ -470,7 +470,7 @@ TEST_CASE("messages: send in a process that a task has forked is an error there"
   int n = 0;
   auto const results =
       fm::parallel({.n_jobs = 2, .on_message = [&](std::size_t, int const&) { ++n; }})
-          .map(fork_and_send, numbers(2));
+          .map(fork_and_send, sent_by(2));
   CHECK((results == std::vector{7, 7}));
   CHECK(n == 0);
 }
@@ -484,14 +484,14 @@ TEST_CASE("messages: a nested call has its own handler", "[messages]") {
                         inner += k;
                         fm::this_task::send(k);  // to the outer call
                       }})
-        .map([](int k) { fm::this_task::send(k); }, numbers(3));
-    fm::parallel(2).map([](int k) { fm::this_task::send(k); }, numbers(3));  // no handler
+        .map([](int k) { fm::this_task::send(k); }, sent_by(3));
+    fm::parallel(2).map([](int k) { fm::this_task::send(k); }, sent_by(3));  // no handler
     return inner * 10 + i;
   };
   int outer = 0;
   auto const results =
       fm::parallel({.n_jobs = 2, .on_message = [&](std::size_t, int const& k) { outer += k; }})
-          .map(nested, numbers(2));
+          .map(nested, sent_by(2));
   CHECK((results == std::vector{30, 31}));
   CHECK(outer == 6);
 }
@@ -522,7 +522,7 @@ TEST_CASE("messages: no message is lost or wrong when workers are killed at rand
                                     }).detach();
                                     return send_many(i);
                                   },
-                                  numbers(20));
+                                  sent_by(20));
     CHECK(wrong == 0);
     for (std::size_t i = 0; i != outcomes.size(); ++i) CHECK((!outcomes[i] || next[i] == 300));
   }

@@ -40,33 +40,33 @@ int print_much(int i) {
   return i;
 }
 
-std::string all_of(int i) {
+std::string printed_text(int i) {
   auto const n = std::to_string(i);
   return "printf " + n + "\ncout " + n + "\ncerr " + n + "\nfrom a program\nits error\nhalf a line";
 }
 
-constexpr int n_tasks = 6;
-auto numbers() { return std::views::iota(0, n_tasks); }
+constexpr int n_printing = 6;
+auto printing() { return std::views::iota(0, n_printing); }
 
 template <class Outcomes> void check_kept(Outcomes&& outcomes) {
   int i = 0;
   for (auto const& outcome : outcomes) {
     CAPTURE(i);
     CHECK(outcome.has_value() == (i != 1 && i != 2));
-    CHECK(outcome.output() == all_of(i));
+    CHECK(outcome.output() == printed_text(i));
     ++i;
   }
-  CHECK(i == n_tasks);
+  CHECK(i == n_printing);
 }
 
-std::string content_of(std::filesystem::path const& path) {
+std::string text_in_file(std::filesystem::path const& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// Runs `print` with stdout and stderr of this process redirected to files.
 /// Returns: what it has printed to them.
-template <class Print> std::vector<std::string> printed_by(Print const& print) {
+template <class Print> std::vector<std::string> redirected(Print const& print) {
   support::temporary_directory const folder;
   std::fflush(nullptr);
   int const standard[] = {STDOUT_FILENO, STDERR_FILENO};
@@ -84,12 +84,12 @@ template <class Print> std::vector<std::string> printed_by(Print const& print) {
   for (int i = 0; i != 2; ++i) {
     ::dup2(saved[i], standard[i]);
     ::close(saved[i]);
-    texts.push_back(content_of(folder.path() / std::to_string(i)));
+    texts.push_back(text_in_file(folder.path() / std::to_string(i)));
   }
   return texts;
 }
 
-std::multiset<std::string> lines_of(std::string const& text) {
+std::multiset<std::string> all_lines_of(std::string const& text) {
   std::multiset<std::string> lines;
   std::istringstream in(text);
   for (std::string line; std::getline(in, line);) lines.insert(line);
@@ -102,16 +102,16 @@ TEST_CASE("output: capture keeps what each task and its programs print, also bef
           "[output]") {
   for (int const n_jobs : {1, 2}) {
     auto const map = fm::parallel({.n_jobs = n_jobs, .output = fm::output::capture});
-    check_kept(map.outcomes(print_much, numbers()));
-    check_kept(map.stream_outcomes(print_much, numbers()));
+    check_kept(map.outcomes(print_much, printing()));
+    check_kept(map.stream_outcomes(print_much, printing()));
   }
   fm::pool const workers({.n_jobs = 2, .output = fm::output::capture});
   for (int call = 0; call != 3; ++call) {
-    check_kept(workers.outcomes(print_much, numbers()));
-    check_kept(workers.stream_outcomes(print_much, numbers()));
+    check_kept(workers.outcomes(print_much, printing()));
+    check_kept(workers.stream_outcomes(print_much, printing()));
   }
-  for (auto const& each : workers.unordered_outcomes(print_much, numbers()))
-    CHECK(each.value.output() == all_of(static_cast<int>(each.index)));
+  for (auto const& each : workers.unordered_outcomes(print_much, printing()))
+    CHECK(each.value.output() == printed_text(static_cast<int>(each.index)));
 }
 
 TEST_CASE("output: the exceptions that calls throw have the captured output", "[output]") {
@@ -126,9 +126,10 @@ TEST_CASE("output: the exceptions that calls throw have the captured output", "[
   auto const map = fm::parallel({.n_jobs = 2, .output = fm::output::capture});
   fm::pool const workers({.n_jobs = 2, .output = fm::output::capture});
   for (int const bad : {1, 2}) {
-    CHECK(output_of_exception([&] { map.map(print_much, std::vector{bad}); }) == all_of(bad));
-    CHECK(output_of_exception([&] { workers.map(print_much, std::vector{bad}); }) == all_of(bad));
-    CHECK(output_of_exception([&] { workers.submit(print_much, bad).get(); }) == all_of(bad));
+    CHECK(output_of_exception([&] { map.map(print_much, std::vector{bad}); }) == printed_text(bad));
+    CHECK(output_of_exception([&] { workers.map(print_much, std::vector{bad}); }) ==
+          printed_text(bad));
+    CHECK(output_of_exception([&] { workers.submit(print_much, bad).get(); }) == printed_text(bad));
   }
   CHECK(map.map(print_much, std::vector{0, 3}) == std::vector{0, 3});
 }
@@ -169,8 +170,8 @@ TEST_CASE("output: messages and captured output go together", "[output]") {
   fm::options const opts{.n_jobs = 2, .on_message = add, .output = fm::output::capture};
   fm::pool const workers(opts);
   for (auto const& outcomes :
-       {fm::parallel(opts).outcomes(both, numbers()), workers.outcomes(both, numbers())}) {
-    for (std::size_t i = 0; i != n_tasks; ++i) CHECK(outcomes[i].output() == std::to_string(i));
+       {fm::parallel(opts).outcomes(both, printing()), workers.outcomes(both, printing())}) {
+    for (std::size_t i = 0; i != n_printing; ++i) CHECK(outcomes[i].output() == std::to_string(i));
   }
   CHECK(sum == 30);
 }
@@ -203,7 +204,7 @@ TEST_CASE("output: a timed-out task, a cancelled one and a retried one have thei
 TEST_CASE("output: line_prefix puts the task before each line, on the right descriptor",
           "[output]") {
   std::multiset<std::string> expected_out, expected_err;
-  for (int const i : numbers()) {
+  for (int const i : printing()) {
     auto const prefix = '[' + std::to_string(i) + "] ";
     auto const n = std::to_string(i);
     for (auto const& text :
@@ -213,15 +214,15 @@ TEST_CASE("output: line_prefix puts the task before each line, on the right desc
       expected_err.insert(prefix + text);
   }
   auto const check = [&](auto const& call) {
-    auto const texts = printed_by(call);
-    CHECK((lines_of(texts[0]) == expected_out));
-    CHECK((lines_of(texts[1]) == expected_err));
+    auto const texts = redirected(call);
+    CHECK((all_lines_of(texts[0]) == expected_out));
+    CHECK((all_lines_of(texts[1]) == expected_err));
   };
   fm::options const opts{.n_jobs = 2, .output = fm::output::line_prefix};
-  check([&] { (void)fm::parallel(opts).outcomes(print_much, numbers()); });
+  check([&] { (void)fm::parallel(opts).outcomes(print_much, printing()); });
   check([&] {
     fm::pool const workers(opts);
-    (void)workers.outcomes(print_much, numbers());
+    (void)workers.outcomes(print_much, printing());
   });
 }
 
@@ -231,20 +232,20 @@ TEST_CASE("output: directory has a file for each task", "[output]") {
   fm::options const opts{.n_jobs = 2, .output = fm::output::directory(logs)};
   for (int run = 0; run != 2; ++run) {
     if (run == 0) {
-      (void)fm::parallel(opts).outcomes(print_much, numbers());
+      (void)fm::parallel(opts).outcomes(print_much, printing());
     } else {
       fm::pool const workers(opts);
-      (void)workers.outcomes(print_much, numbers());
+      (void)workers.outcomes(print_much, printing());
     }
-    for (int const i : numbers()) {
+    for (int const i : printing()) {
       CAPTURE(run, i);
-      CHECK(content_of(logs / ("task-" + std::to_string(i) + ".log")) == all_of(i));
+      CHECK(text_in_file(logs / ("task-" + std::to_string(i) + ".log")) == printed_text(i));
     }
   }
   auto retried = opts;
   retried.retries = 1;
-  (void)fm::parallel(retried).outcomes(print_much, numbers());
-  CHECK(content_of(logs / "task-1.log") == all_of(1) + all_of(1));
+  (void)fm::parallel(retried).outcomes(print_much, printing());
+  CHECK(text_in_file(logs / "task-1.log") == printed_text(1) + printed_text(1));
 }
 
 TEST_CASE("output: a folder that cannot be made, or a file that cannot be opened, is an error",
@@ -254,12 +255,12 @@ TEST_CASE("output: a folder that cannot be made, or a file that cannot be opened
   auto const print = [](int i) { std::printf("%d", i); };
   CHECK_THROWS_AS(
       fm::parallel({.n_jobs = 2, .output = fm::output::directory(folder.path() / "file" / "logs")})
-          .map(print, numbers()),
+          .map(print, printing()),
       std::filesystem::filesystem_error);
   std::filesystem::create_directory(folder.path() / "task-1.log");
   auto const outcomes = fm::parallel({.n_jobs = 2, .output = fm::output::directory(folder.path())})
-                            .outcomes(print, numbers());
-  for (std::size_t i = 0; i != n_tasks; ++i) CHECK(outcomes[i].has_value() == (i != 1));
+                            .outcomes(print, printing());
+  for (std::size_t i = 0; i != n_printing; ++i) CHECK(outcomes[i].has_value() == (i != 1));
   CHECK(outcomes[1].error().message.find("task-1.log") != std::string::npos);
 }
 
@@ -268,7 +269,7 @@ TEST_CASE("output: worker_init and worker_exit print as the caller does", "[outp
   opts.worker_init = [](int) { std::puts("init"); };
   opts.worker_exit = [](int) { std::puts("exit"); };
   std::vector<fm::outcome<void>> outcomes;
-  auto const texts = printed_by([&] {
+  auto const texts = redirected([&] {
     outcomes = fm::parallel(opts).outcomes([](int) { std::printf("task"); }, std::vector{0});
   });
   CHECK(texts[0] == "init\nexit\n");
@@ -286,7 +287,7 @@ TEST_CASE("output: a task may close all descriptors, or redirect its own", "[out
   for (auto const& mode :
        {fm::output_mode(fm::output::capture), fm::output_mode(fm::output::line_prefix)}) {
     std::vector<fm::outcome<int>> outcomes;
-    printed_by([&] {
+    redirected([&] {
       fm::pool const workers({.n_jobs = 1, .batch_size = 1, .output = mode});
       outcomes = workers.outcomes(wild, std::views::iota(0, 4));
     });
