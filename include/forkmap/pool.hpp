@@ -173,6 +173,38 @@ class pool : public detail::map_calls<pool> {
   /// Example: `for (auto const& file : files) (void)workers.submit(convert, file); workers.wait();`
   void wait() const { engine().wait(); }
 
+  /// Runs a task in every worker, and in each replacement of a worker before its first task: to load a
+  /// model, to set globals, to warm up. Tasks given to several calls run in the order of the calls.
+  ///
+  /// Waits until all workers have run the task; those that serve another call run it afterwards. Calls
+  /// that begin later find it done. Its result is discarded. In it, this_task::index() is -1 and
+  /// this_task::worker() the worker's number. The worker serves one call at a time, so that the task
+  /// needs no lock. Data of span and reference arguments are copied; they need not outlive this call.
+  /// Errors: what the task throws in a worker, as a call's exception with index() == std::size_t(-1);
+  ///   worker_died. The task then is not run in replacements; workers that have run it keep its effects.
+  ///   std::system_error after about 4000 tasks.
+  /// Example: `workers.everywhere(forkmap::delayed(load_model)("model.bin"));`
+  template <class Task>
+    requires detail::task<Task>
+  void everywhere(Task task) const {
+    if constexpr (detail::check_sendable<Task>::ok) {
+      engine().everywhere(detail::owner<detail::pool_tasks>(
+          new detail::sent_separate_tasks<Task>(std::move(task))));
+    }
+  }
+
+  /// Replaces all workers by new ones, which are forked from the caller as it is now, so that they see
+  /// what has changed since the pool was made. Calls that run are not interrupted: this waits for them
+  /// and for all submitted tasks. Calls of other threads wait meanwhile.
+  ///
+  /// The tasks of everywhere() run again in the new workers; data of their span and reference arguments
+  /// must still exist.
+  /// Errors: std::system_error if the system refuses processes, memory or descriptors; then calls throw
+  ///   std::runtime_error until another refork() succeeds.
+  /// Cost: that of making a pool.
+  /// Forking: must not be called by a handler of messages.
+  void refork() const { engine().refork(); }
+
  private:
   friend class detail::map_calls<pool>;
 

@@ -216,7 +216,11 @@ inline std::string text_of_backtrace(std::vector<std::uintptr_t> const& frames,
       text.resize(end_of_task);
       break;
     }
-    bool const is_of_task = !is_between_loop_and_task(name);
+    // A lambda may be inlined into forkmap's function, whose name then says which one it is.
+    bool const has_lambda = end_of_task == text.size() &&
+                            (name.find("{lambda") != name.npos || name.find("::$_") != name.npos) &&
+                            name.find("forkmap::") < name.find('<');
+    bool const is_of_task = has_lambda || !is_between_loop_and_task(name);
     if (name.size() > longest_name) name.replace(longest_name, name.npos, "...");
     text += '#' + std::to_string(i) + (i < 10 ? "  " : " ") + name;
     if (!source.empty()) text += " at " + source;

@@ -85,6 +85,7 @@ struct job {
   bool flat = true;         // results are inline; else their slots hold names of blobs
   bool stop_at_failure = true;
   bool whole_batches = false;  // one result per batch: a retry runs the batch from its first task
+  bool one_each = false;       // see dispatch_plan::one_each
   bool race = false;           // the first task that succeeds ends the call
   std::uint64_t first_index = 0;  // of the tasks, where they are part of a larger range
   std::uint64_t outer = 0;        // outer_path() where the call was made

@@ -229,7 +229,7 @@ template <class Range> class claimant {
   /// Takes the upper half of the longest region that another worker has left.
   bool steal() {
     constexpr auto relaxed = std::memory_order_relaxed;
-    if (plan_.in_order) return false;  // all workers share one region
+    if (plan_.in_order || plan_.one_each) return false;  // one region for all, or for each its own
     for (;;) {
       claim_hint* victim = nullptr;
       std::uint64_t from = 0, end = 0;
@@ -259,6 +259,7 @@ template <class Range> class claimant {
   /// Finds a free batch anywhere in the table.
   bool sweep() {
     constexpr auto relaxed = std::memory_order_relaxed;
+    if (plan_.one_each) return false;
     std::uint64_t claimed = 0;
     for (std::uint32_t k = 0; k != plan_.n_workers; ++k) claimed += hints_[k].claimed.load(relaxed);
     if (claimed == plan_.n_batches) return false;

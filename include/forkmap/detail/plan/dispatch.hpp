@@ -28,6 +28,8 @@ struct dispatch_plan {
   /// its own region, so that workers do not share pages of results, and steals from the ends of
   /// others.
   bool in_order = true;
+  /// Worker k runs batch k and no other one.
+  bool one_each = false;
 
   task_range tasks_of(std::uint64_t first_batch, std::uint64_t last_batch) const {
     return {first_batch * batch_tasks, std::min(last_batch * batch_tasks, n_tasks)};

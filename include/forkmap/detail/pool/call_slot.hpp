@@ -157,6 +157,8 @@ template <class = void> class call_slot {
     if (this_job.batch_tasks == 0) this_job.batch_tasks = opts.batch_size;
     auto plan = make_plan(n_tasks, layout_->n_workers, this_job.batch_tasks, in_chunks);
     plan.n_workers = layout_->n_workers;  // any worker may serve the call
+    plan.one_each = this_job.one_each;
+    if (plan.one_each) plan.in_order = false;
     call_layout where(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align,
                       has_messages(opts));
     where.common_at = layout_->common(number_);

@@ -23,6 +23,7 @@
 #include <forkmap/detail/pool/pool_supervisor.hpp>
 #include <forkmap/detail/pool/send/arguments.hpp>
 #include <forkmap/detail/pool/send/pool_tasks.hpp>
+#include <forkmap/detail/pool/setups.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/options.hpp>
 #include <forkmap/report.hpp>
@@ -34,9 +35,13 @@ template <class = void> class pool_calls {
   pool_calls(options const& opts, std::uint32_t n_workers, pool_supervisor<>::duty further)
       : opts_(opts),
         beside_caller_(static_cast<std::uint64_t>(std::max(2, usable_cpus()) - 1)),
-        supervisor_(opts, n_workers, further) {}
+        supervisor_(opts, n_workers, further),
+        setups_(supervisor_.layout(), supervisor_.file()) {}
 
   std::uint32_t n_workers() const noexcept { return supervisor_.layout().n_workers; }
+  pool_control control() const noexcept { return supervisor_.control(); }
+  /// The tasks that every worker runs.
+  setup_list& setups() noexcept { return setups_; }
 
   /// Wakes a worker early for a call of few tasks: they are sent while the worker wakes up.
   void wake_early(std::uint64_t n_tasks) const noexcept {
@@ -288,7 +293,8 @@ template <class = void> class pool_calls {
   bool slot_is_wanted_ = false;  // guarded by the supervisor's mutex
   std::atomic<std::uint32_t> given_back_{0};
   std::atomic<std::uint32_t> calls_are_long_{0};
-  pool_supervisor<> supervisor_;  // last: its thread uses all of these
+  pool_supervisor<> supervisor_;  // after all that its thread uses
+  setup_list setups_;
 };
 
 }  // namespace forkmap::detail

@@ -115,7 +115,8 @@ struct alignas(128) pool_worker_state {
 
 /// The begin of the memory that workers can only read, and of the memory that all write.
 struct alignas(128) pool_header {
-  std::atomic<std::uint32_t> closing;  // not 0: workers leave
+  std::atomic<std::uint32_t> closing;   // not 0: workers leave
+  std::atomic<std::uint32_t> n_setups;  // see setups.hpp
 };
 struct alignas(128) pool_bells {
   std::atomic<std::uint64_t> open_calls;  // one bit for each call slot

@@ -30,6 +30,7 @@ namespace forkmap::detail {
 ///   arguments(c)     the bytes of its tasks
 ///   own(c)           the own part of each worker
 ///   arenas(c)        the arena of each worker
+///   setups_at        see setups.hpp
 ///
 /// The file is sparse: unused bytes of a region take no memory. The regions share the largest size
 /// that a file can have.
@@ -50,7 +51,7 @@ struct pool_layout {
     constexpr auto most = std::uint64_t{1} << 52U;
     auto const largest = std::min(shared_file::largest(), most);
     constexpr std::uint64_t grain = 8 * map_grain;
-    stride = largest <= calls_at() ? 0 : (largest - calls_at()) / most_calls / grain * grain;
+    stride = largest <= calls_at() ? 0 : (largest - calls_at()) / (most_calls + 1) / grain * grain;
     constexpr std::uint64_t least_arena = std::uint64_t{1} << 20U;
     if (each_worker() < least_arena) {
       throw_system_error(EFBIG, "shared memory for a pool of",
@@ -63,7 +64,9 @@ struct pool_layout {
     return header_bytes + bells_bytes + k * place_bytes;
   }
   std::size_t all_places_bytes() const { return n_workers * place_bytes; }
-  std::uint64_t file_bytes() const { return common(most_calls); }
+  std::uint64_t file_bytes() const { return common(most_calls + 1); }
+  std::uint64_t setups_at() const { return common(most_calls); }
+  std::uint64_t setups_bytes() const { return stride; }
   std::uint64_t common(std::uint32_t call) const { return calls_at() + call * stride; }
   std::uint64_t table(std::uint32_t call) const { return common(call) + stride / 8; }
   std::uint64_t part_bytes() const { return stride / 8; }  // of common(), and of table()

@@ -16,6 +16,8 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
+#include <stdexcept>
 #include <utility>
 
 #include <forkmap/detail/engine/engine.hpp>
@@ -26,6 +28,8 @@
 #include <forkmap/detail/pool/delivering_wait.hpp>
 #include <forkmap/detail/pool/pool_calls.hpp>
 #include <forkmap/detail/pool/pool_interface.hpp>
+#include <forkmap/detail/pool/setups.hpp>
+#include <forkmap/detail/pool/submission.hpp>
 #include <forkmap/detail/pool/submitted_call.hpp>
 #include <forkmap/detail/pool/submitted_messages.hpp>
 #include <forkmap/options.hpp>
@@ -38,11 +42,10 @@ template <class = void> class pool_engine final : public pool_interface {
   pool_engine(options opts, std::uint32_t n_workers)
       : opts_((check_nesting(), std::move(opts))),
         owner_(::getpid()),
+        n_workers_(n_workers),
         messages_(has_messages(opts_) ? std::make_shared<submitted_messages>(opts_.on_message)
                                       : nullptr),
-        calls_(opts_, n_workers,
-               {[](void* self) noexcept { static_cast<pool_engine*>(self)->handle_submitted(); },
-                this}) {}
+        calls_(new_calls()) {}
   pool_engine(pool_engine const&) = delete;
   pool_engine& operator=(pool_engine const&) = delete;
 
@@ -53,7 +56,7 @@ template <class = void> class pool_engine final : public pool_interface {
       std::lock_guard const lock(submissions_);
       closing_ = true;  // calls that end from now on keep no result
     }
-    calls_.stop();
+    if (calls_) calls_->stop();
     for (auto& unfinished : submitted_) finish(unfinished, ended_call::by_end_of_pool);
   }
 
@@ -65,33 +68,55 @@ template <class = void> class pool_engine final : public pool_interface {
     static_assert(usual_window == most_calls, "forkmap: every task of a usual window has a slot");
     constexpr std::size_t usual = usual_window;
     return opts_.pre_dispatch != 0 ? opts_.pre_dispatch
-                                   : std::max<std::size_t>(usual, 2 * calls_.n_workers());
+                                   : std::max<std::size_t>(usual, 2 * n_workers_);
   }
   std::size_t least_window() const noexcept override {
-    return opts_.pre_dispatch != 0 ? opts_.pre_dispatch : 2 * calls_.n_workers();
+    return opts_.pre_dispatch != 0 ? opts_.pre_dispatch : 2 * n_workers_;
   }
 
-  owner<call_results> run(pool_tasks& tasks) override {
+  owner<call_results> run(pool_tasks& tasks) override { return run(tasks, 0); }
+
+  void everywhere(owner<pool_tasks> task) override {
     check_owner();
-    auto const called_at = nanoseconds_now();
-    calls_.wake_early(tasks.expected());
-    owner<message_inbox> inbox(messages_ ? new message_inbox(opts_.on_message) : nullptr);
-    auto call = calls_.launch(calls_.take_place(), tasks, report_of_this_thread(), called_at,
-                              waits_for_call::nobody, calls_.at_once(), inbox.get());
-    if (call == nullptr) {
-      clear(report_of_this_thread());
-      return nullptr;
+    std::lock_guard const one_at_a_time(everywhere_);
+    std::uint32_t i = 0;
+    {
+      std::shared_lock const lock(reforking_);
+      i = usable_calls().setups().add(*task, usable_calls().control(), opts_.max_nbytes);
     }
-    if (messages_)
-      wait_and_deliver(calls_, *call, *messages_);
-    else
-      calls_.wait_for(*call);
-    calls_.collect(*call);
-    return call;
+    try {
+      one_for_each_worker all(n_workers_);
+      auto const ended = run(all, most_workers);
+      ended->failures.throw_first();
+    } catch (...) {
+      usable_calls().setups().drop(i);
+      throw;
+    }
+    everywhere_tasks_.push_back(std::move(task));
+  }
+
+  void refork() override {
+    check_owner();
+    std::lock_guard const one_at_a_time(everywhere_);
+    std::unique_lock const lock(
+        reforking_);  // calls of other threads have ended, and wait to begin
+    wait_for_submitted();
+    {
+      std::lock_guard const submissions(submissions_);
+      is_without_workers_ = true;
+    }
+    calls_.reset();
+    calls_.reset(new_calls());
+    for (auto const& task : everywhere_tasks_)
+      calls_->setups().add(*task, calls_->control(), opts_.max_nbytes);
+    std::lock_guard const submissions(submissions_);
+    is_without_workers_ = false;
   }
 
   void submit(std::shared_ptr<submitted_call> submitted, std::int64_t called_at) override {
     check_owner();
+    std::shared_lock const no_refork(reforking_);
+    static_cast<void>(usable_calls());
     if (messages_) {
       submitted->messages = messages_;
       submitted->inbox = messages_->add();
@@ -103,17 +128,7 @@ template <class = void> class pool_engine final : public pool_interface {
 
   void wait() override {
     check_owner();
-    for (;;) {
-      std::shared_ptr<submitted_call> last;
-      {
-        std::lock_guard const lock(submissions_);
-        if (!submitted_.empty()) last = submitted_.back().submitted;
-      }
-      if (last == nullptr) break;
-      last->wait_until_done();
-    }
-    while (messages_ && messages_->deliver()) {
-    }
+    wait_for_submitted();
   }
   submitted_messages* messages() const noexcept override { return messages_.get(); }
 
@@ -127,7 +142,7 @@ template <class = void> class pool_engine final : public pool_interface {
     std::lock_guard const lock(submissions_);
     for (auto at = submitted_.begin(); at != submitted_.end(); ++at) {
       if (at->submitted.get() != &submitted) continue;
-      if (at->call != nullptr) return calls_.end(*at->call, why);
+      if (at->call != nullptr) return calls_->end(*at->call, why);
       finish(*at, why);
       submitted_.erase(at);
       return;
@@ -135,32 +150,75 @@ template <class = void> class pool_engine final : public pool_interface {
   }
 
  private:
-  struct submission {
-    std::shared_ptr<submitted_call> submitted;
-    owner<pool_call> call;  // null: waits for a call slot
-    std::int64_t called_at;
-    bool is_ended = false;  // by what the handler of messages has thrown
-  };
+  pool_calls<>* new_calls() {
+    return new pool_calls<>(
+        opts_, n_workers_,
+        {[](void* self) noexcept { static_cast<pool_engine*>(self)->handle_submitted(); }, this});
+  }
+  /// Errors: std::runtime_error if refork() has failed.
+  pool_calls<>& usable_calls() const {
+    if (calls_) return *calls_;
+    throw std::runtime_error(
+        "forkmap: this pool has no workers, because refork() has failed: call it again, or make a "
+        "new "
+        "pool");
+  }
 
+  /// Runs tasks with `awake` workers woken at once; 0: as many as usual.
+  owner<call_results> run(pool_tasks& tasks, std::uint64_t awake) {
+    check_owner();
+    std::shared_lock const no_refork(reforking_);
+    auto& calls = usable_calls();
+    auto const called_at = nanoseconds_now();
+    calls.wake_early(tasks.expected());
+    owner<message_inbox> inbox(messages_ ? new message_inbox(opts_.on_message) : nullptr);
+    auto call =
+        calls.launch(calls.take_place(), tasks, report_of_this_thread(), called_at,
+                     waits_for_call::nobody, awake != 0 ? awake : calls.at_once(), inbox.get());
+    if (call == nullptr) {
+      clear(report_of_this_thread());
+      return nullptr;
+    }
+    if (messages_)
+      wait_and_deliver(calls, *call, *messages_);
+    else
+      calls.wait_for(*call);
+    calls.collect(*call);
+    return call;
+  }
+
+  void wait_for_submitted() {
+    for (;;) {
+      std::shared_ptr<submitted_call> last;
+      {
+        std::lock_guard const lock(submissions_);
+        if (!submitted_.empty()) last = submitted_.back().submitted;
+      }
+      if (last == nullptr) break;
+      last->wait_until_done();
+    }
+    while (messages_ && messages_->deliver()) {
+    }
+  }
   /// On the supervisor's thread: collects submitted calls that are over, and starts others.
   void handle_submitted() noexcept {
     std::lock_guard const lock(submissions_);
-    if (closing_) return;
+    if (closing_ || is_without_workers_) return;
     if (messages_ && messages_->has_any()) {
       messages_->notify();
-      calls_.wake_threads();
+      calls_->wake_threads();
     }
     for (auto at = submitted_.begin(); at != submitted_.end();) {
       if (at->call == nullptr) break;  // those behind it wait, too
       if (at->submitted->inbox && at->submitted->inbox->error() &&
           !std::exchange(at->is_ended, true)) {
-        calls_.end(*at->call, ended_call::by_cancel);
+        calls_->end(*at->call, ended_call::by_cancel);
       }
-      if (!calls_.is_over(*at->call)) {
+      if (!calls_->is_over(*at->call)) {
         ++at;
         continue;
       }
-      collect_result(*at);
+      collect_result(*calls_, *at);
       at = submitted_.erase(at);
     }
     start_submitted();
@@ -173,13 +231,13 @@ template <class = void> class pool_engine final : public pool_interface {
         ++at;
         continue;
       }
-      auto const c = calls_.find_place();
+      auto const c = calls_->find_place();
       if (c == most_calls) return;
       auto& submitted = *at->submitted;
       try {
-        at->call = calls_.launch(c, *submitted.tasks, submitted.report, at->called_at,
-                                 waits_for_call::the_supervisor, most_workers,
-                                 submitted.inbox ? &submitted.inbox->inbox : nullptr);
+        at->call = calls_->launch(c, *submitted.tasks, submitted.report, at->called_at,
+                                  waits_for_call::the_supervisor, most_workers,
+                                  submitted.inbox ? &submitted.inbox->inbox : nullptr);
         ++at;
       } catch (...) {
         submitted.error = std::current_exception();
@@ -190,52 +248,19 @@ template <class = void> class pool_engine final : public pool_interface {
     }
   }
 
-  /// Copies a submitted call's result out of shared memory, to free its call slot.
-  void collect_result(submission& done) noexcept {
-    auto& submitted = *done.submitted;
-    try {
-      calls_.collect(*done.call);
-      if (done.call->failures.empty()) {
-        auto blob = done.call->blob(0);
-        auto const size = blob.left();
-        submitted.bytes.assign(reinterpret_cast<char const*>(blob.take(size)), size);
-      } else {
-        submitted.failures = std::move(done.call->failures);
-      }
-    } catch (...) {
-      if (auto const* const lost = done.call->loss_of(submitted.index()); lost != nullptr)
-        submitted.failures.add(*lost);
-      else
-        submitted.error = std::current_exception();
-    }
-    if (submitted.inbox) submitted.inbox->inbox.detach();
-    done.call.reset();
-    submitted.tasks.reset();
-    submitted.set_done();
-  }
-
-  /// Gives a failure to a submitted call that is not run, or not to its end.
-  static void finish(submission& unfinished, ended_call ended) {
-    auto& submitted = *unfinished.submitted;
-    bool const begun = unfinished.call != nullptr;
-    if (submitted.inbox) submitted.inbox->inbox.detach();
-    submitted.failures.add(cancelled_task(
-        submitted.index(), begun ? failure::cancelled : failure::never_started, 0, ended));
-    if (begun) {
-      unfinished.call->release = nullptr;
-      unfinished.call.reset();
-    }
-    submitted.set_done();
-  }
-
   options opts_;
   pid_t owner_;
+  std::uint32_t n_workers_;
   std::atomic<std::size_t> n_submissions_{0};
   std::mutex submissions_;
   std::shared_ptr<submitted_messages> messages_;  // null: no handler of messages
   std::list<submission> submitted_{};             // not done, in the order of their submission
   bool closing_ = false;
-  pool_calls<> calls_;  // last: its thread uses all of these
+  bool is_without_workers_ = false;  // during refork(), and after one that has failed
+  std::shared_mutex reforking_;      // shared: by calls
+  std::mutex everywhere_;
+  std::list<owner<pool_tasks>> everywhere_tasks_{};
+  owner<pool_calls<>> calls_;  // last: its thread uses all of these; null: refork() has failed
 };
 
 }  // namespace forkmap::detail

@@ -53,6 +53,10 @@ class pool_interface {
   virtual void submit(std::shared_ptr<submitted_call> submitted, std::int64_t called_at) = 0;
   /// Waits until no submitted call is left.
   virtual void wait() = 0;
+  /// Runs a task in every worker, now and in each replacement.
+  virtual void everywhere(owner<pool_tasks> task) = 0;
+  /// Forks a new fork server and new workers, after all calls have ended.
+  virtual void refork() = 0;
   /// Ends a submitted call.
   virtual void cancel(submitted_call const& submitted, ended_call why) = 0;
   /// The messages of submitted tasks; null if the pool has no handler of messages.

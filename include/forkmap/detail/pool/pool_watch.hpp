@@ -186,6 +186,7 @@ bool looks_idle(pool_processes<Lazy> const& processes, std::vector<pool_call*> c
 template <class Lazy>
 bool is_neglected(pool_call& call, std::vector<pool_call*> const& calls,
                   pool_processes<Lazy>& processes, options const& opts, std::int64_t now) {
+  if (call.plan.one_each) return false;  // it waits for workers of other calls
   constexpr std::int64_t longest_ns = 10'000'000'000;
   bool has_region = false;
   bool any_idle = false;

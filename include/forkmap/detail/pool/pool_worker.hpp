@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,10 +26,12 @@
 #include <forkmap/detail/os/process.hpp>
 #include <forkmap/detail/os/stdio.hpp>
 #include <forkmap/detail/owner.hpp>
+#include <forkmap/detail/pool/call_search.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
 #include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/pool_view.hpp>
 #include <forkmap/detail/pool/remote_tasks.hpp>
+#include <forkmap/detail/pool/setups.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/detail/worker/loop.hpp>
 #include <forkmap/detail/worker/setup.hpp>
@@ -50,6 +51,8 @@ template <class = void> class pool_worker {
         k_(k),
         state_(control.own_place()),
         tasks_left_(tasks_per_worker(birth.opts)),
+        search_(control),
+        setups_(birth.layout, birth.file),
         supervisor_event_(birth.supervisor_event) {
     ::fstat(birth.file.get(), &file_status_);
     frame_.worker = static_cast<int>(k);
@@ -67,6 +70,7 @@ template <class = void> class pool_worker {
         // worker_init may have changed the user, which clears the parent-death signal.
         watch_parent(::getppid(), birth_.end_signal);
       }
+      setups_.catch_up(control_.header(), birth_.opts.max_nbytes, cache_);
     } catch (...) {
       not_initialised_ = std::current_exception();  // then every call that it serves fails
     }
@@ -95,25 +99,8 @@ template <class = void> class pool_worker {
   /// Serves the oldest open call.
   /// Returns: false if no call is open.
   bool serve_any() {
-    auto const open = control_.open_calls().load();
-    if (open == 0) return false;
-    auto c = most_calls;
-    auto first = ~std::uint64_t{0};
-    for (auto bits = open; bits != 0; bits &= bits - 1) {
-      auto const slot = static_cast<std::uint32_t>(__builtin_ctzll(bits));
-      auto const number = control_.call(slot).number.load(std::memory_order_relaxed);
-      // No call is in the slot: it is over, or a task has overwritten the bits.
-      constexpr int many_looks = 1000;
-      if (number == 0 && ++looks_in_vain_ > many_looks) control_.close(slot);
-      if (number == 0 || number >= first) continue;
-      first = number;
-      c = slot;
-    }
-    if (c == most_calls) {
-      ::sched_yield();
-      return false;
-    }
-    looks_in_vain_ = 0;
+    auto const c = search_.oldest();
+    if (c == most_calls) return false;
     state_.serving.store(c + 1);
     auto const still_open = control_.open_calls().load();
     if ((still_open & ~(std::uint64_t{1} << c)) != 0) control_.unpark_one();
@@ -214,18 +201,13 @@ template <class = void> class pool_worker {
     constexpr auto relaxed = std::memory_order_relaxed;
     worker_loop loop(birth, mapped.arena);
     loop.clock = child_clock::of_old_child();  // wait() reads that clock, too
-    if (error) {
-      try {
-        std::rethrow_exception(error);
-      } catch (...) {
-        loop.failed(outside_tasks);
-        loop.cancel();
-      }
-    }
+    if (error) run_outside_tasks(loop, [&] { std::rethrow_exception(error); });
     frame_.current = &loop.running;
     auto const from = loop.clock.now();
     state.working_from.store(from, relaxed);
     if (state.began.load(relaxed) == 0) state.began.store(from, relaxed);
+    run_outside_tasks(loop,
+                      [&] { setups_.catch_up(control_.header(), birth_.opts.max_nbytes, cache_); });
     task_runner(birth, loop, tasks_left_).run();
     cache_.end_call();
     frame_.current = nullptr;
@@ -237,7 +219,10 @@ template <class = void> class pool_worker {
       // call until it is collected.
       return;
     }
-    control_.close(c);
+    if (call.plan.one_each)
+      search_.leave_out(c, number);
+    else
+      control_.close(c);
     leave(c, loop.cancelled(), loop.has_cancelled() ? number : 0);
   }
 
@@ -269,7 +254,7 @@ template <class = void> class pool_worker {
   /// Waits until there may be work. Spins for a moment first: the next call often comes at once.
   void wait() {
     constexpr std::int64_t patience_ns = 50'000;
-    auto const wanted = [&] { return control_.open_calls().load() != 0 || closing(); };
+    auto const wanted = [&] { return search_.has_any() || closing(); };
     // A task may have overwritten these two: restore them.
     if (state_.phase.load() != worker_phase::working) state_.phase.store(worker_phase::working);
     if (state_.serving.load() != 0) state_.serving.store(0);
@@ -286,7 +271,8 @@ template <class = void> class pool_worker {
   std::uint32_t k_;
   pool_worker_state& state_;
   std::uint64_t tasks_left_;
-  int looks_in_vain_ = 0;
+  call_search search_;
+  worker_setups setups_;
   task_range remaining_{};  // tasks of the call that this worker continues
   retry again_{};
   struct stat file_status_{};  // of the pool's file, when this worker was forked

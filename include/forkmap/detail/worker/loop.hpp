@@ -198,4 +198,18 @@ class worker_loop final : public task_loop {
   bool has_cancelled_ = false;
 };
 
+/// Runs a step of a worker before its first or after its last task. An exception is a failure of
+/// the call outside any task.
+/// Returns: false if the step threw.
+template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step) {
+  try {
+    step();
+    return true;
+  } catch (...) {
+    loop.failed(outside_tasks);
+    loop.cancel();
+    return false;
+  }
+}
+
 }  // namespace forkmap::detail

@@ -34,20 +34,6 @@
 
 namespace forkmap::detail {
 
-/// Runs a step of a worker before its first or after its last task. An exception is a failure of
-/// the call outside any task.
-/// Returns: false if the step threw.
-template <class Step> bool run_outside_tasks(worker_loop& loop, Step const& step) {
-  try {
-    step();
-    return true;
-  } catch (...) {
-    loop.failed(outside_tasks);
-    loop.cancel();
-    return false;
-  }
-}
-
 /// The sender of a worker whose caller sleeps until an eventfd is readable.
 class fork_join_sender {
  public:
