@@ -167,6 +167,11 @@ struct options {
   /// Tasks that then run are ended (failure::cancelled), those that have not begun are never_started.
   /// A stream gives the outcomes of the tasks that it has dispatched and ends. 0: no limit.
   int max_failures = 0;
+  /// The cost of a task, in any unit: the tasks of a call are begun in the order of falling costs, so that
+  /// no long task begins when the others are over. Called once for each task, in the caller. Results keep
+  /// their order. std::invalid_argument if it returns NaN. Streams, submitted tasks and n_jobs = 1 keep
+  /// the order of the tasks.
+  std::function<double(std::size_t task)> cost{};
   /// Called in the caller's process, on the thread that makes the call or the pool, before and after
   /// workers are forked: to stop threads, to release locks and to flush files that workers must not
   /// have as they are. A call of parallel forks all its workers between one pair of calls, and each

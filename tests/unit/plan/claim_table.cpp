@@ -11,6 +11,7 @@
 
 #include <forkmap/detail/engine/worker_exit.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
+#include <forkmap/detail/plan/claimant.hpp>
 #include <forkmap/detail/plan/published.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 

@@ -69,6 +69,7 @@ using support::explored_atomic;  // NOLINT: the headers say std::atomic
 #define atomic explored_atomic
 #define forkmap explored_forkmap
 #include <forkmap/detail/plan/claim_table.hpp>
+#include <forkmap/detail/plan/claimant.hpp>
 #include <forkmap/detail/plan/last_task.hpp>
 #include <forkmap/detail/plan/published.hpp>
 #include <forkmap/detail/worker/limits.hpp>

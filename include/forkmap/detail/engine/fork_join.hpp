@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <forkmap/detail/engine/engine.hpp>
 #include <forkmap/detail/engine/fork_join_call.hpp>
@@ -20,6 +21,7 @@
 #include <forkmap/detail/os/program_id.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
+#include <forkmap/detail/plan/longest_first.hpp>
 #include <forkmap/options.hpp>
 
 namespace forkmap::detail {
@@ -81,8 +83,14 @@ class fork_join_engine {
       earlier = journal(opts_.resume, key_of(this_job, opts_));
       if (!this_job.whole_batches) batch_tasks = 1;  // the journal has single results
     }
-    auto const plan =
-        make_plan(this_job.n_tasks, static_cast<std::uint32_t>(n_workers_), batch_tasks);
+    if (opts_.cost && batch_tasks == 0) batch_tasks = 1;
+    auto plan = make_plan(this_job.n_tasks, static_cast<std::uint32_t>(n_workers_), batch_tasks);
+    std::vector<std::uint32_t> order;
+    if (opts_.cost && plan.n_workers < plan.n_batches) {
+      order = longest_first(plan, opts_.cost, this_job.first_index);
+      plan.order = order.data();
+      plan.in_order = true;
+    }
     return fork_join_call(this_job, opts_, plan, std::move(earlier), called_at).run();
   }
 

@@ -28,9 +28,16 @@ struct dispatch_plan {
   /// its own region, so that workers do not share pages of results, and steals from the ends of
   /// others.
   bool in_order = true;
+  /// The batches in the order in which they are claimed; null: in their own order. In a worker, a
+  /// pointer to memory of that worker.
+  std::uint32_t const* order = nullptr;
   /// Worker k runs batch k and no other one.
   bool one_each = false;
 
+  /// The batch at a position of the order in which they are claimed.
+  std::uint64_t batch_at(std::uint64_t position) const noexcept {
+    return order == nullptr ? position : order[position];
+  }
   task_range tasks_of(std::uint64_t first_batch, std::uint64_t last_batch) const {
     return {first_batch * batch_tasks, std::min(last_batch * batch_tasks, n_tasks)};
   }

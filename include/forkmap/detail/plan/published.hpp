@@ -147,6 +147,7 @@ inline constexpr std::uint64_t range_tasks = 4096;
 /// The most ranges that one worker can publish before it is replaced.
 constexpr std::uint64_t range_log_capacity(dispatch_plan const& plan, std::uint64_t n_results,
                                            std::size_t result_bytes) noexcept {
+  if (plan.order != nullptr) return plan.n_batches + 2;  // each batch is a range of its own
   constexpr std::uint64_t claims_elsewhere = 1024;
   auto const bytes = static_cast<long double>(n_results) * static_cast<long double>(result_bytes);
   auto const long_ones = plan.n_tasks / range_tasks +

@@ -24,6 +24,7 @@
 #include <forkmap/detail/os/shared_memory.hpp>
 #include <forkmap/detail/owner.hpp>
 #include <forkmap/detail/plan/dispatch.hpp>
+#include <forkmap/detail/plan/longest_first.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
 #include <forkmap/detail/pool/pool_control.hpp>
 #include <forkmap/detail/pool/send/arguments.hpp>
@@ -157,6 +158,14 @@ template <class = void> class call_slot {
     if (this_job.batch_tasks == 0) this_job.batch_tasks = opts.batch_size;
     auto plan = make_plan(n_tasks, layout_->n_workers, this_job.batch_tasks, in_chunks);
     plan.n_workers = layout_->n_workers;  // any worker may serve the call
+    order_.clear();
+    if (opts.cost && n_tasks > 1 && !this_job.one_each) {
+      if (this_job.batch_tasks == 0) plan = make_plan(n_tasks, layout_->n_workers, 1);
+      order_ = longest_first(plan, opts.cost, this_job.first_index);
+      plan.order = order_.data();
+      plan.in_order = true;
+      plan.n_workers = layout_->n_workers;
+    }
     plan.one_each = this_job.one_each;
     if (plan.one_each) plan.in_order = false;
     call_layout where(plan, this_job.n_results, this_job.forked.bytes, this_job.forked.align,
@@ -165,8 +174,9 @@ template <class = void> class call_slot {
     where.own_first = layout_->own(number_);
     where.own_stride = layout_->each_worker();
     where.arenas = layout_->arenas(number_);
-    table_bytes_ =
-        sizeof(std::uint64_t) * (in_chunks ? divide_up(n_tasks, sending::chunk) : begins_.size());
+    auto const n_begins =
+        static_cast<std::size_t>(in_chunks ? divide_up(n_tasks, sending::chunk) : begins_.size());
+    table_bytes_ = sizeof(std::uint64_t) * n_begins + sizeof(std::uint32_t) * order_.size();
     common_bytes_ = where.common_bytes;
     own_bytes_ = where.own_bytes;
     if (own_bytes_ > layout_->each_worker()) refuse(own_bytes_);
@@ -179,6 +189,7 @@ template <class = void> class call_slot {
     common_used_ = std::max(common_used_, common_bytes_);
     // The begins of chunks are written as these are sent.
     std::copy(begins_.begin(), begins_.end(), table());
+    std::copy(order_.begin(), order_.end(), reinterpret_cast<std::uint32_t*>(table() + n_begins));
 
     call_memory const memory(where, common_.data(), heads_.data(), *file_);
     for (std::uint32_t k = 0; k != plan.n_workers; ++k)
@@ -190,6 +201,7 @@ template <class = void> class call_slot {
     shared.common_made = common_made_;
     shared.own_made = own_made_;
     shared.table_bytes = table_bytes_;
+    shared.order_at = order_.empty() ? 0 : sizeof(std::uint64_t) * n_begins + 1;
     shared.task_bytes = begins_.empty() && !in_chunks ? tasks.task_bytes() : 0;
     shared.in_chunks = in_chunks;
     shared.argument_bytes = in_chunks ? tasks.most_chunk_bytes(n_tasks) : arguments_->size();
@@ -277,6 +289,7 @@ template <class = void> class call_slot {
   std::size_t common_bytes_ = 0, own_bytes_ = 0, table_bytes_ = 0;  // of the last call
   owner<argument_writer> arguments_{};
   std::vector<std::uint64_t> begins_{};  // of the tasks, if their sizes may differ
+  std::vector<std::uint32_t> order_{};   // of the batches, if their costs are known
   kept_bytes kept_common_{}, kept_own_{}, kept_table_{}, kept_arguments_{};
   std::vector<kept_bytes> kept_arenas_{};
 };

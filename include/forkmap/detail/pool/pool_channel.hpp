@@ -70,6 +70,7 @@ struct alignas(128) call_control {
   std::uint64_t common_made;  // how often the common part has got new memory,
   std::uint64_t own_made;     // and the workers' own parts
   std::uint64_t table_bytes;  // of the table: where each task begins, and where the last one ends
+  std::uint64_t order_at;     // of the order of the batches in the table, plus 1; 0: there is none
   std::uint64_t task_bytes;   // of each task, if there is no table; else 0
   bool in_chunks;             // the table says where each chunk of tasks begins instead
   std::uint64_t argument_bytes;

@@ -169,11 +169,16 @@ template <class = void> class pool_worker {
                        &control_};
 
     auto const number = call.number.load(std::memory_order_relaxed);
+    auto plan = call.plan;
+    plan.order =
+        call.order_at == 0
+            ? nullptr
+            : reinterpret_cast<std::uint32_t const*>(mapped.table.data() + call.order_at - 1);
     auto this_job = call.this_job;
     this_job.tasks = &tasks;
     worker_birth const birth{.this_job = this_job,
                              .opts = birth_.opts,
-                             .plan = call.plan,
+                             .plan = plan,
                              .memory = &memory,
                              .resume = nullptr,
                              .threads = birth_.threads,

@@ -11,6 +11,7 @@
 #include <forkmap/detail/memory/call_memory.hpp>
 #include <forkmap/detail/memory/prefault.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
+#include <forkmap/detail/plan/claimant.hpp>
 #include <forkmap/detail/plan/published.hpp>
 #include <forkmap/detail/worker/loop.hpp>
 #include <forkmap/detail/worker/setup.hpp>
@@ -106,8 +107,9 @@ class task_runner {
       handed_on_ = loop_.cancelled();  // the tasks stay marked as not begun
       has_run_inherited = !handed_on_ && run_range(inherited);
     }
+    bool const is_long = birth_.plan.n_batches > paced_batches && birth_.plan.order == nullptr;
     bool const retires =
-        !has_run_inherited || (birth_.plan.n_batches > paced_batches ? run_many() : run_few());
+        !has_run_inherited || (is_long ? run_many() : run_few());
     loop_.open_range().close();
     if (!handed_on_) state_.current.store(nothing_running, std::memory_order_release);
     return retires;
