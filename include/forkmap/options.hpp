@@ -158,7 +158,8 @@ struct options {
   /// call or iterates the stream. The messages of submitted tasks are handled by a thread that waits
   /// for the pool: in get, wait, wait_for, wait_any or a call; meanwhile they are kept. What the
   /// handler throws ends the call with that exception, also outcomes(); for a submitted task,
-  /// get() throws it. The handler may make calls.
+  /// get() throws it. The handler may make calls, but must not wait for the task that sent the
+  /// message. If several threads wait for a pool, it may run in several of them at once.
   message_handler on_message{};
   /// What becomes of what tasks print to stdout and stderr: see forkmap::output. All modes but inherit
   /// imply isolate.

@@ -148,9 +148,9 @@ inline bool in_worker() noexcept { return detail::this_process.is_worker; }
 /// The handler gets the messages of a task in order, on the thread that waits for the call, before
 /// the task's result or failure. What a task has sent arrives even if its worker then crashes. A task
 /// that is retried sends its messages again; a task whose result is in a journal sends none. If the
-/// caller does not wait, or its handler is slow, send() waits as soon as 64 KiB of the worker's
+/// caller does not wait, or its handler is slow, send() waits as soon as 128 KiB of the worker's
 /// messages are not handled yet; that counts as run time of the task. With n_jobs = 1, send() calls the
-/// handler itself.
+/// handler itself, and threads that a task starts send nothing.
 /// Outside a task, and in a call without a handler, it does nothing.
 /// Errors: std::logic_error naming both types if the handler takes another type; in a process that a
 ///   task has forked.

@@ -527,3 +527,124 @@ TEST_CASE("messages: no message is lost or wrong when workers are killed at rand
     for (std::size_t i = 0; i != outcomes.size(); ++i) CHECK((!outcomes[i] || next[i] == 300));
   }
 }
+
+namespace {
+
+/// Sends more than a worker's memory for messages holds.
+int send_a_lot(int i) {
+  std::string const text(1000, 'x');
+  for (int k = 0; k != 300; ++k) fm::this_task::send(text);
+  return i;
+}
+
+}  // namespace
+
+TEST_CASE("messages: a call begins although submitted tasks that wait for room have all call slots",
+          "[messages]") {
+  int n = 0;
+  fm::pool const workers(
+      {.n_jobs = 2, .on_message = [&](std::size_t, std::string const&) { ++n; }});
+  std::vector<fm::future<int>> futures;
+  for (int i = 0; i != 70; ++i) futures.push_back(workers.submit(send_a_lot, i));
+  CHECK((workers.map([](int i) { return i; }, sent_by(3)) == std::vector{0, 1, 2}));
+  for (int i = 0; i != 70; ++i) CHECK(futures[static_cast<std::size_t>(i)].get() == i);
+  CHECK(n == 70 * 300);
+}
+
+TEST_CASE("messages: handlers of two pools may wait for tasks of the other pool", "[messages]") {
+  std::unique_ptr<fm::pool> first, second;
+  auto const send_number = [](int i) {
+    fm::this_task::send(i);
+    return i;
+  };
+  std::vector<int> handled;
+  first = std::make_unique<fm::pool>(
+      fm::options{.n_jobs = 1, .on_message = [&](std::size_t, int const& i) {
+                    if (i == 0) handled.push_back(second->submit(send_number, 1).get());
+                    handled.push_back(i);
+                  }});
+  second = std::make_unique<fm::pool>(
+      fm::options{.n_jobs = 1, .on_message = [&](std::size_t, int const& i) {
+                    if (i == 1) handled.push_back(first->submit(send_number, 2).get());
+                    handled.push_back(i);
+                  }});
+  CHECK(first->submit(send_number, 0).get() == 0);
+  std::ranges::sort(handled);
+  CHECK((handled == std::vector{0, 1, 1, 2, 2}));
+}
+
+TEST_CASE("messages: those of a task keep their order while its handler makes calls",
+          "[messages]") {
+  std::unique_ptr<fm::pool> workers;
+  std::vector<int> handled;
+  bool in_handler = false;
+  auto const handler = [&](std::size_t, int const& i) {
+    CHECK_FALSE(in_handler);
+    in_handler = true;
+    // The task must be able to end: the pool may have no other worker for this call.
+    if (i == 0) workers->map([](int k) { return k; }, sent_by(3));
+    in_handler = false;
+    handled.push_back(i);
+  };
+  auto const send_many = [](int) {
+    for (int k = 0; k != 20'000; ++k) fm::this_task::send(k);
+  };
+  workers = std::make_unique<fm::pool>(fm::options{.n_jobs = 1, .on_message = handler});
+  for (int call = 0; call != 2; ++call) {
+    if (call == 0)
+      workers->submit(send_many, 0).get();
+    else
+      workers->map(send_many, sent_by(1));
+    REQUIRE(handled.size() == 20'000);
+    for (int k = 0; k != 20'000; ++k) CHECK(handled[static_cast<std::size_t>(k)] == k);
+    handled.clear();
+  }
+}
+
+TEST_CASE("messages: pool.wait() returns when all messages have been handled", "[messages]") {
+  std::atomic<int> n = 0;
+  std::atomic<bool> has_begun = false;
+  fm::pool const workers({.n_jobs = 2, .on_message = [&](std::size_t, std::string const&) {
+                            has_begun = true;
+                            std::this_thread::sleep_for(20ms);
+                            ++n;
+                          }});
+  auto first = workers.submit(send_two, 0);
+  std::thread other([&] { first.wait(); });
+  CHECK(support::wait_until([&] { return has_begun.load(); }));
+  (void)workers.submit(send_two, 1);
+  workers.wait();
+  CHECK(n == 4);
+  other.join();
+}
+
+TEST_CASE("messages: a thread that outlives its task does not disturb later calls", "[messages]") {
+  auto const leave_thread = [](int i) {
+    std::thread([] {
+      std::vector<char> const large(1'000'000);
+      for (;;) fm::this_task::send(large);
+    }).detach();
+    return i;
+  };
+  fm::pool const workers({.n_jobs = 1, .on_message = [](std::size_t, std::vector<char> const&) {}});
+  CHECK((workers.map(leave_thread, sent_by(1)) == std::vector{0}));
+  for (int call = 0; call != 20; ++call) {
+    auto const outcomes = workers.outcomes([](int i) { return i; }, sent_by(3));
+    for (int i = 0; i != 3; ++i) CHECK(outcomes[static_cast<std::size_t>(i)].value() == i);
+  }
+}
+
+TEST_CASE("messages: threads of a nested call without workers send to that call", "[messages]") {
+  auto const nested = [](int) {
+    int inner = 0;
+    fm::parallel({.n_jobs = 1, .on_message = [&](std::size_t, int const& k) { inner += k; }})
+        .map([](int k) { std::thread([k] { fm::this_task::send(k); }).join(); }, std::vector{1, 2});
+    return inner;
+  };
+  int outer = 0;
+  auto const results =
+      fm::parallel({.n_jobs = 2, .on_message = [&](std::size_t, int const& k) { outer += k; }})
+          .map(nested, sent_by(2));
+  CHECK((results == std::vector{3, 3}));
+  CHECK(outer == 0);
+}

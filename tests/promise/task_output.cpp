@@ -1,7 +1,9 @@
 // Output of tasks: options::output.
 // SPDX-License-Identifier: MIT
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +19,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <forkmap/forkmap.hpp>
@@ -298,4 +301,140 @@ TEST_CASE("output: a task may close all descriptors, or redirect its own", "[out
       CHECK(outcomes[3].output() == "task 3");
     }
   }
+}
+
+namespace {
+
+/// What tasks print to stdout with output::line_prefix, in lines without an order.
+template <class Task> std::multiset<std::string> prefixed_lines(Task const& task, int n) {
+  auto const texts = redirected([&] {
+    (void)fm::parallel({.n_jobs = 1, .output = fm::output::line_prefix})
+        .outcomes(task, std::views::iota(0, n));
+  });
+  return all_lines_of(texts[0]);
+}
+
+}  // namespace
+
+TEST_CASE("output: with line_prefix, processes that tasks fork and nested calls print lines once",
+          "[output]") {
+  auto const fork_and_print = [](int) {
+    if (auto const child = ::fork(); child == 0) {
+      std::printf("child 1\n");
+      std::printf("child 2\n");
+      std::fflush(stdout);
+      ::_exit(0);
+    } else {
+      int status = -1;
+      while (::waitpid(child, &status, 0) < 0) {
+      }
+      std::printf("status %d\n", status);
+    }
+  };
+  CHECK((prefixed_lines(fork_and_print, 1) ==
+         std::multiset<std::string>{"[0] child 1", "[0] child 2", "[0] status 0"}));
+  auto const nest = [](int) {
+    std::puts("before");
+    fm::parallel(2).map([](int i) { std::printf("inner %d\n", i); }, std::views::iota(0, 2));
+    std::puts("after");
+  };
+  CHECK((prefixed_lines(nest, 1) ==
+         std::multiset<std::string>{"[0] before", "[0] inner 0", "[0] inner 1", "[0] after"}));
+}
+
+TEST_CASE("output: with line_prefix, threads of a task print each line once", "[output]") {
+  auto const print_in_threads = [](int) {
+    std::thread other([] {
+      for (int k = 0; k != 1000; ++k) std::printf("other %d\n", k);
+    });
+    for (int k = 0; k != 1000; ++k) std::fprintf(stderr, "this %d\n", k);
+    other.join();
+  };
+  auto const lines = prefixed_lines(print_in_threads, 1);
+  CHECK(lines.size() == 1000);
+  CHECK(std::set(lines.begin(), lines.end()).size() == 1000);
+}
+
+TEST_CASE("output: a task that enlarges its output file costs no memory and no other task",
+          "[output]") {
+  auto const enlarge_and_die = [](int i) {
+    std::printf("task %d\n", i);
+    std::fflush(stdout);
+    if (i != 0) return;
+    static_cast<void>(!::ftruncate(STDOUT_FILENO, off_t{1} << 40));
+    std::abort();
+  };
+  for (auto const mode : {fm::output::line_prefix, fm::output::capture}) {
+    redirected([&] {
+      fm::pool const workers({.n_jobs = 1, .output = mode});
+      for (int call = 0; call != 2; ++call) {
+        auto const outcomes = workers.outcomes(enlarge_and_die, std::views::iota(0, 3));
+        CHECK_FALSE(outcomes[0]);
+        CHECK((outcomes[1] && outcomes[2]));
+      }
+    });
+  }
+}
+
+TEST_CASE("output: tasks that close descriptors or change their flags keep outputs apart",
+          "[output]") {
+  auto const wild = [](int i) {
+    if (i == 1)
+      for (int fd = 3; fd != 1100; ++fd) ::close(fd);
+    if (i == 3) ::fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);
+    std::printf("task %d", i);
+  };
+  for (std::size_t const batch_size : {1U, 4U}) {
+    fm::options const opts{
+        .n_jobs = 1, .batch_size = batch_size, .isolate = true, .output = fm::output::capture};
+    fm::pool const workers(opts);
+    for (auto const& outcomes : {fm::parallel(opts).outcomes(wild, std::views::iota(0, 8)),
+                                 workers.outcomes(wild, std::views::iota(0, 8))}) {
+      for (std::size_t i = 0; i != 8; ++i)
+        CHECK(outcomes[i].output() == "task " + std::to_string(i));
+    }
+  }
+}
+
+TEST_CASE("output: directory is relative to where the option was made", "[output]") {
+  support::temporary_directory const folder;
+  auto const before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  auto const mode = fm::output::directory("logs");
+  std::filesystem::current_path(before);
+  auto const leave_and_print = [](int i) {
+    std::filesystem::current_path("/");
+    std::printf("%d", i);
+  };
+  fm::parallel({.n_jobs = 1, .output = mode}).map(leave_and_print, std::views::iota(0, 3));
+  for (int i = 0; i != 3; ++i) {
+    auto const file = "task-" + std::to_string(i) + ".log";
+    CHECK(text_in_file(folder.path() / "logs" / file) == std::to_string(i));
+  }
+}
+
+TEST_CASE("output: a retry that prints nothing has no output", "[output]") {
+  auto const print_and_die_once = [](int i) {
+    if (fm::this_task::attempt() != 0) return i;
+    std::printf("first attempt");
+    std::fflush(stdout);
+    std::abort();
+  };
+  auto const outcomes = fm::parallel({.n_jobs = 1, .retries = 1, .output = fm::output::capture})
+                            .outcomes(print_and_die_once, std::vector{0});
+  REQUIRE(outcomes[0]);
+  CHECK(outcomes[0].output().empty());
+}
+
+TEST_CASE("output: a submitted task that prints much ends although nobody waits for it",
+          "[output]") {
+  auto const print_lines = [](int i) {
+    for (int k = 0; k != 2000; ++k) std::puts(std::string(99, 'z').c_str());
+    return i;
+  };
+  fm::pool const workers({.n_jobs = 1, .output = fm::output::capture});
+  auto later = workers.submit(print_lines, 5);
+  pollfd done{later.descriptor(), POLLIN, 0};
+  CHECK(::poll(&done, 1, 20'000) == 1);
+  CHECK(later.get() == 5);
 }

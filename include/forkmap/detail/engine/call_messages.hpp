@@ -27,6 +27,7 @@ class call_messages {
       : mode_(opts.output), memory_(memory), files_(files_for(opts.output, n_workers)) {
     if (!has_messages(opts)) return;
     event_ = make_event("the messages of a call");
+    move_up(event_);
     inbox_.reset(new message_inbox(opts.on_message));
     inbox_->attach(memory, n_workers);
   }
@@ -37,7 +38,7 @@ class call_messages {
   /// Delivers the messages that are there.
   /// Errors: what the handler throws; std::runtime_error if messages were damaged.
   void deliver() {
-    if (inbox_ && inbox_->deliver()) pause_.handled();
+    if (inbox_) inbox_->deliver();
   }
   /// Delivers the last messages. Precondition: all workers have ended.
   /// Returns: what the tasks have printed, if that is kept.
@@ -63,7 +64,7 @@ class call_messages {
     if (!inbox_) return wake;
     drain_event(event_.get());
     files_.trim();
-    if (pause_.brings_more(*inbox_) || !inbox_->may_sleep()) return 0;
+    if (!inbox_->may_sleep()) return 0;
     return wake < now + ring_look_again_ns ? wake : now + ring_look_again_ns;
   }
 
@@ -73,7 +74,6 @@ class call_messages {
   output_files files_;
   descriptor event_{};
   owner<message_inbox> inbox_{};
-  message_pause pause_{};
 };
 
 }  // namespace forkmap::detail

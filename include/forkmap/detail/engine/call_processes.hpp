@@ -181,7 +181,7 @@ class call_processes {
   /// Sleeps until a worker has ended, or for `longest_ns` nanoseconds (INT64_MAX: no limit).
   /// Returns: false if the time limit was reached first.
   bool sleep(per_worker<pollfd>& ends, std::int64_t longest_ns) {
-    if (longest_ns != 0) longest_ns = std::min(longest_ns, guardian_.sleep_at_most());
+    longest_ns = std::min(longest_ns, guardian_.sleep_at_most());
     if (!has_guardian_ && guardian_.pid() != 0) {
       has_guardian_ = true;
       births_.note(guardian_.pid());

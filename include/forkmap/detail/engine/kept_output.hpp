@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <utility>
 
 #include <forkmap/detail/memory/call_memory.hpp>
@@ -26,17 +27,22 @@ inline output_files files_for(output_mode const& mode, std::uint32_t n_workers) 
 
 /// Keeps or prints what a task had printed when its worker died.
 inline void retire_output(output_files const& files, output_mode const& mode, std::uint32_t k,
-                          call_memory const& memory, std::uint64_t task, message_inbox* inbox) {
+                          call_memory const& memory, std::uint64_t task,
+                          message_inbox* inbox) noexcept {
   if (!files) return;
-  if (mode.what() == output_mode::capture) {
-    auto text = end_of_text(files.of(k, STDOUT_FILENO));
-    if (inbox != nullptr && !text.empty()) inbox->note_output(task, std::move(text));
-    return;
-  }
-  for (int const standard : {STDOUT_FILENO, STDERR_FILENO}) {
-    auto& printed = memory.printed(k)[standard - 1];
-    auto const text = text_from(files.of(k, standard), printed.exchange(0));
-    if (!text.empty()) worker_output::print(standard, with_prefix(task, text));
+  try {
+    if (mode.what() == output_mode::capture) {
+      auto text = end_of_text(files.of(k, STDOUT_FILENO));
+      if (inbox != nullptr && !text.empty()) inbox->note_output(task, std::move(text));
+      return;
+    }
+    for (int const standard : {STDOUT_FILENO, STDERR_FILENO}) {
+      auto const begin = memory.printed(k)[standard - 1].exchange(0);
+      print_lines(files.of(k, standard), begin, true, [&](std::string const& text) {
+        worker_output::print(standard, with_prefix(task, text));
+      });
+    }
+  } catch (...) {  // out of memory: the output is lost
   }
 }
 

@@ -150,6 +150,24 @@ class serial_loop final : public task_loop {
   }
 };
 
+/// In a worker, makes a frame that of threads that tasks start, so that these are not taken for threads
+/// of the worker's own task. In the caller's process, threads of tasks have no frame: other threads may
+/// make calls, too.
+class own_threads_scope {
+ public:
+  explicit own_threads_scope(task_frame const& frame) noexcept : outer_(this_process.frame) {
+    if (this_process.is_worker) this_process.frame = &frame;
+  }
+  own_threads_scope(own_threads_scope const&) = delete;
+  own_threads_scope& operator=(own_threads_scope const&) = delete;
+  ~own_threads_scope() {
+    if (this_process.is_worker) this_process.frame = outer_;
+  }
+
+ private:
+  task_frame const* outer_;
+};
+
 /// Runs all tasks in the calling thread, in order.
 class serial_engine {
  public:
@@ -167,6 +185,7 @@ class serial_engine {
     frame.outer = this_job.outer;
     if (opts_.on_message) frame.messages = &loop.messages;
     active_frame_scope const scope(frame);
+    own_threads_scope const threads(frame);
 
     auto const plan = make_plan(this_job.n_tasks, 1, this_job.batch_tasks);
     // Batches matter only if each has one result, or if a stop can be requested between them.

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -18,32 +17,11 @@
 #include <vector>
 
 #include <forkmap/detail/messages/ring.hpp>
-#include <forkmap/detail/os/clock.hpp>
-#include <forkmap/detail/os/futex.hpp>
 #include <forkmap/detail/plan/published.hpp>
 #include <forkmap/message_handler.hpp>
 #include <forkmap/writer.hpp>
 
 namespace forkmap::detail {
-
-/// Delays the sleep of a thread that has just handled messages: in a burst, waking it for each message
-/// would cost more than the messages.
-class message_pause {
- public:
-  void handled() noexcept { until_.store(nanoseconds_now() + pause_ns, std::memory_order_relaxed); }
-
-  /// Waits for a moment, if messages came just now.
-  /// Returns: whether more have come.
-  template <class Inbox> bool brings_more(Inbox const& inbox) const {
-    auto const rest = until_.load(std::memory_order_relaxed) - nanoseconds_now();
-    return rest > 0 && spin_until(rest, [&] { return inbox.has_any(); });
-  }
-
- private:
-  static constexpr std::int64_t pause_ns = 50'000;
-
-  std::atomic<std::int64_t> until_{0};
-};
 
 /// What tasks have printed, by their indices.
 using task_outputs = std::map<std::uint64_t, std::string>;
@@ -95,23 +73,34 @@ class message_inbox {
     return std::move(outputs_);
   }
 
-  /// Delivers the messages that are there, at most one ring of each worker.
+  /// Keeps the messages of the inboxes whose handlers run on this thread and now wait for something else:
+  /// their tasks might wait for room, and keep their workers from what this thread waits for.
+  /// Returns: whether there are such inboxes.
+  static bool keep_outer() {
+    for (auto const* each = innermost; each != nullptr; each = each->outer) each->inbox.keep();
+    return innermost != nullptr;
+  }
+  /// Whether a handler of this inbox runs on this thread.
+  bool is_in_delivery_here() const noexcept {
+    for (auto const* each = innermost; each != nullptr; each = each->outer) {
+      if (&each->inbox == this) return true;
+    }
+    return false;
+  }
+
+  /// Delivers the messages that are there, at most one ring of each worker. In a handler of this inbox it
+  /// does nothing.
   /// Returns: whether there were any.
   /// Errors: what the handler throws; std::runtime_error if a task has overwritten messages. Then no
   ///   more messages are delivered.
   bool deliver() {
+    if (is_in_delivery_here()) return false;
     bool any = false;
     std::size_t k = 0;
     std::string batch;
     while (next(k, batch)) {
       any = true;
-      struct delivery {
-        message_inbox& inbox;
-        ~delivery() {
-          std::lock_guard const lock(inbox.mutex_);
-          --inbox.n_in_delivery_;
-        }
-      } const in_delivery{*this};
+      delivery const in_delivery(*this);
       try {
         handle(batch);
       } catch (...) {
@@ -153,6 +142,33 @@ class message_inbox {
     std::string bytes{};         // taken from the ring, not delivered
     std::uint64_t position = 0;  // of their begin
   };
+
+  /// Marks the inbox as one whose handler runs on this thread.
+  struct delivery {
+    explicit delivery(message_inbox& of) noexcept : inbox(of), outer(innermost) {
+      innermost = this;
+    }
+    delivery(delivery const&) = delete;
+    delivery& operator=(delivery const&) = delete;
+    ~delivery() {
+      innermost = outer;
+      std::lock_guard const lock(inbox.mutex_);
+      --inbox.n_in_delivery_;
+    }
+    message_inbox& inbox;
+    delivery const* outer;
+  };
+  static inline thread_local constinit delivery const* innermost = nullptr;
+
+  void keep() {
+    std::lock_guard const lock(mutex_);
+    if (is_closed_) return;
+    for (auto& each : sources_) {
+      std::string batch;
+      take(each, batch);
+      if (!batch.empty()) kept_.push_back(std::move(batch));
+    }
+  }
 
   bool has_any_now() const noexcept {
     if (is_closed_) return false;

@@ -31,6 +31,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <string>
 
 #include <forkmap/detail/os/futex.hpp>
@@ -47,9 +48,10 @@ struct message_ring {
   std::atomic<std::uint32_t> room;           // a futex
   std::atomic<std::uint32_t> reader_sleeps;  // set by the caller, reset by the worker
   std::uint64_t epoch;                       // read by the worker once, before its first message
-  alignas(128) std::byte bytes[std::size_t{64} << 10U];
+  alignas(128) std::byte bytes[std::size_t{128} << 10U];
 
-  static constexpr std::uint64_t capacity = std::size_t{64} << 10U;
+  /// More than the output of a task that is kept: a submitted task must end although nobody reads.
+  static constexpr std::uint64_t capacity = std::size_t{128} << 10U;
 
   /// Empties the ring, for a new call or a new worker. Precondition: no worker uses it.
   void reset(std::uint64_t new_epoch) noexcept {
@@ -86,45 +88,66 @@ static_assert(sizeof(sent_header) == 32);
 /// How long each side sleeps before it looks again whether a wake-up was lost.
 inline constexpr std::int64_t ring_look_again_ns = 200'000'000;
 
-/// The worker's end of a ring.
+/// The worker's end of a ring. A thread may still write when the worker has gone on to another call,
+/// because it outlives the task that started it: what it writes is dropped.
 class ring_writer {
  public:
-  explicit ring_writer(message_ring& ring) noexcept : ring_(ring) {}
+  explicit ring_writer(message_ring& ring) noexcept : ring_(ring), epoch_(ring.epoch) {}
 
-  std::uint64_t position() const noexcept { return written_; }
-  std::uint64_t epoch() const noexcept { return epoch_; }
   /// Begins a new epoch. Precondition: the caller has reset the ring.
   void reset() noexcept {
+    std::lock_guard const lock(mutex_);
     written_ = 0;
     epoch_ = ring_.epoch;
   }
+  std::uint64_t epoch() const noexcept {
+    std::lock_guard const lock(mutex_);
+    return epoch_;
+  }
 
-  /// Appends bytes and waits for room. `wake`: wakes the caller.
-  template <class Wake> void write(std::byte const* from, std::size_t n, Wake const& wake) {
+  /// Seals a message by its header and writes it; waits for room. `wake`: wakes the caller. `epoch`: in
+  /// which the message was begun. To be called by one thread at a time.
+  template <class Wake>
+  void write(sent_header& header, std::byte* from, std::size_t n, std::uint64_t epoch,
+             Wake const& wake) {
+    bool is_sealed = false;
     while (n != 0) {
-      auto const room = wait_for_room();
-      auto const at = static_cast<std::size_t>(written_ & (ring_.capacity - 1));
-      auto const part = std::min({n, room, static_cast<std::size_t>(ring_.capacity) - at});
-      std::memcpy(ring_.bytes + at, from, part);
-      from += part;
-      n -= part;
-      written_ += part;
-      if (n != 0 && part != room) continue;  // the rest is at the begin of the ring
-      ring_.written.store(written_);
+      std::size_t part = 0;
+      bool is_full = false;
+      {
+        std::lock_guard const lock(mutex_);
+        if (epoch != epoch_) return;
+        if (!is_sealed) {
+          header.seal = header.right_seal(epoch, written_);
+          std::memcpy(from, &header, sizeof header);
+          is_sealed = true;
+        }
+        auto const room = room_after(ring_.read.load(std::memory_order_acquire));
+        auto const at = static_cast<std::size_t>(written_ & (ring_.capacity - 1));
+        part = std::min({n, room, static_cast<std::size_t>(ring_.capacity) - at});
+        std::memcpy(ring_.bytes + at, from, part);
+        from += part;
+        n -= part;
+        written_ += part;
+        is_full = part == room;
+        // If not, the rest is at the begin of the ring.
+        if (part != 0 && (n == 0 || is_full)) ring_.written.store(written_);
+      }
+      if (n != 0 && !is_full) continue;
       if (ring_.reader_sleeps.load() != 0 && ring_.reader_sleeps.exchange(0) != 0) wake();
+      if (n != 0) wait_for_room(epoch);
     }
   }
 
  private:
-  std::size_t wait_for_room() noexcept {
-    for (;;) {
-      auto const seen = ring_.room.load();
-      if (auto const room = room_after(ring_.read.load(std::memory_order_acquire)); room != 0)
-        return room;
-      ring_.sender_waits.store(1);
-      if (auto const room = room_after(ring_.read.load()); room != 0) return room;
-      wait_while_equal(ring_.room, seen, ring_look_again_ns);
+  void wait_for_room(std::uint64_t epoch) noexcept {
+    auto const seen = ring_.room.load();
+    ring_.sender_waits.store(1);
+    {
+      std::lock_guard const lock(mutex_);
+      if (epoch != epoch_ || room_after(ring_.read.load()) != 0) return;
     }
+    wait_while_equal(ring_.room, seen, ring_look_again_ns);
   }
   /// 0 also if a task has overwritten `read`: the caller stores it again when it next reads.
   std::size_t room_after(std::uint64_t read) const noexcept {
@@ -133,6 +156,7 @@ class ring_writer {
   }
 
   message_ring& ring_;
+  mutable std::mutex mutex_;
   std::uint64_t written_ = 0;
   std::uint64_t epoch_ = 0;
 };
@@ -157,6 +181,7 @@ class ring_reader {
       auto const begin = static_cast<std::size_t>(read_ & (ring_->capacity - 1));
       auto const n = static_cast<std::size_t>(written - read_);
       auto const first = std::min(n, static_cast<std::size_t>(ring_->capacity) - begin);
+      into.reserve(into.size() + n);  // if this throws, nothing has been taken
       into.append(reinterpret_cast<char const*>(ring_->bytes + begin), first);
       into.append(reinterpret_cast<char const*>(ring_->bytes), n - first);
       read_ = written;

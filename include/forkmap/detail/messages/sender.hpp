@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include <new>
 #include <stdexcept>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <forkmap/detail/crash/fault_handler.hpp>
@@ -54,9 +56,7 @@ class message_sender final : public message_channel {
   /// `wake(context)`: wakes the caller.
   message_sender(message_handler const& handler, message_ring& ring, void (*wake)(void*) noexcept,
                  void* context) noexcept
-      : message_channel(handler), out_(ring), wake_(wake), context_(context) {
-    out_.reset();
-  }
+      : message_channel(handler), out_(ring), wake_(wake), context_(context) {}
 
   /// Begins call `number`. A worker that comes to a call again continues its ring.
   void begin_call(std::uint64_t number) noexcept {
@@ -74,7 +74,7 @@ class message_sender final : public message_channel {
     begin_message();
     return &message_;
   }
-  void abandon() noexcept override { mutex_.unlock(); }
+  void abandon() noexcept override { unlock(); }
   void end(std::size_t task) override { end_message(task); }
 
   /// Sends what a task has printed.
@@ -92,13 +92,18 @@ class message_sender final : public message_channel {
 
  private:
   void begin_message() {
+    auto const me = std::this_thread::get_id();
+    if (sender_.load(std::memory_order_relaxed) == me)
+      throw std::logic_error("forkmap: this_task::send is called while a message is serialized");
     mutex_.lock();
+    sender_.store(me, std::memory_order_relaxed);
     try {
+      epoch_ = out_.epoch();
       message_.clear();
       sent_header const none{};
       message_.write(&none, sizeof none);
     } catch (...) {
-      mutex_.unlock();
+      unlock();
       throw;
     }
   }
@@ -108,9 +113,11 @@ class message_sender final : public message_channel {
                        .bytes = n,
                        .digest = digest_of(message_.data() + sizeof header, n, 0),
                        .seal = 0};
-    header.seal = header.right_seal(out_.epoch(), out_.position());
-    std::memcpy(message_.data(), &header, sizeof header);
-    out_.write(message_.data(), message_.size(), [this] { wake_(context_); });
+    out_.write(header, message_.data(), message_.size(), epoch_, [this] { wake_(context_); });
+    unlock();
+  }
+  void unlock() noexcept {
+    sender_.store({}, std::memory_order_relaxed);
     mutex_.unlock();
   }
 
@@ -119,6 +126,8 @@ class message_sender final : public message_channel {
   void* context_;
   std::uint64_t call_ = 0;
   std::mutex mutex_;
+  std::atomic<std::thread::id> sender_{};  // the thread that has locked it
+  std::uint64_t epoch_ = 0;                // of the message
   memory_writer message_{};
 };
 

@@ -24,17 +24,20 @@ namespace forkmap::detail {
 /// The most bytes of a task's output that are kept.
 inline constexpr std::size_t most_output_bytes = std::size_t{64} << 10U;
 
-/// The content of a file from `begin` on, as far as it can be read.
-inline std::string text_from(int fd, std::uint64_t begin) {
+/// The size of a file; 0 if it cannot be asked for.
+inline std::uint64_t size_of_file(int fd) noexcept {
   struct stat status{};
-  if (::fstat(fd, &status) != 0 || status.st_size < 0) return {};
-  auto const size = static_cast<std::uint64_t>(status.st_size);
-  std::string text;
-  if (begin >= size) return text;
-  text.resize(static_cast<std::size_t>(size - begin));
+  return ::fstat(fd, &status) == 0 && status.st_size > 0
+             ? static_cast<std::uint64_t>(status.st_size)
+             : 0;
+}
+
+/// At most n bytes of a file from `begin` on.
+inline std::string text_at(int fd, std::uint64_t begin, std::size_t most) {
+  std::string text(most, '\0');
   std::size_t n = 0;
-  while (n != text.size()) {
-    auto const got = ::pread(fd, text.data() + n, text.size() - n, static_cast<off_t>(begin + n));
+  while (n != most) {
+    auto const got = ::pread(fd, text.data() + n, most - n, static_cast<off_t>(begin + n));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     n += static_cast<std::size_t>(got);
@@ -45,10 +48,40 @@ inline std::string text_from(int fd, std::uint64_t begin) {
 
 /// The last bytes of a file.
 inline std::string end_of_text(int fd) {
-  struct stat status{};
-  if (::fstat(fd, &status) != 0) return {};
-  auto const size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
-  return text_from(fd, size - std::min<std::uint64_t>(size, most_output_bytes));
+  auto const size = size_of_file(fd);
+  return text_at(fd, size - std::min<std::uint64_t>(size, most_output_bytes), most_output_bytes);
+}
+
+/// Calls print(text) with whole lines of a file from `begin` on, and with its incomplete last line if
+/// `all` is set. Reads limited pieces and skips holes, so that it does not matter how large a task has
+/// made the file.
+/// Returns: where the printed text ends.
+template <class Print>
+std::uint64_t print_lines(int fd, std::uint64_t begin, bool all, Print const& print) {
+  if (begin > size_of_file(fd)) begin = 0;  // a program has truncated the file
+  constexpr std::size_t longest_line = std::size_t{1} << 20U;
+  std::string line;  // the begin of one that is longer than a piece
+  auto at = begin;
+  for (;;) {
+    auto const data = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0) break;
+    at = static_cast<std::uint64_t>(data);
+    auto text = text_at(fd, at, most_output_bytes);
+    if (text.empty()) break;
+    at += text.size();
+    auto const whole = text.rfind('\n') + 1;
+    if (whole != 0 || line.size() >= longest_line) {
+      auto const n = whole != 0 ? whole : text.size();
+      print(line.append(text, 0, n));
+      line.assign(text, n);
+      begin = at - line.size();
+    } else {
+      line += text;
+    }
+  }
+  if (!all || line.empty()) return begin;
+  print(line);
+  return at;
 }
 
 /// The text with "[task] " before each line. An incomplete last line gets its end.
@@ -63,6 +96,11 @@ inline std::string with_prefix(std::uint64_t task, std::string const& text) {
   }
   if (!lines.empty() && lines.back() != '\n') lines += '\n';
   return lines;
+}
+
+/// Frees the memory of the first n bytes of a file in memory.
+inline void free_begin(int fd, std::uint64_t n) noexcept {
+  ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(n));
 }
 
 /// Two files in memory for each worker, which its processes and the caller share. A worker's stdout and
@@ -91,13 +129,13 @@ class output_files {
   }
   /// Frees the memory of what will not be read.
   void trim() const noexcept {
+    if (per_worker_ == 2) return;  // workers free what they have printed
     constexpr off_t worth_it = off_t{8} << 20U;
     for (auto const& file : files_) {
       struct stat status{};
       constexpr off_t block = 512;
       if (::fstat(file.get(), &status) != 0 || status.st_blocks * block < worth_it) continue;
-      ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                  status.st_size - static_cast<off_t>(most_output_bytes));
+      free_begin(file.get(), static_cast<std::uint64_t>(status.st_size) - most_output_bytes);
     }
   }
 

@@ -46,6 +46,7 @@ class worker_output {
   [[gnu::hot]] static void take_over() noexcept {
     auto* const output = made_.load(std::memory_order_relaxed);
     if (output == nullptr) return;
+    if (output->out_.printed != nullptr) when_printed(nullptr, nullptr);  // the caller is a worker
     constexpr auto relaxed = std::memory_order_relaxed;
     if (output->out_.take_over(stdout)) {
       if (output->has_cout_.load(relaxed) != 0) print_by(std::cout, output->to_out_);

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstdint>
+
 #include <forkmap/detail/engine/call_limits.hpp>
 #include <forkmap/detail/messages/inbox.hpp>
 #include <forkmap/detail/pool/call_slot.hpp>
@@ -17,20 +19,22 @@ template <class Calls>
 void wait_and_deliver(Calls& calls, pool_call& call, submitted_messages& others) {
   auto& inbox = *call.inbox;
   auto& bell = calls.bell_of(call);
-  message_pause pause;
   bool is_over = false;
   try {
     for (bool awake = true; !is_over;) {
       auto const seen = bell.event.load();
-      bool const any = inbox.deliver();
-      if (others.deliver() || any) pause.handled();
+      inbox.deliver();
+      others.deliver();
       is_over = calls.is_over(call);
       if (is_over || (awake && calls.is_over_soon(call, seen))) continue;
       awake = false;
-      if (pause.brings_more(inbox)) continue;
       bool const may_sleep = inbox.may_sleep();
       if (!others.may_sleep() || !may_sleep) continue;
-      calls.sleep(bell, seen);
+      constexpr std::int64_t look_again_ns = 10'000'000;
+      if (message_inbox::keep_outer())
+        calls.sleep(bell, seen, look_again_ns);
+      else
+        calls.sleep(bell, seen);
       // A task may have overwritten the memory that wakes this thread.
       if (bell.event.load() == seen) calls.look_again(call);
     }

@@ -164,6 +164,18 @@ template <class = void> class pool_engine final : public pool_interface {
         "pool");
   }
 
+  /// Takes a call slot. If none is free, submitted tasks have all, and may wait for their messages to be
+  /// handled.
+  std::uint32_t place_for_call(pool_calls<>& calls) const {
+    if (!messages_) return calls.take_place();
+    for (;;) {
+      auto const seen = messages_->changes();
+      messages_->deliver();
+      if (auto const c = calls.find_place(); c != most_calls) return c;
+      messages_->sleep(seen, INT64_MAX);
+    }
+  }
+
   /// Runs tasks with `awake` workers woken at once; 0: as many as usual.
   owner<call_results> run(pool_tasks& tasks, std::uint64_t awake) {
     check_owner();
@@ -173,7 +185,7 @@ template <class = void> class pool_engine final : public pool_interface {
     calls.wake_early(tasks.expected());
     owner<message_inbox> inbox(messages_ ? new message_inbox(opts_.on_message) : nullptr);
     auto call =
-        calls.launch(calls.take_place(), tasks, report_of_this_thread(), called_at,
+        calls.launch(place_for_call(calls), tasks, report_of_this_thread(), called_at,
                      waits_for_call::nobody, awake != 0 ? awake : calls.at_once(), inbox.get());
     if (call == nullptr) {
       clear(report_of_this_thread());
@@ -197,8 +209,7 @@ template <class = void> class pool_engine final : public pool_interface {
       if (last == nullptr) break;
       last->wait_until_done();
     }
-    while (messages_ && messages_->deliver()) {
-    }
+    if (messages_) messages_->deliver_all();
   }
   /// On the supervisor's thread: collects submitted calls that are over, and starts others.
   void handle_submitted() noexcept {

@@ -41,7 +41,14 @@ template <class Calls> void collect_result(Calls& calls, submission& done) noexc
     else
       submitted.error = std::current_exception();
   }
-  if (submitted.inbox) submitted.inbox->inbox.detach();
+  if (submitted.inbox) {
+    try {
+      submitted.inbox->inbox.detach();
+    } catch (...) {
+      submitted.inbox->inbox.close();
+      submitted.error = std::current_exception();
+    }
+  }
   done.call.reset();
   submitted.tasks.reset();
   submitted.set_done();

@@ -61,7 +61,7 @@ class submitted_call {
   /// Whether the call is done and its messages have been handled.
   bool is_settled() const {
     if (!is_done()) return false;
-    return messages == nullptr || messages->is_delivering_here() || !messages->is_ours() ||
+    return messages == nullptr || !messages->is_ours() || inbox->inbox.is_in_delivery_here() ||
            inbox->inbox.is_finished();
   }
   void wait_until_done() const { wait_until(INT64_MAX); }
@@ -133,7 +133,7 @@ class submitted_call {
 /// of the task.
 template <class R, bool Outcomes = false> auto take_submitted(submitted_call& call) {
   std::string output;
-  if (call.inbox != nullptr) {
+  if (call.inbox != nullptr && call.messages->is_ours()) {
     if (auto const error = call.inbox->error()) std::rethrow_exception(error);
     auto outputs = call.inbox->inbox.take_outputs();
     output = std::move(outputs[call.index()]);

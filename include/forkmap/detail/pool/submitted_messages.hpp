@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -37,6 +38,7 @@ class submitted_inbox {
   }
 
   message_inbox inbox;
+  std::atomic<std::uint32_t> delivering{0};  // not 0: a thread calls the handler
 
  private:
   mutable std::mutex mutex_;
@@ -47,7 +49,7 @@ class submitted_inbox {
 ///
 /// Any thread that waits for the pool delivers the messages of all submitted tasks: a task that nobody
 /// waits for might otherwise wait for ever for room in its ring, and keep its worker from the task that
-/// the thread waits for. One thread at a time delivers.
+/// the thread waits for. One thread at a time delivers those of one task.
 class submitted_messages {
  public:
   explicit submitted_messages(message_handler handler) : handler_(std::move(handler)) {}
@@ -81,48 +83,56 @@ class submitted_messages {
   }
   /// Sleeps while changes() is `seen`, but not longer than `most_ns`. A lost wake-up costs time.
   void sleep(std::uint32_t seen, std::int64_t most_ns) {
-    if (!pause_.brings_more(*this) && may_sleep())
-      wait_while_equal(changes_, seen, most_ns < ring_look_again_ns ? most_ns : ring_look_again_ns);
+    if (!may_sleep()) return;
+    auto const look_again_ns = message_inbox::keep_outer() ? 10'000'000 : ring_look_again_ns;
+    wait_while_equal(changes_, seen, std::min<std::int64_t>(most_ns, look_again_ns));
   }
   /// Asks for a notification when there are messages.
   /// Returns: false if there are some already, which this thread can deliver.
   bool may_sleep() {
     if (!is_ours()) return true;
-    if (delivering_.load() != 0 && !is_delivering_here()) return true;
     std::lock_guard const lock(mutex_);
     bool may = true;
-    for (auto const& each : inboxes_) may = each->inbox.may_sleep() && may;
+    for (auto const& each : inboxes_) {
+      if (each->delivering.load() == 0) may = each->inbox.may_sleep() && may;
+    }
     return may;
   }
 
-  /// Delivers the messages that are there, unless another thread does so now. A handler that waits for
-  /// the pool delivers other messages meanwhile.
+  /// Delivers the messages that are there, except those of tasks that another thread, or an outer call of
+  /// this thread, delivers now.
   /// Returns: whether there were any.
   bool deliver() {
     if (!is_ours()) return false;
-    auto const* const outer = delivering_here;
-    if (outer != this && delivering_.exchange(1) != 0) return false;
-    delivering_here = this;
+    message_inbox::keep_outer();
     bool any = false;
     for (auto const& each : all()) {
+      if (each->delivering.exchange(1) != 0) continue;
       try {
         any = each->inbox.deliver() || any;
       } catch (...) {
         any = true;
         each->set_error(std::current_exception());
       }
+      each->delivering.store(0);
     }
-    delivering_here = outer;
-    if (outer != this) delivering_.store(0);
     if (!any) return false;
-    pause_.handled();
     notify();  // other threads may wait for what was delivered
     return true;
   }
+  /// Delivers all messages of tasks that have ended.
+  void deliver_all() {
+    for (;;) {
+      auto const seen = changes();
+      deliver();
+      bool is_over = true;
+      for (auto const& each : all()) is_over = is_over && each->inbox.is_in_delivery_here();
+      if (is_over) return;
+      sleep(seen, INT64_MAX);
+    }
+  }
   /// Whether this process made the pool. A forked child does not see the rings.
   bool is_ours() const noexcept { return owner_ == ::getpid(); }
-  /// Whether this thread is in a handler that deliver() has called.
-  bool is_delivering_here() const noexcept { return delivering_here == this; }
 
  private:
   std::list<std::shared_ptr<submitted_inbox>> all() {
@@ -131,15 +141,11 @@ class submitted_messages {
     return inboxes_;
   }
 
-  static inline thread_local constinit submitted_messages const* delivering_here = nullptr;
-
   message_handler handler_;
   pid_t owner_ = ::getpid();
   mutable std::mutex mutex_;
   std::list<std::shared_ptr<submitted_inbox>> inboxes_{};
   std::atomic<std::uint32_t> changes_{0};  // a futex
-  std::atomic<std::uint32_t> delivering_{0};
-  message_pause pause_{};
 };
 
 }  // namespace forkmap::detail

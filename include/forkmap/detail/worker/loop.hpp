@@ -132,6 +132,8 @@ class worker_loop final : public task_loop {
     has_cancelled_ = true;
     header_.cancelled.store(1, std::memory_order_release);
   }
+  /// Whether the output of each task is redirected.
+  bool redirects_output() const noexcept { return output_ != nullptr; }
   /// Whether this worker cannot keep the output of further tasks.
   bool has_lost_output() const noexcept { return output_ != nullptr && output_->is_lost(); }
   /// Whether this worker has cancelled the call. Other workers may have cancelled it, too.

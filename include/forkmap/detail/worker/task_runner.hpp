@@ -108,8 +108,7 @@ class task_runner {
       has_run_inherited = !handed_on_ && run_range(inherited);
     }
     bool const is_long = birth_.plan.n_batches > paced_batches && birth_.plan.order == nullptr;
-    bool const retires =
-        !has_run_inherited || (is_long ? run_many() : run_few());
+    bool const retires = !has_run_inherited || (is_long ? run_many() : run_few());
     loop_.open_range().close();
     if (!handed_on_) state_.current.store(nothing_running, std::memory_order_release);
     return retires;
@@ -187,17 +186,31 @@ class task_runner {
   /// Returns: false if some of them are left to the replacement.
   bool run_range(task_range tasks) {
     // One worker must run the whole batch if the batch has one result.
-    auto const n = birth_.this_job.whole_batches ? tasks.end - tasks.begin
-                                                 : std::min(remaining_, tasks.end - tasks.begin);
-    loop_.begin = tasks.begin;
-    loop_.end = tasks.begin + n;
-    birth_.this_job.run(birth_.this_job.tasks, loop_);
-    auto const done = loop_.done_before(tasks.begin + n);
-    loop_.open_range().extends_to(done);
-    remaining_ -= std::min(remaining_, n);
-    loop_.leave(done);
-    if (tasks.begin + n != tasks.end) {
-      hand_on(tasks.begin + n);
+    bool const is_whole = birth_.this_job.whole_batches;
+    auto const n =
+        is_whole ? tasks.end - tasks.begin : std::min(remaining_, tasks.end - tasks.begin);
+    auto end = tasks.begin + n;
+    // A task may close the files that keep the output of the next one.
+    auto const step = loop_.redirects_output() && !is_whole ? std::min<std::uint64_t>(n, 1) : n;
+    auto at = tasks.begin;
+    do {
+      auto const stop = std::min(at + step, end);
+      loop_.begin = at;
+      loop_.end = stop;
+      birth_.this_job.run(birth_.this_job.tasks, loop_);
+      auto const done = loop_.done_before(stop);
+      loop_.open_range().extends_to(done);
+      remaining_ -= std::min(remaining_, stop - at);
+      loop_.leave(done);
+      at = stop;
+      if (done != stop) break;  // a failure or a winner has ended the call
+      if (at != end && loop_.has_lost_output()) {
+        end = at;
+        remaining_ = 0;
+      }
+    } while (at != end);
+    if (end != tasks.end) {
+      hand_on(end);
       return false;
     }
     return true;
