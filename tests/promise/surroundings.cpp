@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,6 +15,8 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -432,3 +435,23 @@ TEST_CASE("surroundings: cancelling a thread ends its call and the workers of th
   }
 }
 #endif
+
+TEST_CASE("surroundings: after unshare(CLONE_NEWPID) a refused fork says what is wrong",
+          "[system]") {
+  auto const child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWPID) != 0) ::_exit(42);  // not allowed here
+    // The namespace ends with its first process, a worker of the first call.
+    for (int call = 0; call != 3; ++call) {
+      try {
+        fm::parallel(2).map([](int i) { return i; }, std::views::iota(0, 4));
+      } catch (std::exception const& e) {
+        ::_exit(std::strstr(e.what(), "unshare --pid without --fork") != nullptr ? 42 : 2);
+      }
+    }
+    ::_exit(3);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 42));
+}

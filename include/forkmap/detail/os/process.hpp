@@ -21,6 +21,7 @@
 #include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/os/descriptor.hpp>
+#include <forkmap/detail/os/fork_error.hpp>
 
 namespace forkmap::detail {
 
@@ -90,7 +91,7 @@ class child_process {
       body();
       exit_now(127);
     }
-    if (pid < 0) throw_errno("fork of a worker");
+    if (pid < 0) throw_fork_error(errno, "a worker");
     child_process child;
     child.pid_ = pid;
     if (!child.open_handle()) {

@@ -25,6 +25,7 @@
 #include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/os/descriptor.hpp>
+#include <forkmap/detail/os/fork_error.hpp>
 #include <forkmap/detail/os/exits.hpp>
 #include <forkmap/detail/os/marked_processes.hpp>
 #include <forkmap/detail/os/process.hpp>
@@ -111,7 +112,7 @@ class fork_server {
   ///   killed.
   child_process start(std::uint32_t k) {
     auto const value = ask({request_kind::fork, k, no_mark}).value;
-    if (value < 0) throw_system_error(static_cast<int>(-value), "fork of a pool's worker");
+    if (value < 0) throw_fork_error(static_cast<int>(-value), "a pool's worker");
     if (value == 0)
       std::rethrow_exception(exception_when_killed());  // kill(0) kills the whole group
     auto const pid = static_cast<pid_t>(value);
