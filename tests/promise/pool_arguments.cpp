@@ -274,3 +274,35 @@ TEST_CASE("pool: tasks see global variables as they were when the pool was made"
   REQUIRE(workers.map(read, support::count_to(4)) == std::vector(4, 1));
   global = 1;
 }
+
+namespace {
+std::size_t characters_of(std::span<std::string const> texts, int more) {
+  std::size_t n = 0;
+  for (auto const& text : texts) n += text.size();
+  return n + static_cast<std::size_t>(more);
+}
+std::size_t numbers_in(std::span<std::vector<int> const> lists) {
+  std::size_t n = 0;
+  for (auto const& list : lists) n += list.size();
+  return n;
+}
+}  // namespace
+
+TEST_CASE("pool: spans of strings and of containers are sent by their elements", "[pool]") {
+  std::vector<std::string> const texts{"a", "bb", std::string(1000, 'c')};
+  fm::pool const workers({.n_jobs = 2, .max_nbytes = 100});
+  std::span<std::string const> const all(texts);
+  CHECK(workers.submit(characters_of, all, 5).get() == 1008);
+  CHECK(workers.submit(characters_of, all.first(2), 0).get() == 3);
+  CHECK(workers.submit(characters_of, all.first(0), 0).get() == 0);
+  // Parts of one block in one call: each has an identity of its own.
+  auto const tasks =
+      std::views::iota(0, 40) | std::views::transform([&](int i) {
+        return fm::delayed(characters_of)(all.first(static_cast<std::size_t>(i % 4)), i);
+      });
+  auto const results = workers(tasks);
+  std::size_t const sizes[] = {0, 1, 3, 1003};
+  for (std::size_t i = 0; i != 40; ++i) CHECK(results[i] == sizes[i % 4] + i);
+  std::vector<std::vector<int>> const lists{{1, 2}, {}, std::vector<int>(100)};
+  CHECK(workers.submit(numbers_in, std::span<std::vector<int> const>(lists)).get() == 102);
+}

@@ -1,4 +1,5 @@
-// Adaptor for Eigen: arrays as Eigen::Map, and dump() of Eigen objects. Not part of forkmap.hpp.
+// Adaptor for Eigen: arrays as Eigen::Map, dump() of Eigen objects, and Eigen objects as results and
+// arguments of tasks. Not part of forkmap.hpp.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -6,7 +7,11 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <span>
+#include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include <Eigen/Core>
@@ -15,6 +20,7 @@
 #include <forkmap/detail/array/adaptable.hpp>
 #include <forkmap/detail/array/element.hpp>
 #include <forkmap/shape.hpp>
+#include <forkmap/writer.hpp>
 
 namespace forkmap {
 namespace detail {
@@ -157,5 +163,65 @@ template <detail::eigen_dense A> struct array_traits<A> {
     return c ? order::c : order::fortran;
   }
 };
+
+namespace detail {
+
+/// Serialization of Eigen's matrices and arrays: their sizes, then their elements.
+template <class M> struct eigen_serializer {
+  using scalar = typename M::Scalar;
+
+  static void save(writer& out, M const& object) {
+    out.put_count(static_cast<std::uint64_t>(object.rows()));
+    out.put_count(static_cast<std::uint64_t>(object.cols()));
+    auto const n = static_cast<std::size_t>(object.size());
+    if constexpr (std::is_trivially_copyable_v<scalar>) {
+      out.write(object.data(), n * sizeof(scalar));
+    } else {
+      for (std::size_t i = 0; i != n; ++i) out.put(object.data()[i]);
+    }
+  }
+  /// Errors: std::runtime_error if a fixed size is not that of the bytes.
+  static M load(reader& in) {
+    auto const rows = static_cast<Eigen::Index>(in.get_count());
+    auto const columns = static_cast<Eigen::Index>(in.get_count());
+    auto const fits = [](Eigen::Index size, int fixed, int most) {
+      return size >= 0 && (fixed == Eigen::Dynamic || size == fixed) &&
+             (most == Eigen::Dynamic || size <= most);
+    };
+    if (!fits(rows, M::RowsAtCompileTime, M::MaxRowsAtCompileTime) ||
+        !fits(columns, M::ColsAtCompileTime, M::MaxColsAtCompileTime)) {
+      throw std::runtime_error("forkmap: a serialized Eigen object has " + std::to_string(rows) +
+                               " rows and " + std::to_string(columns) +
+                               " columns, which do not fit its type");
+    }
+    std::size_t n = 0, bytes = 0;
+    if (__builtin_mul_overflow(static_cast<std::size_t>(rows), static_cast<std::size_t>(columns),
+                               &n) ||
+        __builtin_mul_overflow(n, sizeof(scalar), &bytes)) {
+      bytes = ~std::size_t{0};  // then take() throws
+    }
+    M object;
+    if constexpr (std::is_trivially_copyable_v<scalar>) {
+      auto const* const elements = in.take(bytes);
+      object.resize(rows, columns);
+      if (n != 0) std::memcpy(static_cast<void*>(object.data()), elements, bytes);
+    } else {
+      if (n > in.left()) in.take(n);  // throws: each element has one byte at least
+      object.resize(rows, columns);
+      for (std::size_t i = 0; i != n; ++i) object.data()[i] = in.template get<scalar>();
+    }
+    return object;
+  }
+};
+
+}  // namespace detail
+
+/// Lets tasks return, send and get Eigen's matrices and arrays.
+template <class S, int Rows, int Columns, int Options, int MaxRows, int MaxColumns>
+struct serializer<Eigen::Matrix<S, Rows, Columns, Options, MaxRows, MaxColumns>>
+    : detail::eigen_serializer<Eigen::Matrix<S, Rows, Columns, Options, MaxRows, MaxColumns>> {};
+template <class S, int Rows, int Columns, int Options, int MaxRows, int MaxColumns>
+struct serializer<Eigen::Array<S, Rows, Columns, Options, MaxRows, MaxColumns>>
+    : detail::eigen_serializer<Eigen::Array<S, Rows, Columns, Options, MaxRows, MaxColumns>> {};
 
 }  // namespace forkmap

@@ -4,7 +4,9 @@
 
 #include <complex>
 #include <concepts>
+#include <cstddef>
 #include <numeric>
+#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -15,6 +17,8 @@
 #include <forkmap/adapt/eigen.hpp>
 #include <forkmap/dump.hpp>
 #include <forkmap/load.hpp>
+#include <forkmap/parallel.hpp>
+#include <forkmap/pool.hpp>
 #include <forkmap/shared_array.hpp>
 
 #include "support/catch.hpp"
@@ -133,6 +137,56 @@ TEST_CASE("eigen: dump evaluates expressions that are not contiguous", "[adapt]"
   for (int j = 0; j != 5; ++j) REQUIRE(row[static_cast<std::size_t>(j)] == m(2, j));
   auto const column = fm::load<double>(fm::dump(m.col(2), file));
   REQUIRE(fm::as_eigen_vector(column) == m.col(2));
+}
+
+namespace {
+
+using fixed = Eigen::Matrix<float, 2, 3, Eigen::RowMajor>;
+using limited = Eigen::Matrix<int, Eigen::Dynamic, 1, 0, 10, 1>;
+using of_strings = Eigen::Array<std::string, Eigen::Dynamic, 1>;
+
+/// A result with Eigen objects among its members.
+struct fitted {
+  Eigen::MatrixXcd matrix;
+  Eigen::Vector3d vector;
+  fixed of_fixed_size;
+  limited of_limited_size;
+  of_strings names;
+};
+
+fitted fit(int n) {
+  fitted made{Eigen::MatrixXcd::Constant(n, n + 1, {n * 1.0, 2.0}),
+              {n * 1.0, 2, 3},
+              fixed::Constant(static_cast<float>(n)),
+              limited::Constant(n % 10, n),
+              of_strings(n % 3)};
+  for (auto& name : made.names) name = "name " + std::to_string(n);
+  return made;
+}
+
+bool is_fitted(fitted const& one, int n) {
+  auto const other = fit(n);
+  return one.matrix == other.matrix && one.vector == other.vector &&
+         one.of_fixed_size == other.of_fixed_size && one.of_limited_size == other.of_limited_size &&
+         (one.names == other.names).all() && one.names.size() == other.names.size();
+}
+
+}  // namespace
+
+TEST_CASE("eigen: tasks return, get and send matrices and arrays", "[eigen]") {
+  auto const numbers = std::views::iota(0, 12);
+  fm::pool const workers(2);
+  for (auto const& results : {fm::parallel(2).map(fit, numbers), workers.map(fit, numbers)}) {
+    for (int n = 0; n != 12; ++n) CHECK(is_fitted(results[static_cast<std::size_t>(n)], n));
+  }
+  auto const sum = [](Eigen::MatrixXd const& m) { return m.sum(); };
+  CHECK(workers.submit(sum, Eigen::MatrixXd(Eigen::MatrixXd::Constant(3, 4, 0.5))).get() == 6);
+  std::vector<double> sums;
+  auto const add = [&](std::size_t, Eigen::RowVectorXd const& row) { sums.push_back(row.sum()); };
+  fm::parallel({.n_jobs = 1, .isolate = true, .on_message = add})
+      .map([](int n) { fm::this_task::send(Eigen::RowVectorXd(Eigen::RowVectorXd::Ones(n))); },
+           numbers);
+  CHECK(sums.size() == 12);
 }
 
 #endif

@@ -70,7 +70,6 @@ template <class = void> class pool_worker {
         // worker_init may have changed the user, which clears the parent-death signal.
         watch_parent(::getppid(), birth_.end_signal);
       }
-      setups_.catch_up(control_.header(), birth_.opts.max_nbytes, cache_);
     } catch (...) {
       not_initialised_ = std::current_exception();  // then every call that it serves fails
     }

@@ -1,9 +1,10 @@
 // Tasks that run once in every worker of a pool: pool::everywhere.
 //
 // The caller writes a task and its arguments to a region of the pool's file, which workers can only
-// read, and then adds 1 to pool_header::n_setups. A worker runs the tasks that it has not run yet when
-// it starts, and before it runs tasks of a call. After the addition the caller makes a call with one
-// empty task for each worker (dispatch_plan::one_each), so that all workers run the new one now.
+// read, and then adds 1 to pool_header::n_setups. A worker runs the tasks that it has not run yet
+// before it runs tasks of a call; not when it starts, since the caller may be about to drop one that has
+// failed. After the addition the caller makes a call with one empty task for each worker
+// (dispatch_plan::one_each), so that all workers run the new one now.
 // SPDX-License-Identifier: MIT
 #pragma once
 

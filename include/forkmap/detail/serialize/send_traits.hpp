@@ -38,6 +38,7 @@ enum class sent {
   as_call,  // a delayed call
   as_c_string,
   as_elements,        // a string_view, or a span of const elements
+  as_objects,         // a span of const elements that are not sent as bytes, such as strings
   as_reference,       // std::cref(container)
   mutable_reference,  // std::ref; refused, as all below
   mutable_span,
@@ -89,6 +90,8 @@ template <class T> consteval sent way_to_send() {
       return sent::mutable_span;
     else if constexpr (sendable_elements<value>)
       return sent::as_elements;
+    else if constexpr (!refused(serialization_of<std::remove_cv_t<typename value::element_type>>))
+      return sent::as_objects;
     else
       return sent::cannot_be_taken_apart;
   } else if constexpr (is_a<value, std::basic_string_view>) {

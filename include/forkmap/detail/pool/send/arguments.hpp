@@ -176,16 +176,18 @@ class argument_writer final : public writer {
     return find_known({data, bytes, nullptr});
   }
   /// The same for an object that is not a block: identified by its address and its type's tag.
-  std::uint64_t find_object(void const* object, void const* type) const noexcept {
-    return find_known({object, 0, type});
+  std::uint64_t find_object(void const* object, void const* type,
+                            std::size_t bytes = 0) const noexcept {
+    return find_known({object, bytes, type});
   }
 
   /// Notes a block that has just been written: the last `bytes` bytes.
   void remember(void const* data, std::size_t bytes) {
     blocks_.push_back({{data, bytes, nullptr}, size() - bytes});
   }
-  void remember_object(void const* object, void const* type, std::uint64_t offset) {
-    blocks_.push_back({{object, 0, type}, offset});
+  void remember_object(void const* object, void const* type, std::uint64_t offset,
+                       std::size_t bytes = 0) {
+    blocks_.push_back({{object, bytes, type}, offset});
   }
 
   /// Gives memory back, except the first `kept` bytes, for the next call of usual size.

@@ -23,6 +23,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <forkmap/delayed.hpp>
 #include <forkmap/detail/pool/send/arguments.hpp>
@@ -76,6 +77,19 @@ template <class T> void send_object(argument_writer& out, T const& value) {
   }
 }
 
+/// Appends the elements of a span as those of a std::vector, or the offset at which this call has written
+/// them already.
+template <class T> void send_objects(argument_writer& out, std::span<T const> all) {
+  auto const* const type = &object_tag<std::span<T const>>;
+  auto const offset = out.find_object(all.data(), type, all.size_bytes());
+  out.put_count(offset == argument_writer::no_block ? 0 : offset + 1);
+  if (offset != argument_writer::no_block) return;
+  auto const begin = out.size();
+  encode_container(out, all);
+  if (out.is_shared(static_cast<std::size_t>(out.size() - begin)))
+    out.remember_object(all.data(), type, begin, all.size_bytes());
+}
+
 /// The worker's copy of a T that was passed with cref: kept for the call if it is a block, else for
 /// the task.
 template <class T> T const& receive_reference(reader& in, argument_reader const& arguments) {
@@ -123,6 +137,8 @@ template <class T> void send(argument_writer& out, std::remove_reference_t<T> co
     send_task(out, value);
   } else if constexpr (chosen == sent::as_c_string) {
     send_elements(out, value, value == nullptr ? 0 : std::strlen(value) + 1);
+  } else if constexpr (chosen == sent::as_objects) {
+    send_objects<typename plain::value_type>(out, value);
   } else if constexpr (chosen == sent::as_elements ||
                        (chosen == sent::as_reference && sent_as_elements<plain>)) {
     send_elements(out, std::ranges::data(value), std::ranges::size(value));
@@ -152,6 +168,9 @@ template <class T, class As> As receive(reader& in, argument_reader const& argum
   } else if constexpr (chosen == sent::as_c_string) {
     auto const text = receive_elements<char>(in, arguments);
     return text.empty() ? nullptr : text.data();
+  } else if constexpr (chosen == sent::as_objects) {
+    auto const& all = receive_reference<std::vector<typename As::value_type>>(in, arguments);
+    return As(all.data(), all.size());
   } else if constexpr (chosen == sent::as_elements) {
     using element = std::remove_cv_t<std::ranges::range_value_t<As>>;
     auto const all = receive_elements<element>(in, arguments);
