@@ -164,6 +164,12 @@ struct options {
   /// What becomes of what tasks print to stdout and stderr: see forkmap::output. All modes but inherit
   /// imply isolate.
   output_mode output = forkmap::output::inherit;
+  /// How long a worker may take to end by itself before it is killed, where it would be killed at once
+  /// otherwise: because its task has timed out, or its call was stopped, has failed or is past its
+  /// deadline. It gets SIGTERM then, whose default action ends it; a task may install a handler. A task
+  /// that ends in that time still counts as timed out or cancelled. Programs that it has started are
+  /// killed when it has ended. 0 or unset: killed at once.
+  time_limit grace{};
   /// For outcomes, stream_outcomes and unordered_outcomes: end the call after this many failed tasks.
   /// Tasks that then run are ended (failure::cancelled), those that have not begun are never_started.
   /// A stream gives the outcomes of the tasks that it has dispatched and ends. 0: no limit.

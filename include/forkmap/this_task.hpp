@@ -45,6 +45,7 @@ struct raw_backtrace;
 /// in one object because every page that a new worker writes to is copied.
 struct process_role {
   bool is_worker = false;
+  bool has_grace = false;  // options::grace is set
   int share = 0;  // cores for a nested call; 0: all
   int depth = 0;  // nesting level: 0 in the original process, 1 in its workers, and so on
   // OpenMP threads, if the worker's share limits them; 0: set by the user or by inner_threads.

@@ -160,11 +160,12 @@ inline void on_fatal_signal(int signal, siginfo_t* info, void* context) {
   if (info == nullptr || info->si_code <= 0) ::raise(signal);
 }
 
-/// Notes the backtrace, then waits until another process kills this one.
+/// Notes the backtrace, then waits until another process kills this one, unless options::grace gives the
+/// task some time.
 inline void on_probe(int signal, siginfo_t* info, void* context) {
   if (!is_this_process()) return;
   record_backtrace(*this_process.words, this_process.number, signal, info, context);
-  wait_for_end();
+  if (!this_process.has_grace) wait_for_end();
 }
 
 /// In a new worker: installs both handlers. Handlers that the program or a sanitizer has installed are

@@ -19,6 +19,7 @@
 #include <forkmap/detail/engine/call_messages.hpp>
 #include <forkmap/detail/engine/call_processes.hpp>
 #include <forkmap/detail/engine/fork_join_results.hpp>
+#include <forkmap/detail/engine/grace.hpp>
 #include <forkmap/detail/engine/hazards.hpp>
 #include <forkmap/detail/engine/reporting.hpp>
 #include <forkmap/detail/engine/task_outcomes.hpp>
@@ -119,6 +120,7 @@ class fork_join_call {
                              .ties = processes_.ties_of(n_started_)};
     workers_[k].number = n_started_;
     workers_[k].born = now();
+    workers_[k].kill_at = 0;
     workers_[k].process = child_process::start([&] { live_as_worker(birth); });
     processes_.started(workers_[k].process);
   }
@@ -126,7 +128,8 @@ class fork_join_call {
   /// Waits for worker exits and time limits, and handles them, until all workers have ended. A
   /// worker whose failure or success ends the call exits by itself.
   void watch() {
-    per_worker<pollfd> ends(plan_.n_workers + 1);  // the last one is the event of messages
+    per_worker<pollfd> ends(plan_.n_workers + 1);
+    ends[plan_.n_workers] = {messages_.event(), POLLIN, 0};
     auto n_running = plan_.n_workers;
     for (;;) {
       messages_.deliver();
@@ -147,7 +150,8 @@ class fork_join_call {
       }
       for (std::uint32_t k = 0; limits_.task.is_set() && k != plan_.n_workers; ++k) {
         if (!workers_[k].process) continue;
-        if (workers_[k].is_over(limits_, state(k), time)) end_timed_out(k);
+        if (workers_[k].kill_at != 0 || workers_[k].is_over(limits_, state(k), time))
+          end_timed_out(k, time);
       }
     }
   }
@@ -159,20 +163,17 @@ class fork_join_call {
     auto wake = limits_.next_look(time);
     constexpr std::int64_t soon_ns = 2'000'000;  // a replacement runs its task by then
     if (deaths_.has_any()) wake = std::min(wake, time + soon_ns);
-    for (std::uint32_t k = 0; k != plan_.n_workers; ++k)
-      wake = std::min(wake, workers_[k].prepare_poll(ends[k], limits_, state(k), time));
-    ends[plan_.n_workers] = {messages_.event(), POLLIN, 0};
-    wake = messages_.next_look(wake, time);
-    return processes_.sleep(ends,
-                            wake == INT64_MAX ? wake : std::max<std::int64_t>(0, wake - time));
+    wake = prepare_polls(ends, workers_, limits_, memory(), wake, time);
+    return processes_.sleep(ends, time_until(messages_.next_look(wake, time), time));
   }
 
   /// Takes a backtrace of worker k, whose task has timed out, and kills it.
-  void end_timed_out(std::uint32_t k) {
-    auto const& process = workers_[k].process;
-    workers_[k].stuck = locate(process, workers_[k].number, memory().backtrace(k), probe_signal_);
-    if (processes_.kill(process, workers_[k].number)) return;
-    throw_not_killed(process.pid());
+  void end_timed_out(std::uint32_t k, std::int64_t time) {
+    auto& worker = workers_[k];
+    if (worker.kill_at == 0)
+      worker.stuck = locate(worker.process, worker.number, memory().backtrace(k), probe_signal_);
+    if (!worker.is_grace_over(opts_.grace, time)) return;
+    if (!processes_.kill(worker.process, worker.number)) throw_not_killed(worker.process.pid());
   }
 
   /// Collects worker k, which has ended, and replaces it if tasks remain.
@@ -243,12 +244,11 @@ class fork_join_call {
       start(k, remaining, signals);
     });
   }
-
   void cancel() noexcept { memory().header().cancel(); }
   bool cancelled() const noexcept { return memory().header().is_cancelled(); }
-
   /// Kills all workers and what they have started. Earlier crashes are still reported.
   void end_all() {
+    give_grace(workers_, opts_.grace, processes_, messages_);
     pid_t refused = 0;
     for (auto& worker : workers_) {
       if (worker.process) processes_.kill(worker.process, worker.number);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/types.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 
 #include <forkmap/detail/crash/current_backtrace.hpp>
 #include <forkmap/detail/engine/call_limits.hpp>
+#include <forkmap/detail/memory/call_memory.hpp>
+#include <forkmap/detail/memory/per_worker.hpp>
 #include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/process.hpp>
 #include <forkmap/detail/plan/claim_table.hpp>
@@ -21,10 +24,25 @@
 
 namespace forkmap::detail {
 
+/// A worker process, which may get some time to end by itself before it is killed.
+struct graceful_process {
+  child_process process{};
+  std::int64_t kill_at = 0;  // the end of options::grace; 0: it has not begun
+
+  /// Whether it may be killed now: options::grace is over, or is not set. Asks it to end first.
+  bool is_grace_over(time_limit grace, std::int64_t now) noexcept {
+    if (!grace.is_set()) return true;
+    if (kill_at == 0) {
+      kill_at = task_limit::saturated_sum(now, grace.value().count());
+      process.send(SIGTERM);
+    }
+    return now >= kill_at;
+  }
+};
+
 // The caller's handle of a worker of one call.
 
-struct worker_handle {
-  child_process process{};
+struct worker_handle : graceful_process {
   std::uint32_t number = 0;  // among the processes of this call, from 1
   retry again{};             // the retry of a task that it, or its predecessor, was given
   int replacements = 0;
@@ -41,6 +59,7 @@ struct worker_handle {
     if (!process) return INT64_MAX;
     constexpr std::int64_t look_again_ns = 1'000'000;  // for a process without a descriptor to poll
     auto wake = limits.task.is_set() ? due(limits, state, now) : INT64_MAX;
+    if (kill_at != 0) wake = kill_at;
     if (process.handle() < 0) wake = process.has_ended() ? 0 : std::min(wake, now + look_again_ns);
     return wake;
   }
@@ -77,6 +96,20 @@ inline worker_phase phase_at_end(worker_state const& state, process_end const& e
   return credible ? phase : worker_phase::working;
 }
 
+/// Prepares to poll for the ends of all workers.
+/// Returns: the time at which to look at the latest: `wake`, or earlier.
+inline std::int64_t prepare_polls(per_worker<pollfd>& ends, per_worker<worker_handle>& workers,
+                                  call_limits const& limits, call_memory const& memory,
+                                  std::int64_t wake, std::int64_t now) {
+  for (std::uint32_t k = 0; k != workers.size(); ++k)
+    wake = std::min(wake, workers[k].prepare_poll(ends[k], limits, memory.state(k), now));
+  return wake;
+}
+/// The nanoseconds until a time; INT64_MAX: no limit.
+inline std::int64_t time_until(std::int64_t time, std::int64_t now) noexcept {
+  return time == INT64_MAX ? time : std::max<std::int64_t>(0, time - now);
+}
+
 [[noreturn]] inline void throw_not_killed(pid_t pid) {
   throw_system_error(EPERM,
                      "kill of a worker whose task has timed out (the worker is left running),",
@@ -85,8 +118,7 @@ inline worker_phase phase_at_end(worker_state const& state, process_end const& e
 
 // The caller's handle of a pool's worker.
 
-struct pool_worker_handle {
-  child_process process{};
+struct pool_worker_handle : graceful_process {
   std::uint32_t number = 0;
   std::uint64_t call = 0;  // the call that `again` is for
   retry again{};
@@ -96,6 +128,11 @@ struct pool_worker_handle {
   task_pulse pulse{};          // in the call that it serves
   std::int64_t killed_at = 0;  // 0: it was not killed
   bool refused = false;        // the worker could not be killed
+  /// Whether its grace is over, and it was not killed.
+  bool must_be_killed(std::int64_t now) const noexcept {
+    return kill_at != 0 && killed_at == 0 && now >= kill_at;
+  }
+
   pid_t left = 0;  // a process that it had started and that could not be killed; 0: none
 };
 

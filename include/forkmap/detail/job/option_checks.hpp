@@ -85,6 +85,8 @@ inline void check(options const& opts) {
     refuse_option("timeout is " + text_of(opts.timeout.value()) +
                   ", but must be positive; leave it unset for no limit");
   }
+  if (opts.grace.is_set() && opts.grace.value().count() < 0)
+    refuse_option("grace is " + text_of(opts.grace.value()) + ", but must not be negative");
   auto const negative = [](char const* name, int value) {
     if (value < 0) refuse_option(name + (" is " + std::to_string(value)) + ", but must be >= 0");
   };

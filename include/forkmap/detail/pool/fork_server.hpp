@@ -25,8 +25,8 @@
 #include <forkmap/detail/os/call.hpp>
 #include <forkmap/detail/os/clock.hpp>
 #include <forkmap/detail/os/descriptor.hpp>
-#include <forkmap/detail/os/fork_error.hpp>
 #include <forkmap/detail/os/exits.hpp>
+#include <forkmap/detail/os/fork_error.hpp>
 #include <forkmap/detail/os/marked_processes.hpp>
 #include <forkmap/detail/os/process.hpp>
 #include <forkmap/detail/os/process_mark.hpp>

@@ -41,6 +41,7 @@ template <class = void>
   forget_inherited_output();
   print_in_lines();
   this_process.is_worker = true;
+  this_process.has_grace = birth.opts.grace.is_set();
   ++this_process.depth;
   this_process.share = birth.share;
   install_crash_handler(control.own_place().backtrace, control.orders(k).process,

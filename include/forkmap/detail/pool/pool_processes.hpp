@@ -34,6 +34,7 @@
 #include <forkmap/detail/pool/live_in_pool.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
 #include <forkmap/detail/pool/pool_control.hpp>
+#include <forkmap/detail/pool/pool_memory.hpp>
 #include <forkmap/detail/pool/pool_view.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/options.hpp>
@@ -45,15 +46,13 @@ template <class = void> class pool_processes {
   /// Forks the fork server and the workers.
   /// Errors: std::system_error naming the operation that failed; nothing is left behind.
   pool_processes(options const& opts, std::uint32_t n_workers)
-      : layout_(n_workers),
-        file_(layout_.file_bytes()),
-        map_(file_.map(0, control_bytes(), PROT_READ | PROT_WRITE)),
-        control_(map_.data(), map_.data() + layout_.bells_at(), map_.data() + layout_.place_at(0),
-                 nullptr, n_workers),
+      : memory_(n_workers),
+        control_(memory_.control()),
         event_(make_event("a pool")),
         files_(files_for(opts.output, n_workers)),
         has_deadline_(opts.deadline.is_set()),
         has_init_(opts.worker_init != nullptr),
+        grace_(opts.grace),
         start_limit_(opts),
         end_signal_(signal_of_end()),
         probe_signal_(opts.timeout.is_set() ? unused_signal(end_signal_) : 0),
@@ -61,15 +60,9 @@ template <class = void> class pool_processes {
         threads_(opts.inner_threads, share_of(n_workers), this_process.threads),
         workers_(n_workers) {
     move_up(event_);
-    file_.move_up();
-    map_.keep_from_children();
-    if (!populate_for_writing(map_.data(), control_bytes())) {
-      throw_errno("madvise(MADV_POPULATE_WRITE): no shared memory for a pool,",
-                  std::to_string(control_bytes()) + " bytes");
-    }
     pool_birth const birth{.opts = opts,
-                           .layout = layout_,
-                           .file = file_,
+                           .layout = memory_.layout(),
+                           .file = memory_.file(),
                            .threads = threads_,
                            .supervisor_event = event_.get(),
                            .share = share_of(n_workers),
@@ -103,10 +96,10 @@ template <class = void> class pool_processes {
   }
 
   output_files const& outputs() const noexcept { return files_; }
-  pool_layout const& layout() const noexcept { return layout_; }
+  pool_layout const& layout() const noexcept { return memory_.layout(); }
   pool_control control() const noexcept { return control_; }
-  shared_file const& file() const noexcept { return file_; }
-  std::uint32_t size() const noexcept { return layout_.n_workers; }
+  shared_file const& file() const noexcept { return memory_.file(); }
+  std::uint32_t size() const noexcept { return layout().n_workers; }
   pool_worker_handle& worker(std::uint32_t k) noexcept { return workers_[k]; }
   child_process const& process(std::uint32_t k) const noexcept { return workers_[k].process; }
   int event() const noexcept { return event_.get(); }  // readable after poke(), here or in a worker
@@ -121,9 +114,13 @@ template <class = void> class pool_processes {
     auto const& process = workers_[k].process;
     return process && process.handle() < 0 && server_->has_ended(process);
   }
+  /// Kills workers whose grace is over, and frees memory of output that is not kept.
   /// Errors: std::system_error EPERM if a worker could not be killed: its task goes on.
-  void check_kills() const {
-    for (auto const& worker : workers_) {
+  void look_after_workers() {
+    files_.trim();
+    for (std::uint32_t k = 0; k != size(); ++k) {
+      auto const& worker = workers_[k];
+      if (worker.process && worker.must_be_killed(nanoseconds_now())) kill(k);
       if (!worker.refused) continue;
       throw_system_error(EPERM, "kill of a pool's worker, which is left running,",
                          "pid " + std::to_string(worker.process.pid()));
@@ -141,7 +138,11 @@ template <class = void> class pool_processes {
     auto serving = call + 1;
     bool const serves_it = control_.place(k).serving.compare_exchange_strong(
         serving, serving | pool_worker_state::killed);
-    if (serves_it || !pool_worker_state::is_possible(serving)) kill(k);
+    if (serves_it || !pool_worker_state::is_possible(serving)) end_soon(k);
+  }
+  /// Kills worker k, after options::grace if that is set.
+  void end_soon(std::uint32_t k) noexcept {
+    workers_[k].is_grace_over(grace_, nanoseconds_now()) ? kill(k) : poke();
   }
 
   /// Forks missing workers.
@@ -176,7 +177,7 @@ template <class = void> class pool_processes {
     workers_[k].pulse = {};
     workers_[k].born = nanoseconds_now();
     workers_[k].left = 0;
-    workers_[k].killed_at = 0;
+    workers_[k].killed_at = workers_[k].kill_at = 0;
     workers_[k].process = server_->start(k);
   }
 
@@ -206,7 +207,7 @@ template <class = void> class pool_processes {
     auto const mark = mark_of_worker(mark_, worker.number);
     if (kill_tree(worker.process, mark) || server_->kill(worker.process)) return;
     worker.refused = true;
-    poke();  // check_kills() reports it
+    poke();  // look_after_workers() reports it
   }
 
   /// Has workers leave as soon as they serve no call.
@@ -238,10 +239,6 @@ template <class = void> class pool_processes {
   }
 
  private:
-  std::size_t control_bytes() const noexcept {
-    return static_cast<std::size_t>(layout_.place_at(layout_.n_workers));
-  }
-
   /// How many of the machine's cores each worker gets.
   static int share_of(std::uint32_t n_workers) {
     return std::max(1, workers_for(-1) / static_cast<int>(n_workers));
@@ -271,7 +268,7 @@ template <class = void> class pool_processes {
         continue;
       }
       control_.rouse();  // a task may have overwritten the memory that wakes workers
-      if (now - closed_at > longest_end(phase, has_init_) ||
+      if (now - closed_at > longest_end(phase, has_init_) || worker.must_be_killed(now) ||
           !pool_worker_state::is_possible(control_.place(k).serving.load()) ||
           start_limit_.has_timed_out(phase, worker.born, now)) {
         kill(k);
@@ -279,14 +276,13 @@ template <class = void> class pool_processes {
     }
   }
 
-  pool_layout layout_;
-  shared_file file_;
-  mapping map_;
+  pool_memory memory_;
   pool_control control_;
   descriptor event_;
   output_files files_;
   bool has_deadline_;
   bool has_init_;  // the start of a worker may take long
+  time_limit grace_;
   start_limit start_limit_;
   int end_signal_;
   int probe_signal_;

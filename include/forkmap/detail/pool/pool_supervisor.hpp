@@ -176,8 +176,7 @@ template <class = void> class pool_supervisor {
         std::lock_guard const lock(mutex);
         if (control().header().closing.load() != 0) return;
         if (events.server_has_ended(processes_)) break_pool(fork_server::exception_when_killed());
-        processes_.check_kills();
-        processes_.outputs().trim();
+        processes_.look_after_workers();
         bool any_ended = false;
         for (std::uint32_t k = 0; k != processes_.size(); ++k) {
           if (!events.has_ended(processes_, k)) continue;

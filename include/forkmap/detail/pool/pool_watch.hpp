@@ -100,6 +100,11 @@ std::int64_t next_look(std::vector<pool_call*> const& calls, pool_processes<Lazy
   for (auto const* call : calls) {
     if (call != nullptr) next = time + look_again_ns;
   }
+  for (std::uint32_t k = 0; k != processes.size(); ++k) {
+    auto const& worker = processes.worker(k);
+    if (worker.process && worker.kill_at != 0 && worker.killed_at == 0)
+      next = std::min(next, worker.kill_at);
+  }
   for (auto const* call : calls) {
     if (call == nullptr || !call->limits.exist() || call->is_ended) continue;
     next = std::min(next, call->limits.next_look(time));
@@ -130,7 +135,7 @@ void end_timed_out_tasks(pool_call& call, pool_processes<Lazy>& processes, std::
     if (worker.process &&
         call.limits.start.has_timed_out(processes.control().place(k).phase, worker.born, time)) {
       worker.stuck = processes.locate(k);
-      processes.kill(k);
+      processes.end_soon(k);
     }
     if (!processes.serves(k, call.place)) continue;
     auto& state = call.memory.state(k);
@@ -139,7 +144,7 @@ void end_timed_out_tasks(pool_call& call, pool_processes<Lazy>& processes, std::
       continue;
     }
     processes.worker(k).stuck = processes.locate(k);
-    processes.kill(k);
+    processes.end_soon(k);
   }
 }
 

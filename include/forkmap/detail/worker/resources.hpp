@@ -74,6 +74,7 @@ class fork_join_sender {
   birth.memory = &memory;
   memory.populate();
   this_process.is_worker = true;
+  this_process.has_grace = birth.opts.grace.is_set();
   ++this_process.depth;
   this_process.share = birth.share;
   install_crash_handler(memory.backtrace(birth.number), birth.process, birth.probe_signal);
