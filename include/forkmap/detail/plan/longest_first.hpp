@@ -35,8 +35,9 @@ inline std::vector<std::uint32_t> longest_first(dispatch_plan const& plan,
   }
   std::vector<std::uint32_t> order(costs.size());
   std::iota(order.begin(), order.end(), std::uint32_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::uint32_t a, std::uint32_t b) { return costs[a] > costs[b]; });
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return costs[a] != costs[b] ? costs[a] > costs[b] : a < b;
+  });
   return order;
 }
 
