@@ -35,11 +35,11 @@ std::string log_then_die(int i) {
 }
 int value_of_caller(int) { return caller_value; }
 
-auto many() { return std::views::iota(0, 40); }
+auto all_workers_tasks() { return std::views::iota(0, 40); }
 
 /// Whether each task of a call finds that text in its worker.
 bool all_logs_are(fm::pool const& workers, std::string const& text) {
-  for (auto const& log : workers.map(log_of_worker, many())) {
+  for (auto const& log : workers.map(log_of_worker, all_workers_tasks())) {
     if (log != text) return false;
   }
   return true;
@@ -168,10 +168,10 @@ TEST_CASE("refork: new workers see the caller as it is, and run the tasks of eve
   fm::pool const workers(2);
   workers.everywhere(fm::delayed(append_to_log)(std::string("a")));
   caller_value = 2;
-  for (int const value : workers.map(value_of_caller, many())) CHECK(value == 1);
+  for (int const value : workers.map(value_of_caller, all_workers_tasks())) CHECK(value == 1);
   for (int n = 0; n != 3; ++n) {
     workers.refork();
-    for (int const value : workers.map(value_of_caller, many())) CHECK(value == 2);
+    for (int const value : workers.map(value_of_caller, all_workers_tasks())) CHECK(value == 2);
     CHECK(all_logs_are(workers, "a"));
   }
   caller_value = 0;

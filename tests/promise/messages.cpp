@@ -347,9 +347,9 @@ TEST_CASE("messages: the handler may make calls, of the same pool too", "[messag
 }
 
 TEST_CASE("messages: a task that sends more than its caller handles waits for it", "[messages]") {
-  constexpr int many = 20'000;  // several times the memory for messages
+  constexpr int flood_size = 20'000;  // several times the memory for messages
   auto const flood = [](int i) {
-    for (int k = 0; k != many; ++k) fm::this_task::send(std::pair(i, k));
+    for (int k = 0; k != flood_size; ++k) fm::this_task::send(std::pair(i, k));
     return i;
   };
   SECTION("a slow handler") {
@@ -358,7 +358,7 @@ TEST_CASE("messages: a task that sends more than its caller handles waits for it
       if (++n % 1000 == 0) std::this_thread::sleep_for(1ms);
     };
     fm::parallel({.n_jobs = 2, .on_message = handler}).map(flood, sent_by(2));
-    CHECK(n == 2 * many);
+    CHECK(n == 2 * flood_size);
   }
   SECTION("a submitted task that nobody waits for does not block others") {
     int n = 0;
@@ -367,12 +367,12 @@ TEST_CASE("messages: a task that sends more than its caller handles waits for it
     auto ignored = workers.submit(flood, 1);
     auto awaited = workers.submit(flood, 2);
     CHECK(awaited.get() == 2);
-    CHECK(n == 2 * many);
+    CHECK(n == 2 * flood_size);
     auto ignored_too = workers.submit(flood, 3);
     CHECK((workers.map(flood, sent_by(2)) == std::vector{0, 1}));
     for (int i = 0; i != 4; ++i) (void)workers.submit(flood, i);
     workers.wait();
-    CHECK(n == 9 * many);
+    CHECK(n == 9 * flood_size);
   }
   SECTION("the wait counts for timeout") {
     auto const outcomes = fm::parallel({.n_jobs = 2,

@@ -2,10 +2,16 @@
 // it.
 // SPDX-License-Identifier: MIT
 #include <dlfcn.h>
+#include <link.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <memory>
 #include <ranges>
+#include <thread>
 #include <tuple>
 
 #include <forkmap/forkmap.hpp>
@@ -54,4 +60,40 @@ TEST_CASE("pool: calling a function of a later loaded library is reported with t
 
   fm::pool const after(2);
   CHECK(after(fm::delayed(later)(1)) == std::tuple(2));
+}
+
+TEST_CASE("pool: a crash is reported while another thread holds the loader's lock", "[pool]") {
+  fm::pool const workers(2);
+  std::atomic<bool> is_held = false;
+  std::atomic<bool> may_go = false;
+  struct state {
+    std::atomic<bool>& is_held;
+    std::atomic<bool>& may_go;
+  } shared{is_held, may_go};
+  // dl_iterate_phdr() holds the lock during the callback.
+  std::thread holder([&] {
+    ::dl_iterate_phdr(
+        [](dl_phdr_info*, std::size_t, void* erased) {
+          auto& held = *static_cast<state*>(erased);
+          held.is_held = true;
+          while (!held.may_go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          return 1;
+        },
+        &shared);
+  });
+  while (!is_held) std::this_thread::yield();
+  auto const outcomes = workers.outcomes(
+      [](int i) {
+        if (i == 1) ::kill(::getpid(), SIGKILL);
+        if (i == 2) static_cast<void>(*static_cast<int volatile*>(nullptr));
+        return i;
+      },
+      std::views::iota(0, 4));
+  // The call has ended although the lock is held. The texts of backtraces may need it.
+  may_go = true;
+  holder.join();
+  CHECK(*outcomes[0] == 0);
+  CHECK_THAT(outcomes[1].error().message, ContainsSubstring("SIGKILL"));
+  CHECK_THAT(outcomes[2].error().message, ContainsSubstring("SIGSEGV at address 0x0"));
+  CHECK(*outcomes[3] == 3);
 }
