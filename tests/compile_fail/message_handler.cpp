@@ -1,0 +1,14 @@
+// expect: options::on_message must be a callable f(std::size_t task, M const& message)
+// SPDX-License-Identifier: MIT
+#include <cstddef>
+
+#include <forkmap/forkmap.hpp>
+
+int main() {
+#ifdef CONTROL
+  auto const handler = [](std::size_t, int const&) {};
+#else
+  auto const handler = [](std::size_t, auto const&) {};
+#endif
+  return forkmap::options{.on_message = handler}.n_jobs == -1 ? 0 : 1;
+}
