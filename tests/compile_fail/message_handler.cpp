@@ -1,4 +1,4 @@
-// expect: options::on_message must be a callable f(std::size_t task, M const& message)
+// expect: options::on_message must be a callable .* with one signature
 // SPDX-License-Identifier: MIT
 #include <cstddef>
 
