@@ -69,7 +69,7 @@ struct worker_handle : graceful_process {
     return std::min({limits.task.due(state, now), limits.start.due(state.phase, born),
                      starts(state) ? INT64_MAX : pulse.due(state, limits.task, now)});
   }
-  /// Whether its task or its start has timed out. Marks it as timed out, unless only `pulse` says so.
+  /// Whether its task or its start has timed out. Marks it as timed out.
   bool is_over(call_limits const& limits, worker_state& state, std::int64_t now) {
     if (limits.task.has_timed_out(state, now) || limits.start.has_timed_out(state.phase, born, now))
       return true;

@@ -45,6 +45,12 @@ class task_limit {
     return state.current.compare_exchange_strong(task, task | timed_out_bit,
                                                  std::memory_order_acq_rel);
   }
+  /// Marks the worker's task as timed out, if one is running. `seen`: state.current, as it was seen.
+  /// Returns: false if the worker has moved on since.
+  static bool mark(worker_state& state, std::uint64_t seen) noexcept {
+    return !is_running(seen) || state.current.compare_exchange_strong(seen, seen | timed_out_bit,
+                                                                      std::memory_order_acq_rel);
+  }
 
   static std::int64_t saturated_sum(std::int64_t time, std::int64_t more) noexcept {
     std::int64_t sum = 0;
@@ -68,13 +74,16 @@ class task_pulse {
     look(state, now);
     auto const phase = state.phase.load(std::memory_order_relaxed);
     bool const works = phase == worker_phase::starting || phase == worker_phase::working;
-    return task_limit::saturated_sum(limit.limit_from(since_), works ? 0 : end_ns);
+    return task_limit::saturated_sum(limit.limit_from(since_), works ? margin_ns : end_ns);
   }
-  bool is_stuck(worker_state const& state, task_limit const& limit, std::int64_t now) noexcept {
-    return due(state, limit, now) <= now;
+  /// Whether the worker has been at the same task for too long. Marks that task as timed out.
+  bool is_stuck(worker_state& state, task_limit const& limit, std::int64_t now) noexcept {
+    return due(state, limit, now) <= now && task_limit::mark(state, seen_);
   }
 
  private:
+  // The caller may have read its clock some time before it saw the task, on a busy machine.
+  static constexpr std::int64_t margin_ns = 10'000'000;
   // Additional time for worker_exit and other work at exit, which are not tasks.
   static constexpr std::int64_t end_ns = 300'000'000'000;
 
