@@ -1,4 +1,4 @@
-// Where the output of tasks goes: the values of options::output.
+// Destinations of the output of tasks: the values of options::output.
 // SPDX-License-Identifier: MIT
 #pragma once
 

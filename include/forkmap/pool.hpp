@@ -181,7 +181,7 @@ class pool : public detail::map_calls<pool> {
   /// this_task::worker() the worker's number. The worker serves one call at a time, so that the task
   /// needs no lock. Data of span and reference arguments are copied; they need not outlive this call.
   /// Errors: what the task throws in a worker, as a call's exception with index() == std::size_t(-1);
-  ///   worker_died. The task then is not run in replacements; workers that have run it keep its effects.
+  ///   worker_died; task_timeout beyond options::timeout, which limits it like other tasks. The task then is not run in replacements; workers that have run it keep its effects.
   ///   std::system_error after about 4000 tasks.
   /// Example: `workers.everywhere(forkmap::delayed(load_model)("model.bin"));`
   template <class Task>

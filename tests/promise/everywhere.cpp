@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <ranges>
 #include <set>
 #include <span>
@@ -213,4 +214,43 @@ TEST_CASE("refork: other threads may call meanwhile", "[pool]") {
   over = true;
   for (auto& thread : threads) thread.join();
   CHECK(wrong == 0);
+}
+
+TEST_CASE("everywhere: a task that times out or crashes is named in the error", "[pool]") {
+  fm::pool const workers({.n_jobs = 2, .timeout = 200ms});
+  auto const message_of = [&](auto task) {
+    try {
+      workers.everywhere(fm::delayed(task)(1));
+    } catch (std::exception const& e) {
+      return std::string(e.what());
+    }
+    return std::string("no exception");
+  };
+  using Catch::Matchers::ContainsSubstring;
+  CHECK_THAT(message_of([](int) {
+               for (;;) ::pause();
+             }),
+             ContainsSubstring("a task of pool::everywhere ran longer than the limit of 200 ms"));
+  CHECK_THAT(message_of([](int) { ::raise(SIGKILL); }),
+             ContainsSubstring("a task of pool::everywhere killed its worker") &&
+                 ContainsSubstring("SIGKILL"));
+  CHECK(workers.map([](int i) { return i; }, std::vector{1, 2}) == std::vector{1, 2});
+}
+
+TEST_CASE("refork: handlers of messages may make calls while it waits", "[pool]") {
+  fm::pool const* pool_of_handler = nullptr;
+  auto const handler = [&](std::size_t, int const& i) {
+    if (i == 1) pool_of_handler->map([](int k) { return k; }, std::views::iota(0, 3));
+  };
+  fm::pool const workers({.n_jobs = 2, .on_message = handler});
+  pool_of_handler = &workers;
+  auto const send_slowly = [](int) {
+    for (int k = 0; k != 3; ++k) {
+      ::usleep(20'000);
+      fm::this_task::send(k);
+    }
+  };
+  (void)workers.submit(send_slowly, 1);
+  workers.refork();
+  CHECK(workers.map([](int i) { return i; }, std::vector{1, 2}) == std::vector{1, 2});
 }

@@ -1,4 +1,4 @@
-// What tasks have printed when their worker dies: kept or printed by the caller.
+// Text that tasks had printed when their worker died, kept or printed by the caller.
 // SPDX-License-Identifier: MIT
 #pragma once
 

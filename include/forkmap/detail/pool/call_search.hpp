@@ -1,4 +1,4 @@
-// How a pool's worker finds the call to serve next.
+// Search of a pool's worker for the call to serve next.
 // SPDX-License-Identifier: MIT
 #pragma once
 

@@ -111,6 +111,7 @@ struct alignas(128) pool_worker_state {
 
   std::atomic<std::uint32_t> serving;  // call slot + 1, perhaps | leaving or killed; 0: none
   std::atomic<worker_phase> phase;
+  std::atomic<std::uint32_t> in_setup;  // 1: it runs tasks of pool::everywhere
   raw_backtrace backtrace;
 };
 

@@ -98,8 +98,9 @@ template <class = void> class pool_engine final : public pool_interface {
   void refork() override {
     check_owner();
     std::lock_guard const one_at_a_time(everywhere_);
-    std::unique_lock const lock(
-        reforking_);  // calls of other threads have ended, and wait to begin
+    wait_for_submitted();  // without the lock: handlers of messages may make calls
+    // Calls of other threads have ended when this has the lock, and wait to begin.
+    std::unique_lock const lock(reforking_);
     wait_for_submitted();
     {
       std::lock_guard const submissions(submissions_);
@@ -160,8 +161,7 @@ template <class = void> class pool_engine final : public pool_interface {
     if (calls_) return *calls_;
     throw std::runtime_error(
         "forkmap: this pool has no workers, because refork() has failed: call it again, or make a "
-        "new "
-        "pool");
+        "new pool");
   }
 
   /// Takes a call slot. If none is free, submitted tasks have all, and may wait for their messages to be

@@ -173,6 +173,7 @@ template <class = void> class pool_processes {
     auto& state = control_.place(k);
     control_.orders(k).process = workers_[k].number = ++n_started_;
     state.phase.store(worker_phase::starting);
+    state.in_setup.store(0);
     control_.worker(k).parked.store(0);
     workers_[k].pulse = {};
     workers_[k].born = nanoseconds_now();

@@ -21,6 +21,7 @@
 #include <forkmap/detail/pool/call_slot.hpp>
 #include <forkmap/detail/pool/pool_channel.hpp>
 #include <forkmap/detail/pool/pool_processes.hpp>
+#include <forkmap/detail/pool/setup_failure.hpp>
 #include <forkmap/detail/worker/limits.hpp>
 #include <forkmap/options.hpp>
 
@@ -245,6 +246,12 @@ bool settle(pool_call& call, std::uint32_t k, ended_process ended, worker_phase 
   if (last.was_running || last.ended)
     retire_output(processes.outputs(), opts.output, k, call.memory,
                   last.task + call.this_job.first_index, call.inbox);
+  bool const in_setup = processes.control().place(k).in_setup.load() != 0;
+  if (in_setup && !last.was_running && !last.ended && !call.cancelled()) {
+    call.failures.add(failure_in_setup(std::move(ended), worker, opts));
+    call.cancel();
+    return false;
+  }
   if (last.was_running || last.ended || phase == worker_phase::retired ||
       ended.end.exit_status == status_of_damaged) {
     worker.idle_deaths = 0;

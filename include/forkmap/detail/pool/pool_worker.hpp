@@ -210,8 +210,11 @@ template <class = void> class pool_worker {
     auto const from = loop.clock.now();
     state.working_from.store(from, relaxed);
     if (state.began.load(relaxed) == 0) state.began.store(from, relaxed);
-    run_outside_tasks(loop,
-                      [&] { setups_.catch_up(control_.header(), birth_.opts.max_nbytes, cache_); });
+    run_outside_tasks(loop, [&] {
+      state_.in_setup.store(1);
+      setups_.catch_up(control_.header(), birth_.opts.max_nbytes, cache_);
+    });
+    state_.in_setup.store(0);
     task_runner(birth, loop, tasks_left_).run();
     cache_.end_call();
     frame_.current = nullptr;
