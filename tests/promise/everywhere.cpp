@@ -18,6 +18,7 @@
 #include <forkmap/forkmap.hpp>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 #include "support/wait_until.hpp"
 
 namespace fm = forkmap;
@@ -197,6 +198,8 @@ TEST_CASE("refork: submitted tasks and streams end first", "[pool]") {
 }
 
 TEST_CASE("refork: other threads may call meanwhile", "[pool]") {
+  // g++ 12's ASan does not unlock its allocator in the child of a fork, if another thread has locked it.
+  if (support::address_sanitizer) return;
   fm::pool const workers(2);
   std::atomic<bool> over = false;
   std::atomic<int> wrong = 0;
